@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from redis import Redis
 
-from ratelimits.engine import store, store_client
+from ratelimits.engine import questions, store
 from ratelimits.policies import policy_cache
 
 
@@ -19,5 +19,5 @@ def clear_counts() -> None:
     store.reset()
     if settings.OPSCONSOLE_RATE_LIMIT_STORE:
         with Redis.from_url(settings.OPSCONSOLE_RATE_LIMIT_STORE) as client:
-            if keys := list(client.scan_iter(f"{store_client.PREFIX}*", count=1_000)):
+            if keys := list(client.scan_iter(f"{questions.PREFIX}*", count=1_000)):
                 client.unlink(*keys)

@@ -7,11 +7,13 @@ reads it. Here an entry that is no JSON, or a key of another type, counts as a m
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from django.core.cache.backends.redis import RedisCache, RedisCacheClient
 from redis.exceptions import ResponseError
+
+from opsconsole.kit.redis_cluster import Cluster, is_cluster
 
 WRONG_TYPE = "WRONGTYPE"
 Key: TypeAlias = str | bytes | memoryview
@@ -35,6 +37,28 @@ class JSONSerializer:
 
 
 class JSONCacheClient(RedisCacheClient):
+    """The server says whether it is alone or part of a cluster; each command then goes to where its key is."""
+
+    _cluster: Cluster | None = None
+    _alone = False
+
+    def get_client(self, key: Key | None = None, *, write: bool = False) -> Any:
+        if not self._alone and self._cluster is None:
+            # django-stubs has none of these.
+            if is_cluster(self._get_connection_pool(write)):  # type: ignore[attr-defined]
+                self._cluster = Cluster.at(self._servers[0], retries=1, **self._pool_options)  # type: ignore[attr-defined]
+            else:
+                self._alone = True
+        return self._cluster or super().get_client(key, write=write)
+
+    def set_many(self, data: Mapping[Key, Any], timeout: Any) -> None:
+        for key, value in data.items():
+            self.set(key, value, timeout)
+
+    def delete_many(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self.delete(key)
+
     def get(self, key: Key, default: Any) -> Any:
         try:
             return super().get(key, default)

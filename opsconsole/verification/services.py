@@ -21,7 +21,7 @@ from opsconsole_worker.environment import QueueConfig
 from ratelimits import checks as limiter_checks
 from ratelimits.engine import store
 from ratelimits.engine.forgotten_counts import StoreAway
-from ratelimits.engine.store_client import StoreFacts
+from ratelimits.engine.store_facts import StoreFacts
 
 # A heartbeat's own time counts while its clock agrees within a minute, and a code of the second factor lasts for half of one.
 MOST_APART = timedelta(seconds=20)

@@ -82,13 +82,18 @@ class Admissions:
             client = self._clients.get(key)
             return self._owed(client, generation) if client else NOTHING
 
-    def owing(self, generation: int) -> list[tuple[PolicySnapshot, str]]:
-        """Return the clients of whom a store of this generation does not know something."""
+    def clients(self) -> list[str]:
+        """Return the keys of all clients."""
+        with self._lock:
+            return list(self._clients)
+
+    def owing(self, generation: Callable[[str], int]) -> list[tuple[PolicySnapshot, str]]:
+        """Return the clients of whom the store does not know something. ``generation``: the store's for a key."""
         with self._lock:
             return [
                 (client.policy, key)
                 for key, client in self._clients.items()
-                if self._owed(client, generation) != NOTHING
+                if self._owed(client, generation(key)) != NOTHING
             ]
 
     def note_told(self, keys: Iterable[str], generation: int) -> None:
@@ -112,11 +117,14 @@ class Admissions:
         return max(0, policy.limit - client.used)
 
     def _owed(self, client: _Client, generation: int) -> Owed:
-        oldest = self._part(client.policy) - PARTS
-        while client.untold and client.untold[0][0] < oldest:
-            client.untold.popleft()
+        if client.untold:
+            oldest = self._part(client.policy) - PARTS
+            while client.untold and client.untold[0][0] < oldest:
+                client.untold.popleft()
         lost = client.generation not in {0, generation} and self._clock() < client.used_until
-        return Owed(client.used if lost else 0, sum(count for _, count in client.untold))
+        if not lost and not client.untold:
+            return NOTHING
+        return Owed(client.used if lost else 0, sum([count for _, count in client.untold]))
 
     def _client(self, key: str, policy: PolicySnapshot) -> _Client:
         client = self._clients.get(key)

@@ -8,7 +8,7 @@ from typing import Protocol
 from redis.exceptions import RedisError
 
 from opsconsole.kit.errors import OpsConsoleError
-from ratelimits.engine.store_client import PolicyAndKey, Store
+from ratelimits.engine.questions import AnyStore, PolicyAndKey, Question
 
 
 class StoreAway(OpsConsoleError):
@@ -25,13 +25,13 @@ class Memory(Protocol):
     def forget(self, key: str) -> None: ...
 
 
-def forget(store: Store | None, memories: Sequence[Memory], counted: Sequence[PolicyAndKey]) -> list[int]:
+def forget(store: AnyStore | None, memories: Sequence[Memory], counted: Sequence[PolicyAndKey]) -> list[int]:
     """Forget what a client used under each policy, and return how much that was. Raise ``StoreAway``.
 
     The store is asked also during an outage: somebody waits for the answer.
     """
     try:
-        used = [store.ask([each], 0).numbers[1] for each in counted] if store else [0 for _ in counted]
+        used = _used(store, counted) if store else [0 for _ in counted]
         if store:
             store.delete([key for _, key in counted])
     except RedisError as error:
@@ -41,4 +41,13 @@ def forget(store: Store | None, memories: Sequence[Memory], counted: Sequence[Po
     for memory in memories:
         for _, key in counted:
             memory.forget(key)
+    return used
+
+
+def _used(store: AnyStore, counted: Sequence[PolicyAndKey]) -> list[int]:
+    used = []
+    for answer in store.ask([Question(store.shard(key), [(policy, key)], 0) for policy, key in counted]):
+        if isinstance(answer, RedisError):
+            raise answer
+        used.append(answer.numbers[1])
     return used

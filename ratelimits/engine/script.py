@@ -18,9 +18,9 @@ STORE_CLOCK = "redis.call('TIME')"
 # KEYS: one per policy, then the generation's. ARGV: the cost and the generation that the process knows (0: none), then for
 # each policy: algorithm, limit, window in seconds, '1' if it can refuse, how many requests the store counted at least
 # before it lost its data (0: it did not), and how many it doesn't know.
-# Returns the generation. If that is the one that the process named, or it named none, then for each policy: 1 if the request
-# fits and 0 if not, the number of requests that count now, and the microseconds until the oldest of them leaves the window
-# or, if the request does not fit, until it would. Times are whole microseconds.
+# Returns the generation. If that is the one that the process named, or it named none, then the time of the store, and for
+# each policy: 1 if the request fits and 0 if not, the number of requests that count now, and the microseconds until the
+# oldest of them leaves the window or, if the request does not fit, until it would. Times are whole microseconds.
 _TEMPLATE = """
 local function acquire(KEYS, ARGV) @acquire@ end
 local function look(KEYS, ARGV) @look@ end
@@ -183,17 +183,38 @@ for i = 1, policies do
     results[i] = evaluate(key, algorithm, limit, window)
     if not results[i].fits and ARGV[at + 3] == '1' then all = false end
 end
-local answer = {generation}
+local answer = {generation, now}
 for i = 1, policies do
     local at = 6 * i - 3
     if cost > 0 and all and results[i].fits then
         count_request(KEYS[i], ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2] * 1000000, results[i])
     end
-    answer[3 * i - 1] = results[i].fits and 1 or 0
-    answer[3 * i] = results[i].used
-    answer[3 * i + 1] = results[i].free
+    answer[3 * i] = results[i].fits and 1 or 0
+    answer[3 * i + 1] = results[i].used
+    answer[3 * i + 2] = results[i].free
 end
 return answer
+"""
+
+# KEYS: one per policy. ARGV: the cost and the time at which it was counted, then each policy's window in seconds. Takes back
+# what was counted then. What an edit has carried over to another form since stays counted.
+TAKE_BACK = """
+local cost, at = tonumber(ARGV[1]), tonumber(ARGV[2])
+for i, key in ipairs(KEYS) do
+    local kind = redis.call('type', key).ok
+    if kind == 'list' then
+        redis.call('lrem', key, cost, ARGV[2])
+    elseif kind == 'hash' then
+        local stored = redis.call('hmget', key, 'w', 'b')
+        local w, b = tonumber(stored[1] or ''), tonumber(stored[2] or '')
+        local field = w and b and w == ARGV[i + 2] * 1000000 and (at >= b and 'c' or at >= b - w and 'p')
+        if field then
+            local count = tonumber(redis.call('hget', key, field) or '') or 0
+            redis.call('hset', key, field, math.max(0, count - cost))
+        end
+    end
+end
+return #KEYS
 """
 
 

@@ -1,9 +1,9 @@
 """The engine: decides whether a request is within its limits. No other module knows the store.
 
-One round trip asks the store about all policies of a request. A client that is known to be blocked is refused without
-asking the store. While the store is unavailable, each process counts on its own, within its share of what was left of
-the limit, and says so in its decisions. A store that returns, or that has lost its data, first learns what each process
-has admitted.
+One round trip asks the store about all policies of a request; on a cluster, one per shard, side by side. A client that is
+known to be blocked is refused without asking the store. While the store is unavailable, each process counts on its own,
+within its share of what was left of the limit, and says so in its decisions. A store that returns, or that has lost its
+data, first learns what each process has admitted.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from ratelimits.engine.blocked_clients import BlockedClients
 from ratelimits.engine.breaker import Breaker
 from ratelimits.engine.decision import CostAboveLimit, Decision, closed, counted_locally, unlimited
 from ratelimits.engine.local_counter import LocalWindows, local_limit
-from ratelimits.engine.store_client import PREFIX, Answer, PolicyAndKey, Store, StoreFacts
-from ratelimits.engine.told_store import ToldStore
+from ratelimits.engine.questions import PREFIX, AnyStore, PolicyAndKey, SlotMoves
+from ratelimits.engine.shared_store import SharedStore
+from ratelimits.engine.store_facts import StoreFacts
+from ratelimits.engine.told_store import Standing, ToldStore
 from ratelimits.policies import policy_cache
 from ratelimits.policies.policy_snapshot import ENFORCE, OFF, PolicySnapshot
 
@@ -96,7 +98,7 @@ def facts() -> StoreFacts | None:
     url = settings.OPSCONSOLE_RATE_LIMIT_STORE
     if not url:
         return None
-    store = Store(url, timeout=FACTS_SECONDS)
+    store = SharedStore(url, timeout=FACTS_SECONDS)
     try:
         store.probe()
         return store.facts()
@@ -110,7 +112,7 @@ class Engine:
     """The decisions of one process. Without a ``store``, it always counts on its own."""
 
     def __init__(
-        self, store: Store | None, *, processes: int = 1, clock: Callable[[], float] = time.monotonic
+        self, store: AnyStore | None, *, processes: int = 1, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.store = store
         self.processes = processes
@@ -155,12 +157,12 @@ class Engine:
         if self.store is None or self.breaker.error:
             return None
         try:
-            answer = self.told.ask(self.store, [(policy, f"{PREFIX}{policy.name}:{identity}")], 0)
+            [standing] = self.told.ask(self.store, [(policy, f"{PREFIX}{policy.name}:{identity}")], 0)
         except RedisError as error:
             # The next request that counts finds out what is wrong, and reports it.
             log.info("The rate limit store did not say how much a client has left: %s", error)
             return None
-        return max(0, policy.limit - answer.numbers[1])
+        return max(0, policy.limit - standing.used)
 
     def _decide(self, counted: Sequence[PolicyAndKey], cost: int) -> list[Decision]:
         if refusals := self._known_to_be_blocked(counted):
@@ -168,14 +170,16 @@ class Engine:
         if self.store is not None and self._store_works():
             asked_at = self.clock()
             try:
-                answer = self.told.ask(self.store, counted, cost)
+                standings = self.told.ask(self.store, counted, cost)
+            except SlotMoves as error:
+                log.info("A cluster is moving a client, who is counted locally meanwhile: %s", error)
             except ResponseError as error:
                 # The store answers, but not to this. Others must not suffer for what is wrong with one client's key.
                 self._note_refusal(error)
             except RedisError as error:
                 self._note_failure(error)
             else:
-                return self._decisions_of_store(counted, answer, cost, asked_at)
+                return self._decisions_of_store(counted, standings, cost, asked_at)
         return self._decide_alone(counted, cost)
 
     def free(self, policies: Sequence[PolicySnapshot], identity: str) -> list[int]:
@@ -206,7 +210,7 @@ class Engine:
         if self.store is not None and due and self._passes_probe(self.store):
             self._note_success()
 
-    def _passes_probe(self, store: Store) -> bool:
+    def _passes_probe(self, store: AnyStore) -> bool:
         try:
             store.probe()
         except RedisError as error:
@@ -233,17 +237,16 @@ class Engine:
         ]
 
     def _decisions_of_store(
-        self, counted: Sequence[PolicyAndKey], answer: Answer, cost: int, asked_at: float
+        self, counted: Sequence[PolicyAndKey], standings: Sequence[Standing], cost: int, asked_at: float
     ) -> list[Decision]:
         decisions = []
-        per_policy = [answer.numbers[at : at + 3] for at in range(0, len(answer.numbers), 3)]
-        for (policy, key), (fits, used, microseconds) in zip(counted, per_policy, strict=True):
-            self.admissions.learn(key, policy, used, answer.generation)
+        for (policy, key), (fits, used, microseconds, generation) in zip(counted, standings, strict=True):
+            self.admissions.learn(key, policy, used, generation)
             seconds = microseconds / MICROSECONDS
             decisions.append(
                 Decision(
                     policy,
-                    allowed=bool(fits) or policy.mode != ENFORCE,
+                    allowed=fits or policy.mode != ENFORCE,
                     exceeded=not fits,
                     remaining=max(0, policy.limit - used),
                     reset_after=seconds,
@@ -310,7 +313,7 @@ def reset() -> None:
     """Drop connections, blocked clients and local counts, and read the store's address again."""
     global _engine  # noqa: PLW0603 - one per process
     url = settings.OPSCONSOLE_RATE_LIMIT_STORE
-    _engine = Engine(Store(url) if url else None, processes=settings.OPSCONSOLE_WEB_PROCESSES)
+    _engine = Engine(SharedStore(url) if url else None, processes=settings.OPSCONSOLE_WEB_PROCESSES)
 
 
 _engine: Engine

@@ -20,7 +20,7 @@ from opsconsole.sign_in import roles
 from opsconsole.verification import configuration, database, record, running, services, table
 from opsconsole.verification.check import Check, Judgement, Problem, Verdict, Wishes, of, ok, unknown, wrong
 from opsconsole_worker import sqs
-from ratelimits.engine.store_client import StoreFacts
+from ratelimits.engine.store_facts import StoreFacts
 from tests.conftest import TestQueue
 
 WISHES = Wishes()

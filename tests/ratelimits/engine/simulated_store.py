@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import redis
 from django.conf import settings
 
 from ratelimits.engine import script
+from ratelimits.engine.questions import Answer, Question
 from ratelimits.engine.store import Engine
 from ratelimits.engine.store_client import Store
 from ratelimits.policies.policy_snapshot import PolicySnapshot
@@ -51,8 +53,16 @@ class Clock:
 
 def ask(store: Store, policy: PolicySnapshot, key: str, cost: int = 1) -> tuple[bool, int, int]:
     """Ask the store. Return (fits, used, microseconds until there is room)."""
-    fits, used, free = store.ask([(policy, f"rl:{policy.name}:{key}")], cost).numbers
+    fits, used, free = numbers(store, [policy], key, cost)
     return bool(fits), used, free
+
+
+def numbers(store: Store, policies: Sequence[PolicySnapshot], key: str, cost: int = 1) -> Sequence[int]:
+    """Ask the store. Return its three numbers for each policy."""
+    counted = [(policy, f"rl:{policy.name}:{key}") for policy in policies]
+    [answer] = store.ask([Question("", counted, cost)])
+    assert isinstance(answer, Answer)
+    return answer.numbers
 
 
 def process(clock: Clock, processes: int = 1) -> Engine:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,11 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from redis.exceptions import TimeoutError as StoreTimeoutError
 
-from ratelimits.engine.admissions import NOTHING, Owed
+from ratelimits.engine.admissions import NOTHING
 from ratelimits.engine.decision import Decision
 from ratelimits.engine.local_counter import local_limit
+from ratelimits.engine.questions import Answer, Question
 from ratelimits.engine.store import Engine
-from ratelimits.engine.store_client import Answer, PolicyAndKey, Store
+from ratelimits.engine.store_client import WHOLE, Store
 from ratelimits.policies.policy_snapshot import PolicySnapshot
 from tests.ratelimits.engine.simulated_store import SECOND, Clock, simulated_store
 from tests.ratelimits.engine.test_script import Model
@@ -34,12 +34,10 @@ class FailingStore(Store):
         self.real = real
         self.away = False
 
-    def ask(
-        self, counted: Sequence[PolicyAndKey], cost: int, generation: int = 0, owed: Sequence[Owed] = ()
-    ) -> Answer:
+    def _ask(self, question: Question) -> Answer:
         if self.away:
             raise StoreTimeoutError("it does not answer")
-        return self.real.ask(counted, cost, generation, owed)
+        return self.real._ask(question)
 
 
 class OneClient(RuleBasedStateMachine):
@@ -79,12 +77,15 @@ class OneClient(RuleBasedStateMachine):
 
     def _request(self, number: int) -> Decision:
         engine, key = self.engines[number], f"rl:stateful:{self.client}"
-        owed = engine.admissions.owed(key, engine.told.generation)
+        owed = engine.admissions.owed(key, engine.told.generations.get(WHOLE, 0))
         recent = self.clock.now - min(WINDOWS) * SECOND
         assert owed.at_least == 0
         assert owed.more >= sum(at >= recent for at in self.untold[number])
         [decision] = engine.check_all([self.known[number]], [self.client])
-        if not decision.degraded and engine.admissions.owed(key, engine.told.generation) == NOTHING:
+        if (
+            not decision.degraded
+            and engine.admissions.owed(key, engine.told.generations.get(WHOLE, 0)) == NOTHING
+        ):
             # The store counts what it is told as if it were admitted now.
             limit = self.known[number].limit
             if owed.more:

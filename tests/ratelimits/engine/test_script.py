@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratelimits.policies.policy_snapshot import SHADOW, PolicySnapshot
-from tests.ratelimits.engine.simulated_store import SECOND, Clock, ask, simulated_store
+from tests.ratelimits.engine.simulated_store import SECOND, Clock, ask, numbers, simulated_store
 
 Step = tuple[int, int, int, int]
 # Longer than any test takes, because the store expires keys by its real clock.
@@ -164,7 +164,7 @@ def test_policies_count_a_request_together_or_not_at_all(
     models = [Model() for _ in policies]
     for pause in arrivals:
         clock.pass_(pause)
-        answer = store.ask([(each, f"rl:{each.name}:{client}") for each in policies], 1).numbers
+        answer = numbers(store, policies, client)
         # Whether the request would fit each policy alone, asked on copies.
         alone = [
             Model(deque(model.kept)).ask(clock.now, each.limit, each.window, 1)[0]

@@ -19,7 +19,7 @@ from opsconsole.embedded.service import socket_folder
 from ratelimits.engine import script, store
 from ratelimits.engine.decision import CostAboveLimit
 from ratelimits.engine.store import Engine
-from ratelimits.engine.store_client import GENERATION, Store
+from ratelimits.engine.store_client import GENERATION, WHOLE, Store
 from ratelimits.policies.policy_snapshot import PRESETS, SHADOW, PolicySnapshot
 from tests.ratelimits.engine.simulated_store import SECOND, Clock, client, process, url
 
@@ -127,7 +127,7 @@ def test_key_that_makes_the_script_fail_harms_one_client() -> None:
     engine.admissions.add("rl:failing:told", POLICY, 1)
     engine.tell()
     assert not engine.degraded
-    assert engine.admissions.owing(engine.told.generation) == []
+    assert engine.admissions.owing(lambda _: engine.told.generations[WHOLE]) == []
     assert engine.check_all([POLICY], ["told"])[0].remaining == POLICY.limit - 2
 
 
@@ -166,7 +166,7 @@ def test_cost_above_the_limit_is_refused_as_a_mistake() -> None:
 
 def test_timeouts_in_the_url_do_not_make_requests_wait() -> None:
     separator = "&" if "?" in url() else "?"
-    kwargs = Store(f"{url()}{separator}socket_timeout=30&decode_responses=1")._factory.connection_kwargs
+    kwargs = Store(f"{url()}{separator}socket_timeout=30&decode_responses=1")._pool.connection_kwargs
 
     assert (kwargs["socket_timeout"], kwargs["decode_responses"]) == (0.1, False)
 

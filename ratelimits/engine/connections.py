@@ -1,0 +1,108 @@
+"""Reusable connections to one server of the store."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from hiredis import pack_command
+from redis.connection import ConnectionInterface, ConnectionPool
+from redis.exceptions import ConnectionError as StoreConnectionError
+from redis.exceptions import RedisError, ResponseError
+
+Command = Sequence[Any]
+
+
+class Sent(NamedTuple):
+    """Commands that were sent, and whose answers have not been read. ``reused``: the connection had been idle before."""
+
+    connection: ConnectionInterface
+    commands: Sequence[Command]
+    reused: bool
+
+
+class Connections:
+    """Idle connections to one server. Every failure is a ``RedisError``.
+
+    The pool only creates connections. Taking one from it takes longer than the store's answer, so idle connections are
+    kept here instead.
+    """
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool
+        self._idle: deque[ConnectionInterface] = deque()
+
+    def exchange(self, *commands: Command) -> list[Any]:
+        """Send commands, and return their answers. An answer that is an error is returned, not raised."""
+        return self.read(self.send(*commands))
+
+    def send(self, *commands: Command) -> Sent:
+        """Send commands. Whoever does so reads the answers."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return self._send_anew(commands)
+        try:
+            _write(connection, commands)
+        except StoreConnectionError:
+            return self._send_again(commands)
+        return Sent(connection, commands, reused=True)
+
+    def read(self, sent: Sent) -> list[Any]:
+        """Return the answers to commands that were sent."""
+        try:
+            return self._read(sent)
+        except StoreConnectionError:
+            if not sent.reused:
+                raise
+            # If the server had counted the request already, it now counts twice, which errs on the strict side.
+            return self._read(self._send_again(sent.commands))
+
+    def alone(self, *commands: Command) -> list[Any]:
+        """Send commands on a connection of their own, and return their answers; raise the first that is an error."""
+        connection = self._pool.make_connection()
+        answers = []
+        try:
+            for command in commands:
+                connection.send_command(*command)  # type: ignore[no-untyped-call]  # redis-py's
+                answers.append(connection.read_response())
+        finally:
+            connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py's
+        return answers
+
+    def _send_again(self, commands: Sequence[Command]) -> Sent:
+        # The server closed an idle connection, perhaps because it restarted. The other idle ones are no better, but a new
+        # one may work.
+        self._idle.clear()
+        return self._send_anew(commands)
+
+    def _send_anew(self, commands: Sequence[Command]) -> Sent:
+        connection = self._pool.make_connection()
+        _write(connection, commands)
+        return Sent(connection, commands, reused=False)
+
+    def _read(self, sent: Sent) -> list[Any]:
+        connection = sent.connection
+        answers: list[Any] = []
+        try:
+            for _ in sent.commands:
+                try:
+                    answers.append(connection.read_response())
+                except ResponseError as error:
+                    answers.append(error)
+        except RedisError:
+            connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py's
+            raise
+        self._idle.append(connection)
+        return answers
+
+
+def _write(connection: ConnectionInterface, commands: Sequence[Command]) -> None:
+    try:
+        # redis-py calls the same function, after looking at the type of every argument.
+        packed = b"".join([pack_command(tuple(command)) for command in commands])
+        connection.send_packed_command([packed], check_health=False)  # type: ignore[no-untyped-call]  # redis-py's
+    except RedisError:
+        connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py's
+        raise
