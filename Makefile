@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
 .PHONY: drill-upgrade drill-restore clients
-.PHONY: bench-worker bench-recovery bench-pages bench-growth bench-layouts bench-ids bench-dlq bench-sending bench-bulk bench-ratelimit bench-serving bench-next bench-footprint
+.PHONY: bench-beats bench-worker bench-recovery bench-pages bench-growth bench-layouts bench-ids bench-dlq bench-sending bench-bulk bench-ratelimit bench-serving bench-next bench-footprint
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -173,6 +173,9 @@ bench-next: .venv/installed ## measure a limited request to Next.js, beside one 
 
 bench-footprint: .venv/installed ## measure the memory and the idle processor time of all processes of one host (Linux)
 	$(BIN)/python -m bench.footprint
+
+bench-beats: .venv/installed ## measure what heartbeats of 10,000 workers cost, and what they leave in the table
+	$(BIN)/python -m bench.beats
 
 bench-worker: .venv/installed ## measure the memory and the start of a worker with the console and without it (Linux)
 	$(BIN)/python -m bench.worker

@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
 from jobs.models import Job, Status, WorkerHeartbeat
 from jobs.runs.restart import restart
@@ -40,6 +41,39 @@ def test_heartbeat_advances_time() -> None:
     assert not WorkerHeartbeat.objects.beating(timedelta(minutes=4)).exists()
     heartbeats.say(ADA)
     assert WorkerHeartbeat.objects.beating(timedelta(minutes=4)).exists()
+
+
+def test_usual_heartbeat_leaves_the_row_that_the_whole_statement_leaves(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    job = lifecycle.claim(factories.job(run_epoch=2).pk, 2, ADA)
+    assert isinstance(job, RunningJob)
+    assert heartbeats.whole_beat(ADA, job.id, 2) is Verdict.GO_ON
+    whole = WorkerHeartbeat.objects.get()
+    with django_assert_num_queries(1):
+        assert heartbeats.beat(ADA, job.id, 2) is Verdict.GO_ON
+    usual = WorkerHeartbeat.objects.get()
+    assert usual.last_heartbeat >= whole.last_heartbeat
+    # These follow the time of the heartbeat.
+    times = dict.fromkeys(("noted_at", "longest_silence"))
+    assert usual.metadata | times == whole.metadata | times
+    assert usual.metadata["noted_at"] >= whole.metadata["noted_at"]
+    for name in ("worker_id", "current_job_id", "current_run_epoch", "hostname", "pid", "started_at"):
+        assert getattr(usual, name) == getattr(whole, name), name
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Worker("ada", start="again"), Worker("ada", hostname="elsewhere"), Worker("ada", pid=1)],
+    ids=["process", "host", "pid"],
+)
+def test_heartbeat_of_another_process_is_noted(other: Worker) -> None:
+    job = lifecycle.claim(factories.job(run_epoch=2).pk, 2, ADA)
+    assert isinstance(job, RunningJob)
+    heartbeats.beat(ADA, job.id, 2)
+    heartbeats.beat(other, job.id, 2)
+    row = WorkerHeartbeat.objects.get()
+    assert (row.hostname, row.pid, row.metadata["process"]) == (other.hostname, other.pid, other.process)
 
 
 def test_verdicts() -> None:

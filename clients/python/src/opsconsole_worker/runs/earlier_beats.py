@@ -27,6 +27,10 @@ _LAST_RUN = RUN.format(job=_JOB, epoch="current_run_epoch")
 # In a new row nothing was overwritten.
 FIRST_IN_STATEMENT = f"jsonb_build_object('process', %(process)s::text, 'noted_at', {_NOW})"
 
+# The row was written by this process, and it overwrites nothing that must be kept.
+IS_OURS = f"""%(process)s <> '' AND metadata ->> 'process' = %(process)s
+           AND {IS_NOTED.format(metadata="metadata", beat=_BEAT)}"""
+
 
 def note_in_statement(job: str, epoch: str) -> str:
     """Return, as SQL, what a heartbeat adds to the metadata of its row: its process, and the heartbeat that it overwrites.

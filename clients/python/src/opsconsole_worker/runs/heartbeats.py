@@ -83,6 +83,13 @@ def beat(worker: Worker, job_id: UUID, run_epoch: int) -> Verdict:
 
     Raise ``WorkerIdTaken`` if the worker's id is another key's.
     """
+    usual = {"job_id": job_id, "epoch": run_epoch} | worker.parameters
+    [rows] = door.run(statements.USUAL_BEAT, usual)
+    return Verdict.GO_ON if rows else whole_beat(worker, job_id, run_epoch)
+
+
+def whole_beat(worker: Worker, job_id: UUID, run_epoch: int) -> Verdict:
+    """Do what ``beat`` does, whatever the worker's row says."""
     return _verdict(_beat(worker, job_id, run_epoch))
 
 

@@ -1,0 +1,178 @@
+"""``make bench-beats``: what heartbeats cost the server and the workers, and what they leave in the table.
+
+Each worker runs a job and sends as many heartbeats as an hour has, one after the other over a few connections: faster than
+in an hour, with autovacuum as it is. Beside it, the whole statement, which also knows what to do where something changed, and
+a bare UPDATE of one column over the same driver. Processor time is that of PostgreSQL's processes and of the clients.
+Environment: BENCH_WORKERS (10000), BENCH_BEATS (240 per worker), BENCH_CLIENTS (2), BENCH_INTERVAL (15 seconds).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import psycopg
+
+from bench.cluster import Cluster, running
+
+BARE, WHOLE, OURS = "a bare UPDATE", "the whole statement", "**ours**"
+FILL = """
+INSERT INTO jobs (id, customer_id, package_size, status, run_epoch, claimed_epoch, worker_id, started_at)
+SELECT md5('job ' || n)::uuid, 'customer-' || n % 5000, 50, 'in_progress', 1, 1, 'worker-' || n, now()
+  FROM generate_series(1, {workers}) AS n
+"""
+BARE_BEAT = "UPDATE worker_heartbeats SET last_heartbeat = now() WHERE worker_id = %(worker)s"
+TABLE = """
+SELECT n_tup_upd, n_tup_hot_upd, n_dead_tup, autovacuum_count, pg_relation_size(relid), pg_indexes_size(relid)
+  FROM pg_stat_user_tables WHERE relname = 'worker_heartbeats'
+"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the server counts of the table of heartbeats."""
+
+    updates: int
+    hot: int
+    dead: int
+    vacuums: int
+    bytes: int
+    index_bytes: int
+
+
+def main() -> None:
+    workers, beats = _asked("BENCH_WORKERS", 10_000), _asked("BENCH_BEATS", 240)
+    clients, interval = _asked("BENCH_CLIENTS", 2), _asked("BENCH_INTERVAL", 15)
+    with running() as cluster:
+        print(
+            f"{workers:,} workers, {beats} heartbeats each, {clients} clients, PostgreSQL {cluster.version}\n"
+        )
+        print(
+            f"| heartbeats | server, us each | clients, us each | cores at one per {interval} s | HOT | dead rows | "
+            "table, kB: first | last | indexes, kB | vacuums |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
+        )
+        for kind in (BARE, WHOLE, OURS):
+            print(_row(kind, cluster, workers, beats, clients, interval), flush=True)
+
+
+def _row(kind: str, cluster: Cluster, workers: int, beats: int, clients: int, interval: int) -> str:
+    url = cluster.create("beats")
+    environ = {
+        **os.environ,
+        "OPSCONSOLE_ENV": "development",
+        "DATABASE_URL": url,
+        "CACHE_URL": "redis://none.invalid",
+    }
+    migrate = [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity", "0"]
+    subprocess.run(migrate, env={**environ, "DJANGO_SETTINGS_MODULE": "opsconsole.settings"}, check=True)
+    with psycopg.connect(url, autocommit=True) as observer:
+        observer.execute(FILL.format(workers=workers))
+        observer.execute("VACUUM (ANALYZE)")
+        # The row of each worker, and its first heartbeat about this job.
+        _turn(OURS, environ, workers, 2, clients)
+        observer.execute("VACUUM (ANALYZE) worker_heartbeats")
+        first = _table(observer)
+        before = _server_seconds(cluster.pid)
+        spent = _turn(kind, environ, workers, beats, clients)
+        server = _server_seconds(cluster.pid) - before
+        last = _table(observer)
+    sent = workers * beats
+    updates = last.updates - first.updates
+    assert updates == sent, (updates, sent)
+    cells = [
+        f"{server / sent * 1e6:.0f}",
+        f"{spent / sent * 1e6:.0f}",
+        f"{server / sent * workers / interval:.2f}",
+        f"{(last.hot - first.hot) / updates:.1%}",
+        f"{last.dead:,}",
+        f"{first.bytes / 1024:,.0f}",
+        f"{last.bytes / 1024:,.0f}",
+        f"{last.index_bytes / 1024:,.0f}",
+        str(last.vacuums - first.vacuums),
+    ]
+    return f"| {kind} | {' | '.join(cells)} |"
+
+
+def _turn(kind: str, environ: dict[str, str], workers: int, beats: int, clients: int) -> float:
+    """Send the heartbeats. Return the processor time of the clients."""
+    command = [sys.executable, "-m", "bench.beats"]
+    share = [(at * workers // clients, (at + 1) * workers // clients) for at in range(clients)]
+    children = [
+        subprocess.Popen(
+            [*command, json.dumps({"kind": kind, "first": first + 1, "last": last, "beats": beats})],
+            env=environ,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for first, last in share
+    ]
+    spent = 0.0
+    for child in children:
+        answer, _ = child.communicate()
+        assert child.returncode == 0
+        spent += float(answer)
+    return spent
+
+
+def _send(kind: str, first: int, last: int, beats: int) -> None:
+    """Be some of the workers."""
+    import hashlib  # noqa: PLC0415 - of the child process alone
+    from uuid import UUID  # noqa: PLC0415
+
+    from opsconsole_worker import settings  # noqa: PLC0415
+    from opsconsole_worker.database import direct, door  # noqa: PLC0415
+    from opsconsole_worker.runs import heartbeats  # noqa: PLC0415
+
+    door.use(direct.DirectDatabase(os.environ["DATABASE_URL"], settings.current().schema))
+    crew: list[tuple[Any, UUID]] = [
+        (
+            heartbeats.Worker(f"worker-{number}", start=f"start-{number}"),
+            UUID(hashlib.md5(f"job {number}".encode(), usedforsecurity=False).hexdigest()),
+        )
+        for number in range(first, last + 1)
+    ]
+    door.run("SELECT 1", {})
+    began = time.process_time()
+    for _ in range(beats):
+        for worker, job_id in crew:
+            if kind == BARE:
+                door.run(BARE_BEAT, {"worker": worker.id})
+            elif kind == WHOLE:
+                assert heartbeats.whole_beat(worker, job_id, 1) is heartbeats.Verdict.GO_ON
+            else:
+                assert heartbeats.beat(worker, job_id, 1) is heartbeats.Verdict.GO_ON
+    print(time.process_time() - began)
+
+
+def _table(observer: psycopg.Connection[Any]) -> Table:
+    observer.execute("SELECT pg_stat_clear_snapshot()")
+    # The counters of a session arrive when it ends, or after a second.
+    time.sleep(1.5)
+    row = observer.execute(TABLE).fetchone()
+    assert row
+    return Table(*row)
+
+
+def _server_seconds(pid: int) -> float:
+    """Return the processor time of the server: what its living processes used, and those that ended."""
+    server = psutil.Process(pid)
+    alive = [server, *server.children()]
+    ended = sum(server.cpu_times()[2:4])
+    return float(ended + sum(sum(each.cpu_times()[:2]) for each in alive))
+
+
+def _asked(name: str, default: int) -> int:
+    return int(os.environ.get(name, default))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        _send(**json.loads(sys.argv[1]))
+    else:
+        main()
