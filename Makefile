@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
 .PHONY: drill-upgrade drill-restore clients
-.PHONY: bench-beats bench-worker bench-recovery bench-pages bench-growth bench-layouts bench-ids bench-dlq bench-sending bench-bulk bench-ratelimit bench-serving bench-next bench-footprint
+.PHONY: bench-beats bench-worker bench-recovery bench-pages bench-growth bench-job bench-layouts bench-ids bench-dlq bench-sending bench-bulk bench-ratelimit bench-serving bench-next bench-footprint
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -146,6 +146,9 @@ bench-pages: .venv-bench/installed ## measure every page with a million jobs, co
 
 bench-growth: .venv/installed ## measure what takes longer while the tables grow; GROWTH_MILLIONS=1,10,30
 	$(BIN)/python -m bench.growth
+
+bench-job: .venv/installed ## measure what one job costs the database, from its enqueueing to its end
+	$(BIN)/python -m bench.job_cost
 
 bench-layouts: .venv/installed ## measure the console's facts about jobs as columns of your table, and in a table of its own
 	$(BIN)/python -m bench.fact_layouts

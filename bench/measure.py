@@ -6,7 +6,7 @@ import asyncio
 import gc
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,9 @@ from bench.shape import Shape
 from bench.stub_sqs import StubSqs
 
 GROWTH = 5
+CANDIDATES = ("plain", "ours", *(peer.name for peer in PEERS))
+# The server of each candidate.
+Clusters = Mapping[str, Cluster]
 
 
 @dataclass
@@ -30,27 +33,27 @@ class Results:
     calls: dict[str, int] = field(default_factory=dict)
 
 
-def measure(cluster: Cluster, shape: Shape, repeats: int, queue_url: str) -> Results:
+def measure(clusters: Clusters, shape: Shape, repeats: int, queue_url: str) -> Results:
     results = Results()
     stub = StubSqs(queue_url)
-    _build(cluster, shape)
+    _build(clusters, shape)
     page: tuple[str, Any] = ("", None)
     for number in range(1, repeats + 1):
         _say(f"run {number} of {repeats}")
-        with _fresh(cluster, "plain") as url:
+        with _fresh(clusters["plain"], "plain") as url:
             _keep(results, "plain", plain.recover(url, stub))
             results.calls["plain"] = _sent_once(stub, shape)
-        with _fresh(cluster, "ours") as url:
+        with _fresh(clusters["ours"], "ours") as url:
             spent, page = ours.recover(url, stub, shape)
             _keep(results, "ours", spent)
             results.calls["ours"] = _sent_once(stub, shape)
         for peer in PEERS:
             for how, recover in peer.ways.items():
-                with _fresh(cluster, peer.name) as url:
+                with _fresh(clusters[peer.name], peer.database) as url:
                     recovered, seconds = asyncio.run(recover(url))
                 assert recovered == shape.stale, (peer.name, how, recovered)
                 _keep(results, peer.name, {how: seconds})
-    results.server = _find(cluster, shape, page)
+    results.server = _find(clusters, shape, page)
     return results
 
 
@@ -66,16 +69,17 @@ def _fresh(cluster: Cluster, name: str) -> Iterator[str]:
             gc.unfreeze()
 
 
-def _build(cluster: Cluster, shape: Shape) -> None:
+def _build(clusters: Clusters, shape: Shape) -> None:
     _say("building: plain")
-    plain.build(cluster.create("plain"), shape)
+    plain.build(clusters["plain"].create("plain"), shape)
     _say("building: ours")
-    ours.build(cluster.create("ours"), shape)
+    ours.build(clusters["ours"].create("ours"), shape)
     for peer in PEERS:
         _say(f"building: {peer.name}")
-        asyncio.run(peer.build(cluster.create(peer.name), shape))
-    for name in ("plain", "ours", *(peer.name for peer in PEERS)):
-        cluster.settle(name)
+        asyncio.run(peer.build(clusters[peer.name].create(peer.database), shape))
+    databases = {"plain": "plain", "ours": "ours"} | {peer.name: peer.database for peer in PEERS}
+    for name, database in databases.items():
+        clusters[name].settle(database)
 
 
 def _keep(results: Results, candidate: str, spent: dict[str, float]) -> None:
@@ -91,18 +95,19 @@ def _sent_once(stub: StubSqs, shape: Shape) -> int:
     return calls
 
 
-def _find(cluster: Cluster, shape: Shape, page: tuple[str, Any]) -> dict[Key, ServerTime]:
+def _find(clusters: Clusters, shape: Shape, page: tuple[str, Any]) -> dict[Key, ServerTime]:
     """Measure server times at the size of the runs and, in copies of the tables, at five times as many rows."""
     grown = GROWTH * shape.rows
     _say(f"finding, in {shape.rows} and in {grown} rows")
-    with cluster.copy_of("plain") as more_of_plain, cluster.copy_of("ours") as more_of_ours:
+    of_plain, of_ours = clusters["plain"], clusters["ours"]
+    with of_plain.copy_of("plain") as more_of_plain, of_ours.copy_of("ours") as more_of_ours:
         finding.grow(more_of_plain, shape.rows, grown)
         finding.grow(more_of_ours, shape.rows, grown)
         return finding.server_times(
             {
-                ("ours", shape.rows): Question(cluster.url("ours"), *page),
+                ("ours", shape.rows): Question(of_ours.url("ours"), *page),
                 ("ours", grown): Question(more_of_ours, *page),
-                ("plain", shape.rows): Question(cluster.url("plain"), plain.FIND),
+                ("plain", shape.rows): Question(of_plain.url("plain"), plain.FIND),
                 ("plain", grown): Question(more_of_plain, plain.FIND),
             }
         )

@@ -5,6 +5,7 @@ None of them sends a message to another system or records why it recovered a job
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -13,6 +14,7 @@ from functools import partial
 from uuid import UUID
 
 import asyncpg
+import awa
 import procrastinate
 import psycopg
 from chancy import Chancy, Worker
@@ -26,6 +28,9 @@ from bench.shape import LIVE_BEAT, STALE_BEAT, THRESHOLD, Shape
 
 # The batch size of the console, and the default of PgQueuer's own ``run``.
 PAGE, PGQUEUER_BATCH = 500, 10
+# The default is half a minute.
+AWA_LOOKS_EVERY = 0.1
+PATIENCE = 120.0
 BEAT = f"CASE WHEN stale THEN {STALE_BEAT} ELSE {LIVE_BEAT} END"
 
 
@@ -36,6 +41,10 @@ class Peer:
     name: str
     build: Callable[[str, Shape], Coroutine[None, None, None]]
     ways: dict[str, Callable[[str], Coroutine[None, None, tuple[int, float]]]]
+
+    @property
+    def database(self) -> str:
+        return self.name.replace("-", "_")
 
 
 async def build_pgqueuer(url: str, shape: Shape) -> None:
@@ -136,6 +145,74 @@ async def recover_procrastinate(url: str) -> tuple[int, float]:
         return recovered, time.perf_counter() - began
 
 
+async def build_awa(url: str, shape: Shape) -> None:
+    """Build rows for Awa, in the storage that its migrations choose: each running job has its own heartbeat."""
+    client = awa.AsyncClient(_with_host(url))
+    await client.migrate()
+    await client.close()
+    await _execute(
+        url,
+        f"""INSERT INTO awa.jobs_hot (kind, queue, state, attempt, run_at, heartbeat_at, attempted_at, finalized_at,
+                                      created_at, run_lease)
+            SELECT 'submit', 'default', (CASE WHEN running THEN 'running' ELSE 'completed' END)::awa.job_state, 1, at,
+                   CASE WHEN running THEN {BEAT} END, at, CASE WHEN NOT running THEN at END, at, 1
+              FROM {shape.numbered()} ORDER BY n""",
+    )
+
+
+async def recover_awa(url: str) -> tuple[int, float]:
+    """Recover with Awa, whose maintenance leader looks for stale heartbeats, here as often as it may be asked to.
+
+    The time includes its start and its election, up to twice ``AWA_LOOKS_EVERY``.
+    """
+    client = awa.AsyncClient(_with_host(url))
+    # It does not start without a kind of job that it works on.
+    client.task(NoJob, queue="nothing")(_do_nothing)
+    milliseconds = round(AWA_LOOKS_EVERY * 1000)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        began = time.perf_counter()
+        await client.start(
+            [("nothing", 1)],
+            leader_election_interval_ms=milliseconds,
+            heartbeat_rescue_interval_ms=milliseconds,
+            heartbeat_staleness_ms=round(THRESHOLD.total_seconds() * 1000),
+        )
+        try:
+            while (recovered := await _of_awa(connection, "NOT IN ('running', 'completed')")) == 0 or (
+                await _of_awa(connection, "= 'running' AND heartbeat_at < now()")
+            ):
+                if time.perf_counter() - began > PATIENCE:
+                    raise TimeoutError(f"Awa recovered {recovered} jobs in {PATIENCE} s")
+                await asyncio.sleep(0.005)
+            took = time.perf_counter() - began
+            return await _of_awa(connection, "NOT IN ('running', 'completed')"), took
+        finally:
+            await client.shutdown()
+            await client.close()
+
+
+@dataclass(frozen=True)
+class NoJob:
+    """A kind of job of which there is none."""
+
+
+async def _do_nothing(_job: object) -> None:
+    """Work on no job."""
+
+
+async def _of_awa(connection: psycopg.AsyncConnection, state: str) -> int:
+    found = await connection.execute(
+        f"SELECT count(*) FROM awa.jobs_hot WHERE kind = 'submit' AND state {state}"
+    )
+    row = await found.fetchone()
+    return int(row[0]) if row else 0
+
+
+def _with_host(url: str) -> str:
+    """Return the URL with a host, which Awa's client wants although the socket's folder is named."""
+    return url.replace("@/", "@localhost/", 1)
+
+
 async def _execute(url: str, *statements: str) -> None:
     async with await psycopg.AsyncConnection.connect(url) as connection:
         for statement in statements:
@@ -155,6 +232,9 @@ PEERS = (
         },
     ),
     Peer("chancy", build_chancy, {"Recovery.recover, all at once": recover_chancy}),
+    Peer(
+        "awa-pg", build_awa, {f"its leader, which looks every {AWA_LOOKS_EVERY * 1000:.0f} ms": recover_awa}
+    ),
     Peer(
         "procrastinate", build_procrastinate, {"get_stalled_jobs, retry_job for each": recover_procrastinate}
     ),

@@ -3,7 +3,7 @@
 One run measures everything on one PostgreSQL with default settings except its memory, which follows the manual's
 advice for 4 GB: a quarter. Each measurement starts with a fresh copy of equally many rows, right after a checkpoint.
 Environment: BENCH_ROWS (1000000), BENCH_REPEATS (5), BENCH_LAYOUT (``newest`` or ``scattered``, see ``bench.shape``),
-BENCH_MEMORY (1GB; the default is 128MB).
+BENCH_MEMORY (1GB; the default is 128MB), BENCH_SERVERS (``own`` starts a new server for each candidate).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import ExitStack
 
 import django
 
@@ -25,14 +26,22 @@ def main() -> None:
     shape = Shape(int(os.environ.get("BENCH_ROWS", "1000000")), os.environ.get("BENCH_LAYOUT", "newest"))
     # On SIGTERM, exit normally, so that the server is stopped and its folder removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with running(shared_buffers=os.environ.get("BENCH_MEMORY", "1GB")) as cluster:
-        set_up_django(cluster)
+    memory = os.environ.get("BENCH_MEMORY", "1GB")
+    with ExitStack() as started:
+        ours = started.enter_context(running(shared_buffers=memory))
+        set_up_django(ours)
         # These import models, which need the settings.
         from bench import report  # noqa: PLC0415
-        from bench.measure import measure  # noqa: PLC0415
+        from bench.measure import CANDIDATES, measure  # noqa: PLC0415
 
-        results = measure(cluster, shape, int(os.environ.get("BENCH_REPEATS", "5")), QUEUE_URL)
-        print(report.table(shape, cluster.version, results))
+        clusters = dict.fromkeys(CANDIDATES, ours)
+        if os.environ.get("BENCH_SERVERS") == "own":
+            others = [name for name in CANDIDATES if name != "ours"]
+            clusters |= {name: started.enter_context(running(shared_buffers=memory)) for name in others}
+        results = measure(clusters, shape, int(os.environ.get("BENCH_REPEATS", "5")), QUEUE_URL)
+        servers = "a server per candidate" if len(set(clusters.values())) > 1 else "one server for all"
+        print(f"{servers}, shared_buffers {memory}.")
+        print(report.table(shape, ours.version, results))
 
 
 def set_up_django(cluster: Cluster, environment: str = "production") -> None:
