@@ -49,7 +49,7 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
             "alerts.SnsMessage",
         ),
     ),
-    ("Jobs", ("jobs.Job", "jobs.BulkOperation")),
+    ("Jobs", ("jobs.Job", "jobs.RunRollup", "jobs.BulkOperation")),
     ("Dead letters", ("jobs.DeadLetter", "jobs.FailureGroup")),
     ("Workers & queues", ("jobs.WorkerHeartbeat", "jobs.QueueState", "jobs.Outbox", "jobs.Sweep")),
     ("Limits", ("ratelimits.RateLimitHour", "ratelimits.Policy", "ratelimits.ApiKey")),
@@ -70,6 +70,7 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
 NAMES = {
     "jobs.Attachment": "Attach",
     "jobs.RecoveryControl": "Recovery",
+    "jobs.RunRollup": "Trends",
     "opsconsole.TableSize": "Data",
     "opsconsole.Pause": "Controls",
     "opsconsole.Verification": "Verification",

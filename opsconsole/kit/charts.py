@@ -90,7 +90,7 @@ def stacked(
     if len(totals) != len(labels):
         raise ValueError(f"{len(labels)} labels, but {len(totals)} values")
     reach = max([*totals, int(alert_above or 0)], default=0)
-    step = _step(reach)
+    step = step_of(reach)
     highest = max(step * -(-reach // step), step)
     return Chart(
         title=title,
@@ -99,10 +99,10 @@ def stacked(
         base=f"{HEIGHT - BOTTOM}",
         bars=list(_bars(labels, series, highest)),
         lines=[
-            Word("0%", _number(_height_at(value, highest)), f"{value:,}", "start")
+            Word("0%", number_text(height_at(value, highest)), f"{value:,}", "start")
             for value in range(step, highest + 1, step)
         ],
-        words=list(_words(labels)),
+        words=list(axis_words(labels)),
         legend=list(series),
         header=["", *(each.label for each in series)],
         rows=[[label, *(f"{each.values[place]:,}" for each in series)] for place, label in enumerate(labels)],
@@ -111,14 +111,14 @@ def stacked(
 
 
 def _alert_line(value: float, highest: int) -> Line:
-    return Line(_number(_height_at(value, highest)), f"alert above {value:,.0f}")
+    return Line(number_text(height_at(value, highest)), f"alert above {value:,.0f}")
 
 
 def _said(alert_above: float | None) -> str:
     return "" if alert_above is None else f" An alert fires above {alert_above:,.0f}."
 
 
-def _step(highest: int) -> int:
+def step_of(highest: int) -> int:
     """Return 1, 2 or 5 times a power of ten, so that three or four lines reach above the highest value."""
     step = 1
     while True:
@@ -128,7 +128,7 @@ def _step(highest: int) -> int:
         step *= 10
 
 
-def _height_at(value: float, highest: int) -> float:
+def height_at(value: float, highest: int) -> float:
     """Return the distance from the chart's top."""
     return TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / highest)
 
@@ -141,22 +141,22 @@ def _bars(labels: Sequence[str], series: Sequence[Series], highest: int) -> Iter
             value = each.values[place]
             if not value:
                 continue
-            top = _height_at(below + value, highest)
-            height = _height_at(below, highest) - top
+            top = height_at(below + value, highest)
+            height = height_at(below, highest) - top
             # One request among a million remains visible.
             thin = max(height, THINNEST_BAR)
             yield Bar(
-                x=f"{_number(LEFT + place * room + room * GAP / 2)}%",
-                y=_number(top - (thin - height)),
-                width=f"{_number(room * (1 - GAP))}%",
-                height=_number(thin),
+                x=f"{number_text(LEFT + place * room + room * GAP / 2)}%",
+                y=number_text(top - (thin - height)),
+                width=f"{number_text(room * (1 - GAP))}%",
+                height=number_text(thin),
                 tone=each.tone,
                 title=f"{label}: {value:,} {each.label}",
             )
             below += value
 
 
-def _words(labels: Sequence[str]) -> Iterator[Word]:
+def axis_words(labels: Sequence[str]) -> Iterator[Word]:
     if not labels:
         return
     room = (100 - LEFT) / len(labels)
@@ -164,7 +164,9 @@ def _words(labels: Sequence[str]) -> Iterator[Word]:
     for place in range(0, len(labels), every):
         at_edge = place == 0
         x = float(LEFT) if at_edge else LEFT + (place + 0.5) * room
-        yield Word(f"{_number(x)}%", _number(HEIGHT - 6), labels[place], "start" if at_edge else "middle")
+        yield Word(
+            f"{number_text(x)}%", number_text(HEIGHT - 6), labels[place], "start" if at_edge else "middle"
+        )
 
 
 def _summary(labels: Sequence[str], series: Sequence[Series], totals: Sequence[int], *, level: bool) -> str:
@@ -177,7 +179,7 @@ def _summary(labels: Sequence[str], series: Sequence[Series], totals: Sequence[i
     return f"{sum_text}Most at {labels[top]}: {totals[top]:,}."
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
@@ -208,5 +210,5 @@ def _parts(values: Sequence[float | None], highest: float) -> list[str]:
         if value is None:
             parts.append([])
             continue
-        parts[-1].append(f"{_number(place * step)},{_number(1 + room * (1 - value / highest))}")
+        parts[-1].append(f"{number_text(place * step)},{number_text(1 + room * (1 - value / highest))}")
     return [" ".join(part) for part in parts if part]

@@ -16,3 +16,15 @@ def spell(time: timedelta) -> str:
     if minutes:
         return f"{minutes} min {seconds % 60} s" if seconds % 60 else f"{minutes} min"
     return f"{seconds} s"
+
+
+def brief(seconds: float) -> str:
+    """Return a measured duration in one unit, with two digits where it is small: '250 ms', '1.4 s', '12 s', '3.2 min'."""
+    for limit, unit, word in ((1, 0.001, "ms"), (60, 1, "s"), (3_600, 60, "min"), (86_400, 3_600, "h")):
+        if seconds < limit:
+            return f"{_short(seconds / unit)} {word}"
+    return f"{_short(seconds / 86_400)} d"
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0") if number < 9.95 else f"{number:,.0f}"

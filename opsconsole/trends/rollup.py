@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import Count
+from django.db.models.functions import Now
 
 from jobs.models import RunRollup, RunRollupState
 from jobs.models.run_rollup import DAY, OTHERS, SHOWN_FOR
@@ -119,8 +120,16 @@ def _is_only_one() -> bool:
 
 
 def _state() -> RunRollupState:
-    state, _ = RunRollupState.objects.get_or_create(pk=1, defaults={"counted_from": _first_time()})
-    return state
+    state = RunRollupState.objects.first()
+    return state or RunRollupState.objects.create(pk=1, counted_from=_first_time(), seal=_last_too_old())
+
+
+def _last_too_old() -> int:
+    """Return the last seal that was made before anything is looked at. Seals are numbered in the order of their times."""
+    too_old = AuditSeal.objects.filter(
+        source=AuditSeal.Source.TIMELINE, sealed_at__lt=Now() - LOOKED_BACK
+    ).order_by("-number")
+    return too_old.values_list("number", flat=True).first() or 0
 
 
 def _first_time() -> datetime:
@@ -275,10 +284,9 @@ SELECT statement_timestamp(),
                                     WHERE id BETWEEN part.first_id AND coalesce(part.last_id, 9223372036854775806)
                                     ORDER BY id LIMIT 1) AS event
                WHERE part.source = 'timeline'),
-             (SELECT min(event.at) FROM audit_seals AS seal
-               CROSS JOIN LATERAL (SELECT at FROM job_events WHERE id BETWEEN seal.first_id AND seal.last_id
-                                    ORDER BY id LIMIT 1) AS event
-               WHERE seal.source = 'timeline' AND seal.number > %s))
+             (SELECT at FROM job_events
+               WHERE id >= (SELECT min(first_id) FROM audit_seals WHERE source = 'timeline' AND number > %s)
+               ORDER BY id LIMIT 1))
 """
 
 

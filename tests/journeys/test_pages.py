@@ -26,6 +26,7 @@ GROUPS = {
     "overview and account": ("",),
     "jobs": ("jobs/job/",),
     "workers, sweeps and queues": (
+        "jobs/runrollup/",
         "jobs/outbox/",
         "jobs/queuestate/",
         "jobs/recoverycontrol/",

@@ -22,12 +22,13 @@ from django_q.models import Task
 from django_q.tasks import async_task
 
 from alerts.models import SlackPerson
-from jobs.models import BulkOperation, JobEvent
+from jobs.models import BulkOperation, JobEvent, RunRollup
 from opsconsole.cluster import schedules
 from opsconsole.cluster.task_table import PROBE
 from opsconsole.kit import audit, pauses
 from opsconsole.kit.identity_models import SignInIdentity
 from opsconsole.retention import sizes
+from opsconsole.trends.periods import start_of
 from opsconsole.verification import record
 from tests import presets
 from tests.journeys import alerting, letters, scenery
@@ -73,6 +74,15 @@ def build() -> None:
     SlackPerson.objects.create(team="T1", member="U1", name="ada", user=somebody)
     record.keep(record.begin("olga"), [], ended=True)
     sizes.sample()
+    RunRollup.objects.create(
+        minutes=60,
+        start=start_of(now, 60),
+        dimension="queue",
+        value="default",
+        completed=1,
+        first_event=1,
+        last_event=1,
+    )
 
 
 def models() -> list[type[Model]]:

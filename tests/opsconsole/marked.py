@@ -67,8 +67,9 @@ def everything() -> set[str]:
         assert changed, f"the scenery has no {label}"
     others: dict[str, Callable[[str], None]] = {
         "alerts_monitor": _monitor,
-        # It has no rows of its own: it quotes those of jobs.
+        # They quote the rows of jobs.
         "jobs_attachment": lambda _: None,
+        "jobs_runrollup": lambda _: None,
         "auth_group": _role,
         "django_q_failure": _tasks,
         "django_q_success": _tasks,

@@ -62,6 +62,8 @@ NEEDS: dict[str, set[str]] = {name: set() for name in FOR_STAFF} | {
     "jobs_job_whole": {"jobs.view_job"},
     "jobs_jobevent_whole": {"jobs.view_job"},
     "jobs_recovery_hindsight": {"jobs.view_recoverycontrol"},
+    "jobs_runrollup_changelist": {"jobs.view_job"},
+    "jobs_runrollup_runs": {"jobs.view_job"},
     "jobs_workerheartbeat_whole": {"jobs.view_workerheartbeat", "jobs.view_job"},
     "ratelimits_apikey_make": {"ratelimits.view_apikey", "ratelimits.add_apikey"},
     "ratelimits_ratelimithour_client": {"ratelimits.view_ratelimithour"},

@@ -124,7 +124,7 @@ def test_navigation_is_grouped_and_marks_current_page(operator: Client) -> None:
     assert names == [
         *("Overview", "Alerts", "Jobs", "Dead letters", "Workers & queues", "Limits", "Controls", "Settings"),
     ]
-    assert [model["name"] for model in groups[2]["models"]] == ["Jobs", "Bulk operations"]
+    assert [model["name"] for model in groups[2]["models"]] == ["Jobs", "Trends", "Bulk operations"]
     assert [group["name"] for group in groups if group["current"]] == ["Jobs"]
     assert [model["name"] for group in groups for model in group["models"] if model["current"]] == ["Jobs"]
 

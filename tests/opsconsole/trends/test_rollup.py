@@ -11,7 +11,8 @@ from django.db import OperationalError, connection
 from django.db.models import Sum
 
 from jobs.models import RunRollup, RunRollupState
-from jobs.models.run_rollup import DAY, FIVE_MINUTES, HOUR, OTHERS, SIX_HOURS
+from jobs.models.run_rollup import DAY, FIVE_MINUTES, HOUR, OTHERS, SHOWN_FOR, SIX_HOURS
+from jobs.watch import retention
 from opsconsole.kit.audit_models import AuditSeal
 from opsconsole.seals import sealer
 from opsconsole.trends import histogram, rollup
@@ -229,3 +230,31 @@ def test_killed_before_its_commit_it_counts_again(monkeypatch: pytest.MonkeyPatc
     assert runs_counted() == 0
     assert rollup.count().runs == 1
     assert runs_counted() == 1
+
+
+@pytest.mark.django_db
+def test_rollups_go_when_no_page_shows_them() -> None:
+    now = timelines.now()
+    for minutes, kept in SHOWN_FOR.items():
+        for age in (kept - timedelta(hours=1), kept + timedelta(hours=1)):
+            RunRollup.objects.create(
+                minutes=minutes, start=now - age, dimension="all", first_event=1, last_event=1
+            )
+
+    assert retention.prune()["rollups of runs"] == len(SHOWN_FOR)
+    assert RunRollup.objects.count() == len(SHOWN_FOR)
+
+
+@pytest.mark.django_db
+def test_seals_from_before_anything_is_shown_are_passed_over() -> None:
+    ended(timelines.now() - timedelta(hours=1))
+    sealer.seal()
+    [old] = AuditSeal.objects.filter(source="timeline").values_list("number", flat=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute("UPDATE audit_seals SET sealed_at = now() - interval '63 days'")
+        cursor.execute("SET LOCAL session_replication_role = DEFAULT")
+
+    rollup.count()
+
+    assert (state().seal, runs_counted()) == (old, 0)

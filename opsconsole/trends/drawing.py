@@ -1,0 +1,228 @@
+"""The four charts of the page, and the table with the same figures and links, from a report. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from opsconsole.kit import trend_charts
+from opsconsole.kit.counting import exactly
+from opsconsole.kit.durations import brief
+from opsconsole.kit.trend_charts import Frame, Layer, MarkLine, Slot, TrendChart
+from opsconsole.trends.ended_runs import Outcome
+from opsconsole.trends.marks import Mark
+from opsconsole.trends.periods import Period
+from opsconsole.trends.report import Bar, Figures, Line, Report
+
+# The address of the list of a bar, of all its runs or of those with one outcome.
+ListOf = Callable[[Bar, str], str]
+TONES = {
+    Outcome.COMPLETED: "good",
+    Outcome.RETRIED: "waiting",
+    Outcome.FAILED: "bad",
+    Outcome.LOST: "warning",
+}
+SHARE_TONES = (("p50", "good"), ("p95", "running"), ("p99", "warning"))
+UNKNOWN, NONE = "not counted", "–"  # noqa: RUF001 - an en dash is meant
+P95 = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """A bar in words: the cells with the addresses of their lists, '' where there is none."""
+
+    label: str
+    cells: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class LineRow:
+    """The figures of a value of the dimension, each with the head of its column."""
+
+    name: str
+    url: str
+    labelled: list[tuple[str, str]]
+
+
+HEADER = (
+    "Ended", "Completed", "Retried", "Failed", "Lost", "Errors", "Ended before",
+    "Wait p50", "p95", "p99", "p95 before", "Run p50", "p95", "p99", "p95 before",
+)  # fmt: skip
+LINE_HEADER = (
+    "Ended", "Before", "Errors", "Wait p50", "Wait p95", "Wait p99", "Before", "Run p50", "Run p95", "Run p99", "Before",
+)  # fmt: skip
+
+
+def label_of(start: datetime, period: Period) -> str:
+    return start.strftime(period.time_format)
+
+
+def mark_lines(marks: Sequence[Mark], report: Report) -> list[MarkLine]:
+    """Return a vertical line per mark, where it began."""
+    begin, end = report.bars[0].start, report.bars[-1].end
+    return [
+        MarkLine(trend_charts.place_of((mark.at - begin) / (end - begin)), number, f"{mark.what}: {mark.why}")
+        for number, mark in enumerate(marks, 1)
+    ]
+
+
+def charts(report: Report, period: Period, marks: Sequence[Mark], list_of: ListOf) -> list[TrendChart]:
+    slots = [_slot(bar, period, list_of) for bar in report.bars]
+    lines = mark_lines(marks, report)
+
+    def frame(title: str, summary: str, before: Sequence[float | None]) -> Frame:
+        return Frame(title, summary, slots, Layer("the period before", "before", before), lines)
+
+    now = [bar.now for bar in report.bars]
+    before = [bar.before for bar in report.bars]
+    return [
+        trend_charts.durations(
+            frame("Wait for a worker", _of_durations("waited", report.total.waited), _p95(before, "waited")),
+            _layers(now, "waited"),
+        ),
+        trend_charts.durations(
+            frame("Run", _of_durations("ran", report.total.ran), _p95(before, "ran")), _layers(now, "ran")
+        ),
+        trend_charts.counts(
+            frame("Runs that ended", _of_counts(report), [each.ended if each else None for each in before]),
+            [
+                Layer(
+                    outcome.value,
+                    tone,
+                    [each.outcomes[outcome] if each else None for each in now],
+                    [list_of(bar, outcome) for bar in report.bars],
+                )
+                for outcome, tone in TONES.items()
+            ],
+        ),
+        trend_charts.percentages(
+            frame(
+                "Runs that did not complete",
+                _of_errors(report),
+                [each.error_rate if each else None for each in before],
+            ),
+            Layer("errors", "bad", [each.error_rate if each else None for each in now]),
+        ),
+    ]
+
+
+def rows(report: Report, period: Period, list_of: ListOf) -> list[Row]:
+    """Return the same figures as a table."""
+    return [_row(bar, period, list_of) for bar in report.bars]
+
+
+def line_rows(report: Report, name_of: Callable[[str], str], url_of: Callable[[str], str]) -> list[LineRow]:
+    """Return a row per value, with the address of the page about it alone."""
+    return [
+        LineRow(
+            name_of(line.value),
+            "" if line.is_others else url_of(line.value),
+            list(zip(LINE_HEADER, _cells_of(line), strict=True)),
+        )
+        for line in report.lines
+    ]
+
+
+def _cells_of(line: Line) -> list[str]:
+    before = UNKNOWN if line.before is None else f"{line.before.ended:,}"
+    p95 = (
+        [NONE, NONE]
+        if line.before is None
+        else [_brief(line.before.waited[P95]), _brief(line.before.ran[P95])]
+    )
+    waited, ran = map(_brief, line.now.waited), map(_brief, line.now.ran)
+    return [f"{line.now.ended:,}", before, _percent(line.now.error_rate), *waited, p95[0], *ran, p95[1]]
+
+
+def _slot(bar: Bar, period: Period, list_of: ListOf) -> Slot:
+    label = label_of(bar.start, period)
+    if bar.now is None:
+        return Slot(label, "", known=False, title=f"{label}: {UNKNOWN}")
+    so_far = "" if bar.whole else ", as far as it is counted"
+    title = (
+        f"{label}: {exactly(bar.now.ended, 'run')}{so_far}. Wait {_three(bar.now.waited)}. Run {_three(bar.now.ran)}."
+        f" {_percent(bar.now.error_rate)} did not complete."
+    )
+    return Slot(label, list_of(bar, "") if bar.now.ended else "", known=True, title=title)
+
+
+def _three(quantiles: Sequence[float | None]) -> str:
+    return ", ".join(f"{name} {_brief(each)}" for (name, _), each in zip(SHARE_TONES, quantiles, strict=True))
+
+
+def _layers(figures: Sequence[Figures | None], name: str) -> list[Layer]:
+    of_each = [getattr(each, name) if each else [None] * len(SHARE_TONES) for each in figures]
+    return [
+        Layer(label, tone, [each[place] for each in of_each])
+        for place, (label, tone) in enumerate(SHARE_TONES)
+    ]
+
+
+def _p95(figures: Sequence[Figures | None], name: str) -> list[float | None]:
+    return [getattr(each, name)[P95] if each else None for each in figures]
+
+
+def _row(bar: Bar, period: Period, list_of: ListOf) -> Row:
+    label = label_of(bar.start, period)
+    if bar.now is None:
+        return Row(label, [(UNKNOWN, "")] * len(HEADER))
+    now, before = bar.now, bar.before
+    outcomes = [
+        (f"{now.outcomes[outcome]:,}", list_of(bar, outcome) if now.outcomes[outcome] else "")
+        for outcome in TONES
+    ]
+    p95 = [
+        UNKNOWN if before is None else _brief(each[P95])
+        for each in ((before or now).waited, (before or now).ran)
+    ]
+    return Row(
+        label,
+        [
+            (f"{now.ended:,}", list_of(bar, "") if now.ended else ""),
+            *outcomes,
+            (_percent(now.error_rate), ""),
+            (UNKNOWN if before is None else f"{before.ended:,}", ""),
+            *((_brief(each), "") for each in now.waited),
+            (p95[0], ""),
+            *((_brief(each), "") for each in now.ran),
+            (p95[1], ""),
+        ],
+    )
+
+
+def _brief(seconds: float | None) -> str:
+    return NONE if seconds is None else brief(seconds)
+
+
+def _percent(share: float | None) -> str:
+    return NONE if share is None else f"{share:.1f} %"
+
+
+def _of_durations(verb: str, quantiles: Sequence[float | None]) -> str:
+    if quantiles[0] is None:
+        return "Nothing is known of any run in this time."
+    half, most, nearly_all = map(_brief, quantiles)
+    return f"Half of the runs {verb} up to {half}, 95 of 100 up to {most}, 99 of 100 up to {nearly_all}."
+
+
+def _of_counts(report: Report) -> str:
+    total, before = report.total, report.total_before
+    compared = (
+        "The period before is not counted whole."
+        if before is None
+        else f"In the period before: {before.ended:,}."
+    )
+    return f"{exactly(total.ended, 'run')} ended. {compared}"
+
+
+def _of_errors(report: Report) -> str:
+    total, before = report.total, report.total_before
+    if total.error_rate is None:
+        return "No run ended in this time."
+    compared = (
+        ""
+        if before is None or before.error_rate is None
+        else f" In the period before: {_percent(before.error_rate)}."
+    )
+    return f"{_percent(total.error_rate)} of the runs did not complete.{compared}"
