@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from bench.cluster import running
@@ -56,10 +57,13 @@ def _measure(members: int, frozen: int, repeats: int) -> None:
     from jobs.bulk.registry import kind_of  # noqa: PLC0415
     from jobs.models import Job  # noqa: PLC0415
 
+    # As jobs are planned whose state alone does not decide.
+    one_by_one = replace(kind_of("requeue"), alike=None)
     failed = Job.objects.filter(status="failed")
     oldest = list(failed.order_by("created_at").values_list("pk", flat=True)[:members])
     few = Job.objects.filter(pk__in=oldest)
     for name, count, act in (
+        (f"freeze {frozen:,}, one by one", frozen, lambda: _freeze(one_by_one, failed)),
         (f"freeze and plan {frozen:,}", frozen, lambda: _freeze(kind_of("requeue"), failed)),
         (f"freeze and plan {members:,}", members, lambda: _freeze(kind_of("requeue"), few)),
         (f"requeue {members:,}, chunks", members, lambda: _in_chunks(kind_of("requeue"), few)),

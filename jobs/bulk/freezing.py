@@ -14,16 +14,35 @@ from django.core.exceptions import EmptyResultSet
 from django.db import connection, transaction
 from django.db.models import Count, Min, QuerySet
 
-from jobs.bulk.kinds import Kind
+from jobs.bulk.kinds import Alike, Kind
 from jobs.models import BulkMember, BulkOperation
 from jobs.operations.steps import Step
 from jobs.runs.timeline import Actor
 
 PLANNED_AT_ONCE = 1_000
+# With more combinations of values than this, the members that have the rarest ones are planned one by one.
+MOST_ALIKE = 1_000
 
 _FREEZE = """
 INSERT INTO bulk_members (operation_id, subject)
 SELECT %s, chosen.subject::text FROM ({chosen}) AS chosen (subject)
+"""
+
+# Values are compared as texts. One without a value equals none, so it is planned by itself.
+_VALUES = """
+SELECT {columns} FROM ({chosen}) AS chosen (subject, {columns})
+ WHERE {status}::text <> ALL(%s::text[])
+ GROUP BY {columns} ORDER BY count(*) DESC LIMIT %s
+"""
+_FREEZE_ALIKE = """
+INSERT INTO bulk_members (operation_id, subject, seen_status, seen_epoch, seen_reason, will, sentence)
+SELECT %s, chosen.subject::text, coalesce(plan.seen_status, ''), plan.seen_epoch, coalesce(plan.seen_reason, ''),
+       coalesce(plan.will, false), coalesce(plan.sentence, '')
+  FROM (SELECT *, row_number() OVER () AS place FROM ({chosen}) AS each (subject, {columns})) AS chosen
+  LEFT JOIN unnest({arrays}, %s::text[], %s::int[], %s::text[], %s::boolean[], %s::text[])
+       AS plan ({columns}, seen_status, seen_epoch, seen_reason, will, sentence)
+    ON {equal}
+ ORDER BY chosen.place
 """
 
 _PLAN = """
@@ -57,8 +76,8 @@ def freeze(kind: Kind, chosen: QuerySet[Any], actor: Actor, *, scope: str, query
         operation = BulkOperation.objects.create(
             action=kind.action, scope=scope, query=query, actor=actor.name, user_id=actor.user_id
         )
-        _take(operation, chosen.order_by(*kind.order).values("pk"))
-        for page in _pages(operation):
+        _take(operation, chosen.order_by(*kind.order), kind.alike)
+        for page in _pages_to_plan(operation):
             steps = kind.plan([kind.subject_id(subject) for subject in page.values()])
             _write_plans(page, {str(step.job_id): step for step in steps})
         will = operation.members.filter(will=True).count()
@@ -69,24 +88,61 @@ def freeze(kind: Kind, chosen: QuerySet[Any], actor: Actor, *, scope: str, query
     return operation
 
 
-def _take(operation: BulkOperation, subjects: QuerySet[Any]) -> None:
+def _take(operation: BulkOperation, subjects: QuerySet[Any], alike: Alike | None) -> None:
+    """Store the members, with the plans of those that are decided alike."""
     most = settings.OPSCONSOLE_BULK_MOST
+    columns = alike.columns if alike else ()
     try:
         # One more than allowed shows that there are more, without counting them.
-        chosen, parameters = subjects[: most + 1].query.sql_with_params()
+        chosen = subjects.values("pk", *columns)[: most + 1].query.sql_with_params()
     except EmptyResultSet:
         operation.total, operation.capped = 0, False
         return
     with connection.cursor() as cursor:
-        cursor.execute(_FREEZE.format(chosen=chosen), [operation.pk, *parameters])
+        if alike:
+            _freeze_alike(cursor, operation, chosen, alike)
+        else:
+            cursor.execute(_FREEZE.format(chosen=chosen[0]), [operation.pk, *chosen[1]])
         operation.total, operation.capped = min(cursor.rowcount, most), cursor.rowcount > most
     if operation.capped:
         operation.members.order_by("-id")[0].delete()
 
 
-def _pages(operation: BulkOperation) -> Iterator[dict[int, str]]:
-    """Yield pages of subjects by member id."""
-    members = operation.members.order_by("id").values_list("id", "subject")
+def _freeze_alike(
+    cursor: Any, operation: BulkOperation, chosen: tuple[str, tuple[Any, ...]], alike: Alike
+) -> None:
+    """Store the members by one statement, which gives each the plan for what it reads of it; some stay without a plan."""
+    sql, parameters = chosen
+    columns = ", ".join(alike.columns)
+    cursor.execute(
+        _VALUES.format(chosen=sql, columns=columns, status=alike.columns[0]),
+        [*parameters, list(alike.apart), MOST_ALIKE],
+    )
+    values = [[str(each) for each in row] for row in cursor.fetchall() if None not in row]
+    steps = [alike.plan(each) for each in values]
+    cursor.execute(
+        _FREEZE_ALIKE.format(
+            chosen=sql,
+            columns=columns,
+            arrays=", ".join("%s::text[]" for _ in alike.columns),
+            equal=" AND ".join(f"plan.{name} = chosen.{name}::text" for name in alike.columns),
+        ),
+        [
+            operation.pk,
+            *parameters,
+            *([row[place] for row in values] for place in range(len(alike.columns))),
+            [step.seen_status for step in steps],
+            [step.seen_epoch for step in steps],
+            [step.seen_reason for step in steps],
+            [step.will for step in steps],
+            [step.sentence for step in steps],
+        ],
+    )
+
+
+def _pages_to_plan(operation: BulkOperation) -> Iterator[dict[int, str]]:
+    """Yield pages of the subjects that have no plan yet, by member id."""
+    members = operation.members.filter(sentence="").order_by("id").values_list("id", "subject")
     last = 0
     while page := dict(members.filter(id__gt=last)[:PLANNED_AT_ONCE]):
         yield page

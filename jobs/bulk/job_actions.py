@@ -9,14 +9,19 @@ from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
-from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult, Order, Result, Results, Trial
+from jobs.bulk.kinds import MOST_NAMED, Alike, Kind, MemberResult, Order, Result, Results, Trial
 from jobs.models import Job, Status
 from jobs.models.job import UNKNOWN_CUSTOMER
-from jobs.operations import job_operations
-from jobs.operations.steps import JobAction
+from jobs.operations import job_operations, verdicts
+from jobs.operations.steps import JobAction, Step
 
 # The jobs that have waited longest come first.
 OLDEST_FIRST = ("created_at", "pk")
+
+
+def _plan_alike(action: JobAction, values: Sequence[str]) -> Step:
+    status, queue, run_epoch, recovery_count = values
+    return verdicts.step_for_all_with(action, status, queue, int(run_epoch), int(recovery_count))
 
 
 def _carry_out(order: Order) -> list[Result]:
@@ -82,6 +87,9 @@ def _kind(action: JobAction, verb: str, done_word: str, trial: Trial | None) -> 
         permission=f"jobs.{action.value}_job",
         order=OLDEST_FIRST,
         plan=partial(job_operations.plan, action),
+        alike=Alike(
+            columns=verdicts.DECIDING, apart=verdicts.NEED_EVIDENCE, plan=partial(_plan_alike, action)
+        ),
         carry_out=_carry_out,
         describe=_customers,
         trial=trial,

@@ -104,6 +104,18 @@ class Results:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Alike:
+    """Subjects that are decided alike, because only these columns count; the first one is the status.
+
+    ``apart``: the statuses of subjects that are planned one by one. ``plan`` returns the step for given values, as texts.
+    """
+
+    columns: tuple[str, ...]
+    apart: tuple[str, ...]
+    plan: Callable[[Sequence[str]], Step]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Kind:
     """A kind of bulk operation.
 
@@ -130,6 +142,7 @@ class Kind:
     carry_out: Callable[[Order], list[Result]]
     describe: Callable[[Sequence[str]], Mapping[str, str]]
     states: Mapping[str, str] = field(default_factory=dict)
+    alike: Alike | None = None
     trial: Trial | None = None
     results: Results | None = None
     caveats: Callable[[], Sequence[str]] = tuple

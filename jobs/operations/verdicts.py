@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from django.conf import settings
 
-from jobs.models import Status
+from jobs.models import Job, Status
 from jobs.models.columns import JOBS
 from jobs.models.job import JobWithEvidence
 from jobs.operations.steps import JobAction, Step
@@ -14,12 +15,22 @@ from jobs.runs.diagnosis import Reason, diagnose
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 
+# What is decided about a job of these statuses depends on signs of life, too. About all others, these columns decide.
+NEED_EVIDENCE = (Status.IN_PROGRESS, Status.CANCELLED)
+DECIDING = ("status", "queue", "run_epoch", "recovery_count")
+
 
 def step_for(action: str, job: JobWithEvidence) -> Step:
     """Return the decision for one job that was loaded by ``with_evidence()``. Pure."""
     will, sentence = _JUDGES[action](job)
     reason = diagnose(job).reason or ""
     return Step(job.pk, action, job.status, job.run_epoch, str(reason), will, sentence)
+
+
+def step_for_all_with(action: str, status: str, queue: str, run_epoch: int, recovery_count: int) -> Step:
+    """Return the decision for each job with these values, whose status needs no evidence. Pure; the step names no job."""
+    example = Job(status=status, queue=queue, run_epoch=run_epoch, recovery_count=recovery_count)
+    return step_for(action, cast(JobWithEvidence, example))
 
 
 def _judge_requeue(job: JobWithEvidence) -> tuple[bool, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 from uuid import UUID
 
 from django.db.models import F
@@ -174,7 +175,9 @@ def waiting_letters(_: World) -> str:
 
 
 def dispatch(_: str) -> object:
-    return dispatcher.dispatch()
+    # Three pages, so that one is leased and another one recorded while the next one is sent.
+    with mock.patch.object(dispatcher, "PAGE", 4):
+        return dispatcher.dispatch()
 
 
 def each_was_sent(world: World, subject: str) -> None:
