@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
+from jobs.bulk import registry
 from jobs.bulk.kinds import Kind, MemberResult
 from opsconsole.kit.page_permissions import Asker, may_see
 
@@ -50,6 +51,18 @@ def context(kind: Kind, keys: Sequence[str]) -> dict[str, Any]:
     ]
     totals = list(counted.items())
     return {"followed": rows, "helped": sentence(totals), "tone": tone(totals), "kind": kind}
+
+
+def kind_of_line(page: str, did: str) -> Kind | None:
+    """Return the kind whose action a line of the audit tells of, if it can be followed."""
+    followed = (kind for kind in registry.KINDS.values() if kind.results is not None and kind.page == page)
+    return next((kind for kind in followed if did == f"{kind.done_word.capitalize()}."), None)
+
+
+def of_each(kind: Kind, keys: Sequence[str]) -> dict[str, SafeString]:
+    """Return what became of each of these rows, as a badge."""
+    results = kind.results.of(keys) if kind.results and keys else {}
+    return {key: labels.result(result, kind.page) for key, result in results.items()}
 
 
 def address(kind: Kind, keys: Sequence[str]) -> str:

@@ -22,9 +22,12 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django_stubs_ext import WithAnnotations
 
+from jobs.admin import what_became
+from jobs.bulk.kinds import Kind
 from opsconsole.kit import audit, exports
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
+from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.display import NOTHING, age
 from opsconsole.seals import state
 
@@ -112,9 +115,42 @@ class ReasonFilter(admin.SimpleListFilter):
         return queryset
 
 
+class Became(DbNow):
+    """What the list adds to a line."""
+
+    became: SafeString
+
+
+class AuditChangeList(DeclaredChangeList):
+    """Reads what became of the jobs and dead letters of the shown lines, by one query per kind of action."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        lines = list(self.result_list)
+        by_kind: dict[str, tuple[Kind, set[str]]] = {}
+        kinds = {line.pk: _followed(line, request) for line in lines}
+        for line in lines:
+            if kind := kinds[line.pk]:
+                by_kind.setdefault(kind.action, (kind, set()))[1].add(line.object_id)
+        found = {action: what_became.of_each(kind, sorted(keys)) for action, (kind, keys) in by_kind.items()}
+        for line in lines:
+            kind = kinds[line.pk]
+            line.became = found[kind.action].get(line.object_id, NOTHING) if kind else NOTHING
+        self.result_list = lines
+
+
+def _followed(line: LogEntry, request: HttpRequest) -> Kind | None:
+    """Return the kind of action that a line tells of, if this person may see what became of it."""
+    kind = line.content_type
+    if kind is None or not line.object_id:
+        return None
+    followed = what_became.kind_of_line(f"{kind.app_label}_{kind.model}", _told(line).did)
+    return followed if followed and what_became.may_follow(followed, request.user) else None
+
+
 @admin.register(LogEntry)
 class AuditAdmin(AgedAdmin):
-    list_display = ("when", "who", "did", "on", "why", "result")
+    list_display = ("when", "who", "did", "on", "why", "result", "became")
     list_filter = (WhoFilter, ObjectFilter, WhenFilter, ReasonFilter)
     list_select_related = ("user",)
     list_display_links = None
@@ -123,6 +159,9 @@ class AuditAdmin(AgedAdmin):
     ordering = ("-id",)
     change_list_template = "admin/admin/logentry/change_list.html"
     fields = ("when", "who", "did", "on", "why", "result")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[DeclaredChangeList]:
+        return AuditChangeList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return audit.linked_for(request.user, super().get_queryset(request))
@@ -190,6 +229,11 @@ class AuditAdmin(AgedAdmin):
     @admin.display(description="result")
     def result(self, entry: LogEntry) -> str | SafeString:
         return _told(entry).result or NOTHING
+
+    @admin.display(description="since then")
+    def became(self, entry: WithAnnotations[LogEntry, Became]) -> SafeString:
+        """Say how the job, or the job of the dead letter, stands now."""
+        return entry.became
 
 
 def _label(model: type[models.Model]) -> str:

@@ -24,6 +24,7 @@ from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
 from opsconsole.kit.row_locks import locked
+from ratelimits.admin import client_facts
 from ratelimits.engine.forgotten_counts import StoreAway
 from ratelimits.identity import client_names
 from ratelimits.models import LimiterControl, RateLimitHour, RateLimitRequest
@@ -136,6 +137,7 @@ class LimitedRequestsAdmin(OnePageAdmin):
             "recent": _recent(RateLimitRequest.objects.filter(key=key), names) if key else [],
             "api_key": _api_key_url(key),
             "address": key.partition("address:")[2],
+            **client_facts.of_client(key, request.user),
             **_filters(request, period, query, key=key, hash="" if key else digest),
             **report,
         }

@@ -168,6 +168,7 @@ def test_every_live_page_answers_polls_within_the_statements_of_a_page(client: C
         reverse("admin:jobs_job_change", args=[Job.objects.earliest("pk").pk]),
         reverse("admin:alerts_alert_change", args=[alert.pk]),
         reverse("admin:jobs_workerheartbeat_change", args=["w"]),
+        reverse("admin:jobs_queuestate_change", args=["default"]),
     ]
     assert len(lists) >= 8
     costs = {}

@@ -181,8 +181,11 @@ def test_page_of_a_worker_lists_the_runs_that_it_did(client: Client) -> None:
     assert page.index(str(done.pk)) < page.index(str(lost.pk))
     assert str(other.pk) not in page
     assert "ran 5 min" in page and "No result from this worker" in page
+    assert "protocol: one worker per run" in page or "Old kind: it names no epochs" in page
+    assert "?worker=w-1" in page
 
     only_workers = people.viewer("wim")
     only_workers.user_permissions.remove(*only_workers.user_permissions.filter(codename="view_job"))
     client.force_login(only_workers)
-    assert str(done.pk) not in client.get(address).content.decode()
+    page = client.get(address).content.decode()
+    assert str(done.pk) not in page and "?worker=" not in page

@@ -70,7 +70,7 @@ class GroupChangeList(DeclaredChangeList):
 
 @admin.register(FailureGroup)
 class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
-    live_on = ("jobs.FailureGroup", "jobs.DeadLetter")
+    live_on = ("jobs.FailureGroup", "jobs.DeadLetter", "jobs.ReplayAttempt", "jobs.Job")
     # Its page is a form, which keeps the version that somebody began to edit.
     rows_are_live = False
     list_display = (

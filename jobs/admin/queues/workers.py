@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, cast
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
@@ -61,7 +63,9 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
     live_on = ("jobs.WorkerHeartbeat", "jobs.WorkerObservation", "jobs.JobEvent")
     whole_columns = ("worker_id", "hostname", "metadata")
     # The metadata names the runs of earlier heartbeats.
-    quotes = MappingProxyType(dict.fromkeys(("current_job", "run", "did", "told", "metadata"), ("jobs_job",)))
+    quotes = MappingProxyType(
+        dict.fromkeys(("current_job", "run", "did", "jobs", "told", "metadata"), ("jobs_job",))
+    )
     list_display = ("worker_id", "state", "current_job", "run", "last_beat", "up_for", "host", "pid", "clock")
     list_filter = (LifeFilter,)
     ordering = ("-last_heartbeat", "worker_id")
@@ -70,6 +74,7 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
     fields = (
         "worker_id",
         "state",
+        "kind",
         "current_job",
         "run",
         "last_heartbeat",
@@ -79,6 +84,7 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
         "hostname",
         "pid",
         "did",
+        "jobs",
         "told",
     )
 
@@ -99,6 +105,21 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
         life = worker.life(worker.db_now)
         state = badge(life.label, LIFE_TONES[life])
         return state + badge("Old kind: no epochs") if worker.is_of_old_kind else state
+
+    @admin.display(description="kind")
+    def kind(self, worker: WorkerHeartbeat) -> str:
+        """Say what the console can promise about its runs."""
+        if worker.is_of_old_kind:
+            return (
+                "Old kind: it names no epochs, so a job may run more than once, and it can't be told to stop."
+            )
+        return "It claims runs by the console's protocol: one worker per run, late results are refused."
+
+    @admin.display(description="jobs")
+    def jobs(self, worker: WorkerHeartbeat) -> SafeString:
+        query = urlencode({"worker": worker.worker_id})
+        url = f"{reverse('admin:jobs_job_changelist')}?{query}"
+        return format_html('<a href="{}">Show the jobs whose last run it did</a>', url)
 
     @admin.display(description="current job")
     def current_job(self, worker: WithAnnotations[WorkerHeartbeat, SeenWorker]) -> SafeString:

@@ -24,7 +24,9 @@ from opsconsole.kit import audit, commands, reasons
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.storable import plain_text
 
-FILTERS = ("status", "stale", "priority", "age", "queue", "state", "group", "source", "left")
+CHOICES = ("status", "stale", "priority", "age", "queue", "state", "group", "source", "left")
+TYPED = ("worker", "error", "since", "before", "finished_since", "finished_before")
+FILTERS = CHOICES + TYPED
 LOOK_SECONDS = 0.5
 SAMPLE = 10
 _DECIDED = {"cancel": "stops after its current chunk", "resume": "continues"}

@@ -77,6 +77,11 @@ def test_filters_equal_those_of_the_list() -> None:
     run(age=2 * HOUR, silent=HOUR)
     many(1)
     assert "1 job of 1." in called("requeue", "--stale", "dead_worker", "--dry-run")
+    many(2, worker_id="w-1", error_message="TypeError: no address")
+    typed = ["--worker", "w-1", "--error", "typeerror", "--since", "2020-01-01"]
+    assert "worker: w-1, error: typeerror, created from: 2020-01-01 00:00:00 UTC): 2 jobs of 2." in called(
+        "requeue", *typed, "--dry-run"
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,6 +93,7 @@ def test_filters_equal_those_of_the_list() -> None:
             ["requeue", "--status", "faild"],
             "--status faild is none of: pending, waiting, scheduled, in_progress",
         ),
+        (["requeue", "--since", "yesterday"], "--since yesterday is none of: a time, such as 2026-11-27"),
         (["requeue", "--state", "kept"], "has no filter --state; it has --status"),
         (["requeue", "--customer", "deadbeef"], "no jobs of a customer 'deadbeef'"),
         (["teleport", "--all"], "does not know the bulk operation 'teleport'"),

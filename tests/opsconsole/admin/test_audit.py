@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import InternalError, ProgrammingError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 
+from jobs.models import ReplayAttempt, Status
 from opsconsole.kit import audit, exports
 from opsconsole.kit.audit import Told
 from tests import people
-from tests.factories import job
+from tests.factories import dead_letter, job
 
 LIST = reverse("admin:admin_logentry_changelist")
 
@@ -121,3 +122,27 @@ def test_export_needs_the_permission_and_a_form_that_exists(client: Client, view
     nobody.user_permissions.clear()
     client.force_login(nobody)
     assert client.get(reverse("admin:audit_export", args=["csv"])).status_code == 403
+
+
+@pytest.mark.django_db
+def test_lines_say_what_became_of_jobs_and_letters(client: Client) -> None:
+    ada = people.operator()
+    helped, failed = job(status=Status.COMPLETED), job(status=Status.FAILED)
+    letter = dead_letter(helped, state="replayed")
+    ReplayAttempt.objects.create(
+        letter=letter, action="replay", state="done", job_epoch=1, reason="r", actor="a"
+    )
+    audit.log(ada, [helped, failed], "Requeued.", why="w")
+    audit.log(ada, [letter], "Marked for replay.", why="w")
+    audit.log(ada, [failed], "Cancelled.", why="w")
+    client.force_login(ada)
+
+    lines = client.get(LIST).context["cl"].result_list
+
+    assert [str(line.became).count("Completed") for line in lines] == [0, 1, 0, 1]
+    assert ["Failed again" in str(line.became) for line in lines] == [False, False, True, False]
+    blind = User.objects.create_user("audit only", is_staff=True)
+    blind.user_permissions.add(Permission.objects.get(codename="view_logentry"))
+    client.force_login(blind)
+    page = client.get(LIST).content.decode()
+    assert "Completed" not in page and "Failed again" not in page
