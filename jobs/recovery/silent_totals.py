@@ -10,10 +10,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import BooleanField, Count, ExpressionWrapper, Q
+from django.db.models import BooleanField, Count, ExpressionWrapper, Q, QuerySet
 
 from jobs.models import Job, evidence_of_death, staleness
-from jobs.models.job import JobQuerySet
 from jobs.recovery.decision import Policy
 
 
@@ -50,8 +49,9 @@ def read(policy: Policy) -> SilentTotals:
     return SilentTotals(**_weighed().aggregate(**numbers))
 
 
-def _weighed() -> JobQuerySet[Any]:
+def _weighed() -> QuerySet[Any, Any]:
     runs = Job.objects.silent_at_any_time().order_by()
     is_stale = ExpressionWrapper(evidence_of_death.is_sufficient(), BooleanField())
     # The limit, which is none, makes PostgreSQL weigh the evidence before it counts, not once per number.
-    return runs.annotate(is_stale=is_stale, began=staleness.began())[: sys.maxsize]
+    weighed = runs.annotate(is_stale=is_stale, began=staleness.began())
+    return weighed.values("pk", "is_stale", "began", "last_seen", "queue")[: sys.maxsize]

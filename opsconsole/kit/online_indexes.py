@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.operations import AddIndexConcurrently
-from django.db.models import Index
+from django.db.models import Index, Model
 
 from opsconsole.kit import attachment, mapping, short_locks
 from opsconsole.kit.attachment import Kind
@@ -27,28 +27,41 @@ class AddIndexOnline(AddIndexConcurrently):
         to_state: ProjectState,
     ) -> None:
         model = to_state.apps.get_model(app_label, self.model_name)
-        table = _contract_table(model._meta.db_table)  # noqa: SLF001 - documented
-        definition = _definition(self.index, table)
+        table, definition = self.target(model, schema_editor)
         if definition is None:
             return
         connection = schema_editor.connection
-        name, valid = self._existing(connection, table.sql)
+        name, valid = self._existing(connection, table)
         if valid:
             return
         self._ensure_not_in_transaction(schema_editor)
         if not schema_editor.collect_sql:
-            _note(connection, table.sql, self.index.name)
+            self.note(connection, table, self.index.name)
         # The build waits for every older transaction without blocking anybody: a time limit would leave half an index.
         with short_locks.session(connection, lock_timeout=0, statement_timeout=0):
-            partitions = _partitions(connection, table.sql)
+            partitions = _partitions(connection, table)
             if partitions:
-                self._build_on_each(schema_editor, table.sql, name, partitions, definition)
+                self._build_on_each(schema_editor, table, name, partitions, definition)
             else:
                 if valid is False:
                     schema_editor.execute(f"DROP INDEX CONCURRENTLY {name}")
                 schema_editor.execute(
-                    f"CREATE INDEX CONCURRENTLY {self.index.name} ON {table.sql} {definition}", params=None
+                    f"CREATE INDEX CONCURRENTLY {self.index.name} ON {table} {definition}", params=None
                 )
+
+    def target(
+        self,
+        model: type[Model],
+        schema_editor: BaseDatabaseSchemaEditor,
+    ) -> tuple[str, str | None]:
+        """Return the table, and what the index holds; None where it can't be of use."""
+        table = _contract_table(model._meta.db_table)  # noqa: SLF001 - documented
+        return table.sql, _definition(self.index, table)
+
+    def note(self, connection: BaseDatabaseWrapper, table: str, index: str) -> None:
+        """Record the index before it exists, so that uninstall also finds a half-built one."""
+        on = attachment.relation(connection, table)
+        attachment.note(connection, Kind.INDEX, f"{on}.{index}", {"table": on, "index": index})
 
     def _build_on_each(
         self,
@@ -68,7 +81,7 @@ class AddIndexOnline(AddIndexConcurrently):
         for oid, partition in partitions:
             part = f"{self.index.name}_{oid}"
             if not schema_editor.collect_sql:
-                _note(schema_editor.connection, partition, part)
+                self.note(schema_editor.connection, partition, part)
             known, valid = self._existing(schema_editor.connection, partition, part)
             if valid is False:
                 schema_editor.execute(f"DROP INDEX CONCURRENTLY {known}")
@@ -95,10 +108,26 @@ class AddIndexOnline(AddIndexConcurrently):
             return cursor.fetchone() or ("", None)
 
 
-def _note(connection: BaseDatabaseWrapper, table: str, index: str) -> None:
-    """Record the index before it exists, so that uninstall also finds a half-built one."""
-    on = attachment.relation(connection, table)
-    attachment.note(connection, Kind.INDEX, f"{on}.{index}", {"table": on, "index": index})
+class AddOwnIndexOnline(AddIndexOnline):
+    """Build a partial index on a table of the console's own in the same way."""
+
+    def target(self, model: type[Model], schema_editor: BaseDatabaseSchemaEditor) -> tuple[str, str | None]:
+        index: Any = self.index
+        columns = [schema_editor.quote_name(_column(model, name)) for name in index.fields]
+        condition = index._get_condition_sql(model, schema_editor)  # noqa: SLF001 - as Django builds it
+        return model._meta.db_table, f"({', '.join(columns)}) WHERE {condition}"  # noqa: SLF001 - documented
+
+    def note(self, connection: BaseDatabaseWrapper, table: str, index: str) -> None:
+        """Record nothing: the index goes with the table."""
+
+    def database_backwards(self, _app_label: str, schema_editor: BaseDatabaseSchemaEditor, *_: Any) -> None:
+        with short_locks.session(schema_editor.connection):
+            schema_editor.execute(f"DROP INDEX IF EXISTS {self.index.name}")
+
+
+def _column(model: Any, name: str) -> str:
+    column: str = model._meta.get_field(name).column  # noqa: SLF001 - documented
+    return column
 
 
 def _contract_table(name: str) -> mapping.Table:
