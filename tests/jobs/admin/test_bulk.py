@@ -195,7 +195,7 @@ def test_begin_watch_and_finish(operator: Client) -> None:
     finish(operation)
     assert operator.get(progress(operation)).status_code == 205
     text = operator.get(page(operation)).content.decode()
-    assert "9 jobs requeued." in text and "data-live" not in text and "/cancel/" not in text
+    assert "9 jobs requeued." in text and progress(operation) not in text and "/cancel/" not in text
     assert JobEvent.objects.filter(actor="operator:olga", reason=REASON).count() == 9
 
 
