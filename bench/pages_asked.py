@@ -28,6 +28,11 @@ FILTERED = {
     "jobs, by id": "?q={id}",
     "jobs, page 50": "?p=50",
 }
+LIVE = {
+    "poll of the overview, unchanged": "/admin/",
+    "poll of jobs, unchanged": JOBS,
+    "poll of workers, unchanged": "/admin/jobs/workerheartbeat/",
+}
 OWN = {"opsconsole", "jobs", "alerts", "ratelimits", "admin"}
 
 
