@@ -290,6 +290,23 @@ def test_cluster_says_what_it_is(cluster: Cluster) -> None:
         primary.ask("CONFIG", "SET", "maxmemory-policy", "noeviction")
 
 
+def test_user_and_options_of_the_url_reach_every_node(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        node.ask("ACL", "SETUSER", "limiter", "on", ">secret", f"~{PREFIX}*", "+@all")
+    policies = [replace(POLICY, name="as-user"), replace(KEYS, name="as-user-too")]
+    told = cluster.url.replace("://", "://limiter:secret@") + "?socket_timeout=30"
+    engine = Engine(SharedStore(told, timeout=TIMEOUT))
+    address, key = clients_apart(cluster)
+    assert not any(each.degraded for each in engine.check_all(policies, [address, key]))
+    for client in (address, key):
+        connected = cluster.owner(slot(client)).ask("CLIENT", "LIST").splitlines()
+        assert any("name=opsconsole-limiter" in each and "user=limiter" in each for each in connected)
+
+    stranger = Engine(SharedStore(told.replace("secret", "guess"), timeout=TIMEOUT))
+    assert stranger.check_all(policies, [address, key])[0].degraded
+    assert "password" in stranger.degraded
+
+
 def test_engine_notices_that_its_store_became_a_cluster(cluster: Cluster) -> None:
     """A process that took it for one server is sent to other nodes, and asks again what it is."""
     shared = SharedStore(cluster.url, timeout=TIMEOUT)
