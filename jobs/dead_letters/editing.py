@@ -17,6 +17,10 @@ from opsconsole.kit import line_diffs, reasons
 from opsconsole.kit.row_locks import locked, waited_in_vain
 from opsconsole_worker.sqs import BATCH_BYTES
 
+OFF = "Editing dead letters is switched off: see OPSCONSOLE_EDIT_DEAD_LETTERS."
+KNOWN_JOB = (
+    "Its job is known, so its message is made from the job's row: replay the letter without editing it."
+)
 UNCHANGED = "The body is unchanged: replay the letter without editing it."
 WOULD_SHOW = (
     "The edit changes what decides which values are hidden, so a value kept as [redacted] would be shown. Undo that change, "
@@ -24,6 +28,18 @@ WOULD_SHOW = (
 )
 # The characters that SQS refuses in a body: those that XML does not allow.
 FOREIGN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def entered_body(letter: DeadLetter, typed: str) -> str:
+    """Return the body that somebody means who changed the offered one to this. Raise ``OperationRefused`` if it can't be sent."""
+    if typed.replace("\r\n", "\n") == redaction.as_it_is(letter.body).replace("\r\n", "\n"):
+        raise OperationRefused(UNCHANGED)
+    body = redaction.put_back(typed, letter.body)
+    if redaction.shows_hidden(typed, body):
+        raise OperationRefused(WOULD_SHOW)
+    if problem := problem_with(letter, body):
+        raise OperationRefused(problem)
+    return body
 
 
 def problem_with(letter: DeadLetter, body: str) -> str | None:
@@ -54,7 +70,7 @@ def _names_a_job(body: str) -> str | None:
 def replay_edited(letter_id: UUID, body: str, actor: Actor, reason: str) -> Outcome:
     """Request that the letter is sent with this body. Raise ``OperationRefused`` when that is not possible."""
     if not settings.OPSCONSOLE_EDIT_DEAD_LETTERS:
-        raise OperationRefused("Editing dead letters is switched off: see OPSCONSOLE_EDIT_DEAD_LETTERS.")
+        raise OperationRefused(OFF)
     reason = reasons.required(reason, OperationRefused, operations.KEPT)
     try:
         return _replay_edited(letter_id, body, actor, reason)
@@ -71,9 +87,7 @@ def _replay_edited(letter_id: UUID, body: str, actor: Actor, reason: str) -> Out
         if problem := problem_with(letter, body):
             raise OperationRefused(problem)
         if job is not None:
-            raise OperationRefused(
-                "Its job is known, so its message is made from the job's row: replay the letter without editing it."
-            )
+            raise OperationRefused(KNOWN_JOB)
         step = operations.step_for(LetterAction.REPLAY, letter, None)
         if not step.will:
             return Outcome(letter.pk, done=False, sentence=step.sentence)

@@ -25,7 +25,7 @@ from jobs.operator_api import bulk_schemas
 from jobs.operator_api.choosing import chosen
 from jobs.operator_api.jobs import OPERATE as OPERATE_JOBS
 from jobs.operator_api.outcomes import actor_of
-from opsconsole.kit import job_ids, operator_api, reasons
+from opsconsole.kit import job_ids, keyset, operator_api, reasons
 from opsconsole.kit.operator_api import Change, OperatorRequest
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.problems import Problem
@@ -95,6 +95,26 @@ def cancel_bulk(request: OperatorRequest, number: int, change: Change) -> Any:
 def resume_bulk(request: OperatorRequest, number: int, change: Change) -> Any:
     """Continue with the members that are still waiting; the next ones are again a trial for the rest."""
     return _decide(request, number, "resume", change)
+
+
+@reading.get(
+    "operator/bulk/all",
+    response=bulk_schemas.BulkList,
+    operation_id="list_bulk",
+    summary="List bulk operations",
+)
+def list_bulk(request: OperatorRequest, query: Query[bulk_schemas.BulkListQuery]) -> Any:
+    """Return bulk operations newest first, those that somebody confirmed, as the page *Bulk operations* does."""
+    request.auth.require(start.VIEW)
+    operator_api.refuse_unknown(request, bulk_schemas.BulkListQuery)
+    asked = query.model_dump(include={"state", "action"}, exclude_none=True)
+    after = operator_api.read_cursor(query.after, int)
+    confirmed = BulkOperation.objects.exclude(state=State.PREVIEW).filter(**asked)
+    operations = list(keyset.older(confirmed, "created_at", after)[: query.limit + 1])
+    return {
+        "operations": [_item(request, operation) for operation in operations[: query.limit]],
+        "next": keyset.next_of(operations, "created_at", query.limit),
+    }
 
 
 @reading.get(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from ninja import Field, Schema
 from pydantic import StrictBool, StrictInt
 
 from opsconsole.kit.api_text import Identifier
-from opsconsole.kit.operator_api import Asked, Change, CursorText
+from opsconsole.kit.operator_api import Asked, Change, CursorText, ListQuery
 from opsconsole.kit.storable import LARGEST_INTEGER
 
 # As many as a page selects at once; a filter may choose more.
@@ -17,10 +17,13 @@ MOST_IDS = 500
 MOST_FILTERS = 10
 
 
+Action: TypeAlias = Literal["requeue", "cancel", "release", "replay", "discard", "restore"]
+
+
 class BulkRequest(Asked):
     """What to do, and with what: exactly one of `ids`, `filters` and `all`."""
 
-    action: Literal["requeue", "cancel", "release", "replay", "discard", "restore"] = Field(
+    action: Action = Field(
         examples=["requeue"], description="The first three are about jobs, the others about dead letters."
     )
     ids: Annotated[list[Identifier], Field(min_length=1, max_length=MOST_IDS)] | None = Field(
@@ -82,6 +85,20 @@ class BulkItem(Schema):
     version: str = Field(
         examples=["9f2c41d07be35a88c1406d2f7e90b6a3"],
         description="Send it back with a change of what you saw.",
+    )
+
+
+class BulkListQuery(ListQuery):
+    """Without parameters, all that were confirmed are listed."""
+
+    state: Literal["running", "ended", "cancelled", "stopped"] | None = None
+    action: Action | None = None
+
+
+class BulkList(Schema):
+    operations: list[BulkItem]
+    next: str | None = Field(
+        examples=[None], description="Send it as `after` for the next operations; null at the end."
     )
 
 

@@ -96,11 +96,11 @@ def list_letters(request: OperatorRequest, query: Query[letter_schemas.LettersQu
 def show_letter(request: OperatorRequest, letter_id: UUID) -> Any:
     """Return the letter, what each action would do now, and what was done to it."""
     request.auth.require(VIEW)
-    letter = _load(letter_id)
+    letter = load(letter_id)
     hidden = not request.auth.sees_payloads
     ledger = letter.attempts.order_by("-pk").defer("edited_body")[:LEDGER_SHOWN]
     return {
-        "letter": _items(request, [letter])[0],
+        "letter": item(request, letter),
         "body": None if hidden else _body(letter),
         "body_hidden": hidden,
         "actions": _actions(request, letter),
@@ -112,16 +112,16 @@ def _act(
     request: OperatorRequest, action: LetterAction, letter_id: UUID, change: Change
 ) -> letter_schemas.LetterChanged:
     request.auth.require(VIEW, kind_of(action).permission)
-    letter = _load(letter_id)
-    [seen] = _items(request, [letter])
+    letter = load(letter_id)
+    seen = item(request, letter)
     operator_api.refuse_if_changed(change.version, seen.model_dump(mode="json"))
     step = operations.step_for(action, letter, requeue.jobs_of([letter]).get(letter.job_id))
     if not step.will:
         sentence = _as_seen(request, action, letter, step.sentence, goes=False)
         raise operator_api.refused(sentence, seen.model_dump(mode="json"))
     [outcome] = operations.carry_out([step], actor_of(request), change.reason)
-    now = _load(letter_id)
-    [shown] = _items(request, [now])
+    now = load(letter_id)
+    shown = item(request, now)
     if not outcome.done:
         refuse(outcome, shown.model_dump(mode="json"))
     ask_cluster("jobs.tasks.work_dead_letters")
@@ -156,7 +156,8 @@ def _actions(request: OperatorRequest, letter: DeadLetter) -> list[job_schemas.S
     ]
 
 
-def _load(letter_id: UUID) -> DeadLetter:
+def load(letter_id: UUID) -> DeadLetter:
+    """Return the letter without its body. Raise ``Problem`` if there is none."""
     letters = DeadLetter.objects.light().select_related("group", "dlq")
     letter = letters.filter(pk=letter_id).first()
     if letter is None:
@@ -166,6 +167,11 @@ def _load(letter_id: UUID) -> DeadLetter:
 
 def _body(letter: DeadLetter) -> str:
     return redaction.show(DeadLetter.objects.values_list("body", flat=True).get(pk=letter.pk)).text
+
+
+def item(request: OperatorRequest, letter: DeadLetter) -> letter_schemas.LetterItem:
+    """Return the letter as lists show it, as far as the key may see its job."""
+    return _items(request, [letter])[0]
 
 
 def _items(request: OperatorRequest, letters: Sequence[DeadLetter]) -> list[letter_schemas.LetterItem]:

@@ -21,12 +21,17 @@ def actor_of(request: OperatorRequest) -> Actor:
 def refuse(outcome: Outcome, current: Mapping[str, Any]) -> NoReturn:
     """Raise ``Problem`` for what was planned and not done."""
     if outcome.sentence == LOCKED_BY_OTHERS:
-        raise Problem(
-            503,
-            LOCKED_BY_OTHERS,
-            headers={"Retry-After": str(LOCKED_RETRY_SECONDS)},
-            reason="locked",
-            retryAfter=LOCKED_RETRY_SECONDS,
-        )
+        raise locked()
     reason = "refused_by_database" if outcome.failed else "changed"
     raise Problem(409, outcome.sentence, reason=reason, current=dict(current))
+
+
+def locked() -> Problem:
+    """Return the problem for what another transaction keeps locked."""
+    return Problem(
+        503,
+        LOCKED_BY_OTHERS,
+        headers={"Retry-After": str(LOCKED_RETRY_SECONDS)},
+        reason="locked",
+        retryAfter=LOCKED_RETRY_SECONDS,
+    )

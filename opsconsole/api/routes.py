@@ -23,6 +23,7 @@ import alerts.api.routes
 import jobs.api.routes
 import jobs.operator_api.bulk
 import jobs.operator_api.jobs
+import jobs.operator_api.letter_bodies
 import jobs.operator_api.letters
 import jobs.operator_api.payloads
 import ratelimits.api.freeing
@@ -135,6 +136,8 @@ _mount_for_operators(jobs.operator_api.jobs.operating, "jobs:operate")
 _mount_for_operators(jobs.operator_api.jobs.reading, "jobs:read")
 _mount_for_operators(jobs.operator_api.letters.operating, "letters:operate")
 _mount_for_operators(jobs.operator_api.letters.reading, "letters:read")
+_mount_for_operators(jobs.operator_api.letter_bodies.operating, "letters:edit")
+_mount_for_operators(jobs.operator_api.letter_bodies.reading, "letters:read", "letters:edit")
 _mount_for_operators(jobs.operator_api.bulk.operating, "jobs:operate", "letters:operate")
 _mount_for_operators(
     jobs.operator_api.bulk.reading, "jobs:read", "letters:read", "jobs:operate", "letters:operate"

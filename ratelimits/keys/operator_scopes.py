@@ -46,6 +46,7 @@ GRANTS: dict[Scope, Grant] = {
     Scope.LETTERS_OPERATE: Grant(
         _LETTERS, acts=("jobs.replay_deadletter", "jobs.discard_deadletter"), quotes=_BULK
     ),
+    Scope.LETTERS_EDIT: Grant(_LETTERS, acts=("jobs.edit_deadletter",), quotes=("jobs.replay_deadletter",)),
     Scope.ALERTS_READ: Grant(("alerts.view_alert",)),
     Scope.ALERTS_OPERATE: Grant(
         ("alerts.view_alert",),

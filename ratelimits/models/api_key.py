@@ -29,6 +29,10 @@ class Scope(models.TextChoices):
     )
     LETTERS_READ = "letters:read", "letters:read: list and show dead letters, without their bodies"
     LETTERS_OPERATE = "letters:operate", "letters:operate: replay, discard and restore dead letters"
+    LETTERS_EDIT = (
+        "letters:edit",
+        "letters:edit: with payloads:read, send a dead letter again with another body",
+    )
     ALERTS_READ = "alerts:read", "alerts:read: list and show alerts"
     ALERTS_OPERATE = "alerts:operate", "alerts:operate: acknowledge, snooze and resolve alerts"
     PAUSES_READ = "pauses:read", "pauses:read: see what is paused"

@@ -45,15 +45,10 @@ class EditForm(ReasonForm):
         typed = self.cleaned_data["body"]
         if "\r\n" not in self.letter.body:
             typed = typed.replace("\r\n", "\n")
-        offered = redaction.as_it_is(self.letter.body).replace("\r\n", "\n")
-        if typed.replace("\r\n", "\n") == offered:
-            raise forms.ValidationError(editing.UNCHANGED)
-        body = redaction.put_back(typed, self.letter.body)
-        if redaction.shows_hidden(typed, body):
-            raise forms.ValidationError(editing.WOULD_SHOW)
-        if problem := editing.problem_with(self.letter, body):
-            raise forms.ValidationError(problem)
-        return body
+        try:
+            return editing.entered_body(self.letter, typed)
+        except OperationRefused as error:
+            raise forms.ValidationError(str(error)) from error
 
 
 def _version(letter: DeadLetter) -> Version:

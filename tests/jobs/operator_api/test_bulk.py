@@ -245,3 +245,27 @@ def test_of_two_that_confirm_at_once_one_learns_that_it_has_begun() -> None:
 
     assert sorted(answer.status_code for answer in answers) == [200, 409]
     assert len(audited()) == 1
+
+
+def test_list_has_what_was_confirmed_newest_first() -> None:
+    program = Program(*JOBS)
+    made = []
+    for action, status in (("requeue", "failed"), ("cancel", "pending"), ("requeue", "failed")):
+        job(status=status)
+        operation = preview(program, action=action, all=True)["operation"]
+        made.append(confirm(program, operation).json())
+    preview(program, action="cancel", all=True)
+    BulkOperation.objects.filter(pk=made[0]["number"]).update(state="ended")
+
+    first = program.get("bulk/all", limit=2).json()
+    rest = program.get("bulk/all", limit=2, after=first["next"]).json()
+    listed = [each["number"] for each in first["operations"] + rest["operations"]]
+    assert (listed, rest["next"]) == ([each["number"] for each in reversed(made)], None)
+    assert first["operations"][0]["version"] == made[2]["version"]
+    ended = program.get("bulk/all", state="ended", action="requeue").json()["operations"]
+    assert [each["number"] for each in ended] == [made[0]["number"]]
+    for query in ({"state": "preview"}, {"action": "drop"}, {"actor": "olga"}, {"after": "7"}):
+        assert program.get("bulk/all", **query).status_code == 422, query
+    # Whoever sees letters but no jobs is not told what was chosen of jobs.
+    other = Program("letters:read", name="letters")
+    assert {each["scope"] for each in other.get("bulk/all").json()["operations"]} == {""}

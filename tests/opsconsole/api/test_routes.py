@@ -53,6 +53,7 @@ CHANGE = {"reason": "for the tests", "version": "0" * 32}
 # The bodies of changes that ask for more.
 BODIES: dict[str, dict[str, Any]] = {
     "/api/operator/jobs/{job_id}/edit": CHANGE | {"payload": "{}"},
+    "/api/operator/letters/{letter_id}/edit": CHANGE | {"body": "{}"},
     "/api/operator/bulk": {"action": "requeue", "all": True},
     "/api/operator/alerts/{alert_id}/snooze": CHANGE | {"minutes": 5},
     "/api/operator/pauses/begin": CHANGE | {"name": "recovery"},
@@ -94,9 +95,9 @@ def test_document_names_every_route(client: Client) -> None:
         ("post", "/api/jobs/{job_id}/progress"),
         ("post", "/api/jobs/{job_id}/complete"),
         ("post", "/api/jobs/{job_id}/fail"),
-        ("post", "/api/workers/beat"),
         ("post", "/api/jobs/{job_id}/put-off"),
         ("post", "/api/jobs/{job_id}/give-back"),
+        ("post", "/api/workers/beat"),
         ("post", "/api/workers/leave"),
         ("post", "/api/limits/check"),
         ("post", "/api/limits/free"),
@@ -141,6 +142,8 @@ SCOPES: dict[str, set[str]] = {
     "post /api/operator/jobs/{job_id}/edit": {"jobs:edit"},
     "get /api/operator/letters": {"letters:read"},
     "post /api/operator/letters/": {"letters:operate"},
+    "get /api/operator/letters/{letter_id}/body": {"letters:read", "letters:edit"},
+    "post /api/operator/letters/{letter_id}/edit": {"letters:edit"},
     "get /api/operator/bulk": {"jobs:read", "jobs:operate", "letters:read", "letters:operate"},
     "post /api/operator/bulk": {"jobs:operate", "letters:operate"},
     "get /api/operator/alerts": {"alerts:read"},
@@ -172,8 +175,8 @@ def test_each_scope_opens_its_routes_and_no_other(client: Client) -> None:
         assert call(client, method, path).status_code == 401, path
         for scope in opening:
             status = call(client, method, path, headers=only[scope]).status_code
-            # The one route that needs two scopes.
-            read = {403} if path.endswith("/payload") else {200, 404}
+            # The routes that need two scopes.
+            read = {403} if path.endswith(("/payload", "/body")) else {200, 404}
             assert status in ({422} if method == "post" else read), (path, scope, status)
         others = key(f"not for {method} {path}", [each for each in every if each not in opening], maker=maker)
         assert call(client, method, path, headers=sent(others[1])).status_code == 403, path
@@ -200,7 +203,7 @@ def test_key_of_a_viewer_changes_nothing(client: Client) -> None:
             content_type="application/json",
             headers=sent(text),
         )
-        if path.startswith("/api/operator/bulk/"):
+        if path.startswith("/api/operator/bulk/{"):
             # What it needs depends on the operation: tests/jobs/operator_api/test_bulk.py.
             assert response.status_code in {404, 422}, path
         elif method == "post":

@@ -63,6 +63,7 @@ VERSION = "9f2c41d07be35a88c1406d2f7e90b6a3"
 def address(limiter: None, tmp_path: Path, sqs_queue: TestQueue) -> Iterator[str]:
     presets.write()
     environ = {"SQS_QUEUE_URL": sqs_queue.url, "SQS_DLQ_URL": sqs_queue.dlq_url}
+    environ |= {"OPSCONSOLE_EDIT_DEAD_LETTERS": "true"}
     with gunicorn(tmp_path, "--workers", "1", **environ) as port:
         yield f"http://127.0.0.1:{port}"
 
@@ -133,6 +134,11 @@ def of_letter(program: Program, **fields: Any) -> dict[str, str]:
     }
 
 
+def of_body(program: Program) -> dict[str, str]:
+    one = dead_letter(body='{"order": "4711", "street": ""}')
+    return {samples.LETTER: str(one.pk), VERSION: program.get(f"letters/{one.pk}/body").json()["version"]}
+
+
 def of_alert(program: Program) -> dict[str, str]:
     one = Alert.objects.create(fingerprint=uuid4().hex, severity="critical", title="3 dead letters")
     version = program.get(f"alerts/{one.pk}").json()["alert"]["version"]
@@ -189,6 +195,9 @@ SCENES: dict[str, Scene] = {
     "replay_letter": of_letter,
     "discard_letter": of_letter,
     "restore_letter": lambda program: of_letter(program, state="discarded"),
+    "show_letter_body": of_letter,
+    "edit_letter": of_body,
+    "list_bulk": lambda program: of_bulk(program, "running"),
     "preview_bulk": lambda program: of_job(program, status="failed"),
     "confirm_bulk": lambda program: of_bulk(program, "preview"),
     "show_bulk": lambda program: of_bulk(program, "running"),
