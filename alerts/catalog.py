@@ -234,6 +234,14 @@ RULES = {
             threshold_source="any row or seal that is not as it was sealed",
         ),
         RuleDefinition(
+            name="local_log_ins",
+            title="Log-ins with a password beside single sign-on",
+            unit="log-ins in an hour",
+            threshold=0,
+            severity="warning",
+            reminder_interval=DAY,
+        ),
+        RuleDefinition(
             name="gauge_unreadable",
             title="A value can't be read",
             unit="minutes",

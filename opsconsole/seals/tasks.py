@@ -1,5 +1,5 @@
-"""The task that the cluster runs each minute: write down what was refused, seal, then check a part of
-what was sealed."""
+"""The task that the cluster runs each minute: write down what was refused, seal, check a part of what was
+sealed, and look for log-ins beside single sign-on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from alerts import notify
 from opsconsole.seals import checking, sealer
-from opsconsole.sign_in import refusals
+from opsconsole.sign_in import local_log_ins, refusals
 
 EACH_MINUTE = timedelta(minutes=1)
 MONITOR = "sealing of the audit"
@@ -17,4 +17,4 @@ def seal() -> str:
     refusals.write_down()
     turn = sealer.seal()
     notify.monitor_ok(MONITOR, EACH_MINUTE)
-    return f"{turn}; {checking.check_next()}"
+    return f"{turn}; {checking.check_next()}; {local_log_ins.watch()}"

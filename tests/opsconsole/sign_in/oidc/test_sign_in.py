@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,9 +16,11 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
+from alerts.models import Alert
 from opsconsole.kit import audit
 from opsconsole.kit.audit_models import Refusal
 from opsconsole.kit.identity_models import CompletedSignIn, SignInIdentity
+from opsconsole.sign_in import local_log_ins
 from opsconsole.sign_in.oidc import accounts, begun
 from tests import people
 from tests.fakes import identity_provider
@@ -315,6 +318,29 @@ def test_log_out_of_a_password_session_stays_here(client: Client, provider: Prov
     assert "Acme login" not in said(client.post(reverse("admin:logout")))
     assert lines()[0] == audit.LOGGED_IN_BESIDE, "the way in beside single sign-on is named in the audit"
     assert provider.asked == []
+
+
+def test_log_in_with_a_password_raises_an_alert_until_an_hour_has_passed(
+    client: Client, provider: Provider, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people.viewer()
+    for _ in range(2):
+        client.post(LOG_IN, {"username": "vera", "password": people.PASSWORD})
+        client.post(reverse("admin:logout"))
+    assert local_log_ins.watch() == "2 local log-ins"
+    [alert] = Alert.objects.open()
+    assert (alert.fingerprint, alert.severity, alert.facts) == (
+        "local_log_ins",
+        "warning",
+        [["vera", "2 log-ins"]],
+    )
+    # The audit can't be changed, so the hour is.
+    monkeypatch.setattr(local_log_ins, "HOUR", timedelta(0))
+    assert local_log_ins.watch() == "0 local log-ins"
+    assert Alert.objects.open().get().clear_since
+    settings.OPSCONSOLE_OIDC_ISSUER = ""
+    assert local_log_ins.watch() == "no single sign-on"
+    assert not Alert.objects.open().exists()
 
 
 def test_nobody_is_sent_to_another_site(client: Client, provider: Provider) -> None:

@@ -1,0 +1,43 @@
+"""The gauge of the alert rule ``local_log_ins``: log-ins with a password in the last hour, while single sign-on is set up."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.contrib.admin.models import LogEntry
+from django.db.models import Count
+from django.db.models.functions import Now
+from django.urls import reverse
+
+from alerts import notify
+from alerts.trouble import Trouble
+from opsconsole.kit import audit
+from opsconsole.kit.counting import exactly
+from opsconsole.sign_in.oidc import configuration
+
+RULE = "local_log_ins"
+HOUR = timedelta(hours=1)
+MOST_NAMED = 5
+
+
+def watch() -> str:
+    """Measure the gauge. Return its value as text, for the task's record."""
+    if not configuration.is_on():
+        notify.resolve(RULE, news="Single sign-on is no longer set up, so passwords are the usual way in.")
+        return "no single sign-on"
+    lines = LogEntry.objects.filter(
+        action_time__gt=Now() - HOUR, change_message=audit.LOGGED_IN_BESIDE
+    ).order_by()
+    by_name = dict(lines.values_list("user__username").annotate(Count("pk")))
+    count = sum(by_name.values())
+    notify.measure(
+        RULE,
+        count,
+        Trouble(
+            title=f"{exactly(count, 'log-in')} with a password in the last hour, beside single sign-on",
+            summary="Somebody used a local password in place of the identity provider. Is it away, or was a password stolen?",
+            link=reverse("admin:admin_logentry_changelist"),
+            facts=[(name, exactly(times, "log-in")) for name, times in sorted(by_name.items())[:MOST_NAMED]],
+        ),
+    )
+    return exactly(count, "local log-in")
