@@ -322,6 +322,8 @@ OPSCONSOLE_METRICS_TOKENS = env.secrets("OPSCONSOLE_METRICS_TOKENS")
 OPSCONSOLE_METRICS_DIR = Path(
     env.text("OPSCONSOLE_METRICS_DIR", str(OPSCONSOLE_VAR_DIR / "metrics"))
 ).resolve()
+# For hosts that run the cluster and no web.
+OPSCONSOLE_METRICS_LISTEN = env.listening("OPSCONSOLE_METRICS_LISTEN")
 SENTRY_DSN = env.url("SENTRY_DSN", ("http", "https"), "https://key@sentry.example.com/1", is_secret=True)
 OTEL_EXPORTER_OTLP_ENDPOINT = env.url(
     "OTEL_EXPORTER_OTLP_ENDPOINT", ("http", "https"), "http://127.0.0.1:4318"

@@ -13,7 +13,7 @@ import logging
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import cast
 
@@ -51,8 +51,8 @@ END_SECONDS = 10.0
 SENDER_SECONDS = 25.0
 
 
-def run(stop: StopRequests) -> None:
-    """Keep the cluster, the dispatcher and the sender running until asked to stop, then let them finish."""
+def run(stop: StopRequests, beside: Iterable[Program] = ()) -> None:
+    """Keep the cluster, the dispatcher, the sender and what is ``beside`` running until asked to stop, then let them finish."""
     life = alive.SignOfLife()
     _wait_for_migrations(stop, life)
     cluster_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
@@ -61,7 +61,7 @@ def run(stop: StopRequests) -> None:
     # A fork must not have our connection.
     with Supervisor(_log, before_start=connections.close_all) as supervisor:
         forks.share_memory()
-        for program in programs(cluster_id):
+        for program in (*programs(cluster_id), *beside):
             supervisor.start(program)
         watch.begin()
         while not stop.asked:

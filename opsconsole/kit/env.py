@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -20,6 +20,8 @@ from opsconsole_worker.environment import Environment
 from opsconsole_worker.url_check import is_loopback, is_url
 
 FEWEST_SECRET_CHARACTERS = 32
+LARGEST_PORT = 65_535
+LISTENING = "a port such as 9187, or an address and a port such as 0.0.0.0:9187"
 _REDIS_EXAMPLE = "redis://host:6379/0"
 
 # Workers read some of them without the console: those readers are the package's.
@@ -103,6 +105,20 @@ def origins(name: str) -> list[str]:
         if not re.fullmatch(r"https?://(\*\.)?[A-Za-z0-9.\-\[\]:]+", origin):
             refuse(name, "origins such as https://ops.example.com, separated by commas", origin)
     return words(name)
+
+
+def listening(name: str) -> tuple[str, int] | None:
+    """Read where to listen: a port of the loopback address, or an address and a port; None when it isn't set."""
+    value = text(name)
+    if not value:
+        return None
+    host, _, port = value.rpartition(":")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= LARGEST_PORT:
+        refuse(name, LISTENING, value)
+    try:
+        return (str(ip_address(host.strip("[]"))) if host else "127.0.0.1", int(port))
+    except ValueError:
+        refuse(name, LISTENING, value)
 
 
 def topics(name: str) -> list[str]:

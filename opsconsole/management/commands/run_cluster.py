@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management import call_command
 
+from opsconsole import metrics_server
 from opsconsole.cluster import supervised
 from opsconsole.kit import commands
 from opsconsole.kit.supervision.supervisor import StopRequests
@@ -22,4 +23,4 @@ class Command(commands.ConsoleCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("check", tags=["store"], deploy=True)
         with StopRequests() as stop:
-            supervised.run(stop)
+            supervised.run(stop, metrics_server.programs())

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -30,6 +31,7 @@ from tests import factories
 from tests.conftest import TestQueue
 from tests.processes import Mark, marked
 from tests.programs import program
+from tests.serving import answers, free_port
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -225,13 +227,18 @@ def test_stalled_cluster_is_restarted(cluster: Cluster) -> None:
 
 
 def test_short_intervals_are_served_by_loops(sqs_queue: TestQueue, tmp_path: Path) -> None:
-    """Kill the loop of sweeps once: it is back like the others, and a dead run is recovered."""
+    """Kill the loop of sweeps once: it is back like the others, and a dead run is recovered. The host has metrics of its own."""
     RecoveryControl.objects.get_or_create(pk=1)
     control.arm(Actor.operator("ada", None), "tests", cutoff=None)
     short = {"OPSCONSOLE_SWEEP_INTERVAL_SECONDS": "5", "OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS": "5"}
-    with running(
-        sqs_queue, tmp_path, **short, SQS_DLQ_URL=sqs_queue.dlq_url, OPSCONSOLE_STALE_AFTER_SECONDS="20"
-    ) as cluster:
+    port, token = free_port(), "t" * 32
+    told = {
+        "OPSCONSOLE_METRICS_LISTEN": str(port),
+        "OPSCONSOLE_METRICS_TOKENS": token,
+        "OPSCONSOLE_METRICS_DIR": str(tmp_path / "metrics"),
+    }
+    stale = {"OPSCONSOLE_STALE_AFTER_SECONDS": "20"}
+    with running(sqs_queue, tmp_path, **short, **told, **stale, SQS_DLQ_URL=sqs_queue.dlq_url) as cluster:
         wait_until(lambda: Sweep.objects.finished().count() >= 2, SECONDS)
         [sweeper] = [
             each for each in cluster.mark.processes() if "recover_stale_jobs" in " ".join(each.cmdline())
@@ -244,6 +251,17 @@ def test_short_intervals_are_served_by_loops(sqs_queue: TestQueue, tmp_path: Pat
         wait_until(lambda: JobEvent.objects.filter(job=dead, kind="recovered").exists(), 20 + 5 + 40)
         assert Monitor.objects.get(pk="sweep").interval == timedelta(seconds=5)
         wait_until(Monitor.objects.filter(name__startswith="dead letter check").exists, SECONDS)
+        assert "opsconsole_sweep_duration_seconds_count" in metrics(port, token)
+        assert answers(port)
+
+
+def metrics(port: int, token: str) -> str:
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        text: bytes = answer.read()
+    return text.decode()
 
 
 def test_sigterm_finishes_task_and_leaves_no_process(cluster: Cluster, tmp_path: Path) -> None:

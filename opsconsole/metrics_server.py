@@ -1,0 +1,145 @@
+"""``/metrics`` and the probes of a host or pod without web: a program of ``run_cluster``, where OPSCONSOLE_METRICS_LISTEN is set.
+
+It answers few callers, one Prometheus and the probes of an orchestrator, so a thread per request is enough, and a few of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import socketserver
+import sys
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import connections
+from django.http import HttpRequest, HttpResponse
+
+from opsconsole import metrics_page
+from opsconsole.kit.supervision.supervisor import Program
+
+logger = logging.getLogger(__name__)
+
+MOST_AT_ONCE = 4
+# For the whole head of a request, and for each part of the answer.
+CLIENT_SECONDS = 5.0
+# For a place, where others have all of them.
+PATIENCE_SECONDS = 1.0
+# As long as the probes of the recipes wait for a sign of the supervisor.
+SILENT_SECONDS = 180.0
+END_SECONDS = 5.0
+PLAIN = "text/plain; charset=utf-8"
+
+
+def programs() -> list[Program]:
+    """Return the program that answers, where an address for it is set."""
+    if not settings.OPSCONSOLE_METRICS_LISTEN:
+        return []
+    return [Program("metrics", ["opsconsole", "metrics"], grace=END_SECONDS, run=serve)]
+
+
+def serve() -> None:
+    """Answer until the supervisor ends this process."""
+    address = settings.OPSCONSOLE_METRICS_LISTEN
+    if address is None:
+        return
+    with Server(address) as server:
+        logger.info("/metrics and /healthz are served at %s port %d.", *address)
+        server.serve_forever()
+
+
+class Server(ThreadingHTTPServer):
+    """Refuses what is more than a few requests at once."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, _Request)
+
+    def server_bind(self) -> None:
+        # HTTPServer would ask for the name of the host, which can take long and is needed for nothing.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        # The place of a caller that has its answer is free a moment later.
+        if self._free.acquire(timeout=PATIENCE_SECONDS):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell of it in a line: mostly a client that went away."""
+        logger.warning("A request of a scrape or probe could not be answered: %s", sys.exc_info()[1])
+
+
+class _Request(BaseHTTPRequestHandler):
+    timeout = CLIENT_SECONDS
+    server_version, sys_version = "opsconsole", ""
+
+    def do_GET(self) -> None:
+        try:
+            self._answer(with_body=True)
+        finally:
+            connections.close_all()
+
+    def do_HEAD(self) -> None:
+        try:
+            self._answer(with_body=False)
+        finally:
+            connections.close_all()
+
+    def _answer(self, *, with_body: bool) -> None:
+        asked = HttpRequest()
+        asked.method, asked.path_info = self.command, self.path.partition("?")[0]
+        asked.META = {"HTTP_AUTHORIZATION": self.headers.get("Authorization", "")}
+        response = ANSWERS.get(asked.path_info, _nothing)(asked)
+        self.send_response(response.status_code)
+        for name, value in response.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(response.content)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        if with_body:
+            self.wfile.write(response.content)
+
+    def log_message(self, format: str, *words: Any) -> None:  # noqa: A002 - as the library calls it
+        """Leave scrapes and probes out of the log."""
+
+
+def healthz(_request: HttpRequest) -> HttpResponse:
+    """Report whether the supervisor gives signs of life, where a file for them is named; whatever the services' state is."""
+    name = settings.OPSCONSOLE_ALIVE_FILE
+    if name and not _is_fresh(Path(name)):
+        return HttpResponse("The supervisor gives no sign of life.\n", status=503, content_type=PLAIN)
+    return HttpResponse("ok", content_type=PLAIN)
+
+
+def _is_fresh(file: Path) -> bool:
+    try:
+        return time.time() - file.stat().st_mtime < SILENT_SECONDS
+    except OSError:
+        return False
+
+
+def _nothing(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse("There is no such page.\n", status=404, content_type=PLAIN)
+
+
+ANSWERS: dict[str, Callable[[HttpRequest], HttpResponse]] = {
+    "/metrics": metrics_page.show,
+    "/healthz": healthz,
+}

@@ -1,0 +1,107 @@
+"""The metrics of a host without web: the port of its own, the token, the sign of life, and clients that hang."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from opsconsole import metrics_server
+from opsconsole.kit import env
+from tests.counting import TOKEN, Counted
+from tests.serving import free_port
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def port(counted: Counted, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Serve the metrics of this process."""
+    monkeypatch.setattr(metrics_server, "MOST_AT_ONCE", 2)
+    with metrics_server.Server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def ask(port: int, path: str, token: str = "", method: str = "GET") -> tuple[int, str]:
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        client.request(method, path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        answer = client.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        client.close()
+
+
+def test_metrics_need_the_token_and_nothing_else_is_served(port: int, settings: Any) -> None:
+    assert ask(port, "/metrics")[0] == ask(port, "/metrics", "x" * 32)[0] == 401
+    status, text = ask(port, "/metrics", TOKEN)
+    assert (status, "opsconsole_" in text) == (200, True)
+    assert ask(port, "/metrics", TOKEN, "HEAD") == (200, "")
+    assert ask(port, "/metrics", TOKEN, "POST")[0] == 501
+    for path in ("/", "/admin/", "/api/docs", "/readyz", "/metrics/"):
+        assert ask(port, path, TOKEN)[0] == 404, path
+    settings.OPSCONSOLE_METRICS_TOKENS = []
+    assert ask(port, "/metrics")[0] == 404
+
+
+def test_health_is_the_sign_of_life_of_the_supervisor(port: int, settings: Any, tmp_path: Path) -> None:
+    settings.OPSCONSOLE_ALIVE_FILE = ""
+    assert ask(port, "/healthz") == (200, "ok")
+    alive = tmp_path / "alive"
+    settings.OPSCONSOLE_ALIVE_FILE = str(alive)
+    assert ask(port, "/healthz")[0] == 503
+    alive.touch()
+    assert ask(port, "/healthz") == (200, "ok")
+    long_ago = time.time() - 1_000
+    os.utime(alive, (long_ago, long_ago))
+    assert ask(port, "/healthz")[0] == 503
+
+
+def test_clients_that_hang_give_their_places_back(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_server._Request, "timeout", 0.2)
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+    for each in silent:
+        each.settimeout(30)
+        assert each.recv(1) == b"", "the server hangs up"
+        each.close()
+    assert ask(port, "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        ("", None),
+        ("9187", ("127.0.0.1", 9187)),
+        ("0.0.0.0:80", ("0.0.0.0", 80)),
+        ("[::1]:9187", ("::1", 9187)),
+    ],
+)
+def test_where_to_listen(value: str, where: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(env.environment.variables, "OPSCONSOLE_METRICS_LISTEN", value)
+    assert env.listening("OPSCONSOLE_METRICS_LISTEN") == where
+
+
+@pytest.mark.parametrize("value", ["0", "65536", "http", "localhost:80", "1.2.3:80", ":", "9187x"])
+def test_wrong_place_to_listen_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(env.environment.variables, "OPSCONSOLE_METRICS_LISTEN", value)
+    with pytest.raises(ImproperlyConfigured, match="OPSCONSOLE_METRICS_LISTEN must be a port such as 9187"):
+        env.listening("OPSCONSOLE_METRICS_LISTEN")
+
+
+def test_cluster_runs_the_program_where_an_address_is_set(settings: Any) -> None:
+    settings.OPSCONSOLE_METRICS_LISTEN = None
+    assert metrics_server.programs() == []
+    settings.OPSCONSOLE_METRICS_LISTEN = ("127.0.0.1", free_port())
+    assert [program.name for program in metrics_server.programs()] == ["metrics"]
