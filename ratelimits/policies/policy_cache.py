@@ -1,7 +1,8 @@
-"""The policies in use by this process. They are read again within a second of an edit, never by a request.
+"""The policies in use by this process. They are read again within a second of an edit.
 
 Triggers raise a version number with each edit, and each process asks for it at most once per second. The process's
-background thread (``ratelimits.records.background_thread``) asks; where it does not run, the next request does.
+background thread (``ratelimits.records.background_thread``) asks while requests come, so that none waits for it; the first
+request after a quiet time asks by itself, as does every one where the thread does not run.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 CHECK_AFTER_ERROR_SECONDS = 5.0
+# A process that nobody has asked for this long needs no policies.
+QUIET_SECONDS = 10.0
 
 
 class UnknownPolicy(OpsConsoleError):
@@ -57,6 +60,7 @@ class _State:
     def clear(self) -> None:
         self.policies: PolicySet | None = None
         self.check_at = 0.0
+        self.asked_at = 0.0
         self.checking = threading.Lock()
 
 
@@ -74,10 +78,17 @@ os.register_at_fork(after_in_child=clear)
 
 def current() -> PolicySet:
     """Return the policies in use. They are about a second old at most, or older if the database is unavailable."""
-    policies = _state.policies
-    if policies is None or time.monotonic() >= _state.check_at:
+    policies, now = _state.policies, time.monotonic()
+    _state.asked_at = now
+    if policies is None or now >= _state.check_at:
         refresh(wait=policies is None)
     return _state.policies or _BUILT_IN
+
+
+def refresh_while_in_use() -> None:
+    """Read the policies again if they were edited, unless no request has needed them for a while."""
+    if time.monotonic() - _state.asked_at < QUIET_SECONDS:
+        refresh()
 
 
 def refresh(*, wait: bool = False) -> None:

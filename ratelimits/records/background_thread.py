@@ -42,7 +42,7 @@ class LimiterThread:
     def run_once(self) -> None:
         """Check for edited policies. Every few seconds, write the records."""
         connection.close_if_unusable_or_obsolete()
-        policy_cache.refresh()
+        policy_cache.refresh_while_in_use()
         # Try an unavailable store here too, so that requests need not wait for it.
         store.keep_store_informed()
         if time.monotonic() >= self._flush_at:

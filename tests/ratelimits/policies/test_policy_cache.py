@@ -30,6 +30,22 @@ def test_policies_are_read_once_per_second(django_assert_num_queries: Any) -> No
 
 
 @pytest.mark.django_db
+def test_background_reads_only_while_requests_come_and_the_next_one_reads_by_itself(
+    django_assert_num_queries: Any,
+) -> None:
+    assert policy_cache.current().get("strict").limit != 11
+    with django_assert_num_queries(1):
+        policy_cache.refresh_while_in_use()
+    policy_cache._state.asked_at -= policy_cache.QUIET_SECONDS
+    with django_assert_num_queries(0):
+        policy_cache.refresh_while_in_use()
+    Policy.objects.filter(name="strict").update(limit=11)
+    assert current_after_check().get("strict").limit == 11
+    with django_assert_num_queries(1):
+        policy_cache.refresh_while_in_use()
+
+
+@pytest.mark.django_db
 def test_edit_is_noticed_and_keeps_the_objects_of_other_policies() -> None:
     before = policy_cache.current()
     Policy.objects.filter(name="strict").update(limit=11)
