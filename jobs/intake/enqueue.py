@@ -14,6 +14,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models.expressions import DatabaseDefault, RawSQL
 from django.db.models.functions import Now
 
+from jobs.messaging import trace_context
 from jobs.models import Job, JobEvent, Outbox, Status
 from jobs.models.columns import JOBS
 from jobs.runs import timeline
@@ -158,7 +159,14 @@ def row_of(new: NewJob) -> Job:
 
 
 def _event(job: Job, actor: Actor, reason: str) -> JobEvent:
-    return timeline.event(job.pk, JobEvent.Kind.ENQUEUED, run_epoch=1, actor=actor, reason=reason)
+    return timeline.event(
+        job.pk,
+        JobEvent.Kind.ENQUEUED,
+        run_epoch=1,
+        actor=actor,
+        reason=reason,
+        details=trace_context.details(),
+    )
 
 
 def _message(job: Job, new: NewJob) -> Outbox:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
+from typing import TypeAlias
 
 from django.conf import settings
 
-from jobs.messaging import leases
+from jobs.messaging import leases, trace_context
 from jobs.messaging.leases import LEASE, Fate, Letter, Page
 from jobs.models import Outbox
 from opsconsole.kit import activity, metrics, tracing
@@ -26,6 +27,8 @@ from opsconsole_worker import sqs
 from opsconsole_worker.doubling import doubled
 from opsconsole_worker.messages import REASON_LENGTH
 
+# Of messages, by the id of their letter.
+Attributes: TypeAlias = Mapping[int, Mapping[str, sqs.Attribute]]
 PAGE = 500
 THREADS = 8
 FIRST_BACKOFF = timedelta(seconds=1)
@@ -147,13 +150,14 @@ def _begin(pool: ThreadPoolExecutor, page: Page, done: Dispatched, stop_at: floa
     """Begin to send the page's messages; after ``stop_at`` no call begins."""
     fates: list[Fate] = []
     batches: list[Batch] = []
+    traces = trace_context.of_letters(page.letters)
     for target, letters in _by_target(page.letters).items():
         url = _url(letters[0])
         if url is None:
             done.waiting_on[target] = _unconfigured(letters[0])
             fates += [_later(letter, done.waiting_on[target], LONGEST_BACKOFF) for letter in letters]
         else:
-            batches += _batches(target, url, letters)
+            batches += _batches(target, url, letters, traces)
     return Sending(page, fates, [pool.submit(_send_batch, batch, done, stop_at) for batch in batches])
 
 
@@ -179,21 +183,21 @@ def _unconfigured(letter: Letter) -> str:
     return f"There is no queue '{letter.queue}' configured: set it in {where}."
 
 
-def _batches(target: str, url: str, letters: Sequence[Letter]) -> Iterator[Batch]:
+def _batches(target: str, url: str, letters: Sequence[Letter], traces: Attributes) -> Iterator[Batch]:
     by_key = {str(letter.id): letter for letter in letters}
-    for entries in sqs.split_batches([outgoing(letter, url) for letter in letters]):
+    for entries in sqs.split_batches([outgoing(letter, url, traces.get(letter.id)) for letter in letters]):
         yield Batch(target, url, [by_key[entry.key] for entry in entries], entries)
 
 
-def outgoing(letter: Letter, url: str) -> sqs.Outgoing:
+def outgoing(letter: Letter, url: str, attributes: Mapping[str, sqs.Attribute] | None = None) -> sqs.Outgoing:
     """Return the SQS message of a row of the outbox, as the queue at this address takes it."""
-    key, body = str(letter.id), letter.message.to_body()
+    key, body, beside = str(letter.id), letter.message.to_body(), attributes or {}
     if not sqs.is_fifo(url):
-        return sqs.Outgoing(key=key, body=body)
+        return sqs.Outgoing(key=key, body=body, attributes=beside)
     job_id, epoch = letter.message.job_id, letter.message.run_epoch
     # A re-send is a new message; a repetition after a crash is the same one, and SQS drops it.
     dedup_id = f"{job_id}:{epoch}:{letter.destination}:{letter.resends}"
-    return sqs.Outgoing(key=key, body=body, group_id=str(job_id), dedup_id=dedup_id)
+    return sqs.Outgoing(key=key, body=body, group_id=str(job_id), dedup_id=dedup_id, attributes=beside)
 
 
 def _send_batch(batch: Batch, done: Dispatched, stop_at: float) -> list[Fate]:

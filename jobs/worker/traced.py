@@ -18,7 +18,7 @@ def traced(handler: Handler, queue: str) -> Handler:
             "opsconsole.run": context.job.epoch,
             "opsconsole.queue": queue,
         }
-        with tracing.span("run", about):
+        with tracing.span("run", about, parent=context.traceparent):
             return handler(context)
 
     return run

@@ -94,6 +94,21 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
+def is_on() -> bool:
+    return bool(_prepared)
+
+
+def header() -> str:
+    """Return the header traceparent of the present span, by which another process continues its trace; '' without one."""
+    if not _prepared:
+        return ""
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    return carrier.get("traceparent", "")
+
+
 @contextmanager
 def span(
     name: str,

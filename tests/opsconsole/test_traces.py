@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobs.intake.enqueue import NewJob, enqueue
 from jobs.messaging.dispatcher import dispatch
-from jobs.models import RecoveryControl
+from jobs.models import Job, JobEvent, RecoveryControl
 from jobs.recovery.sweeps import sweep
-from jobs.worker import RunContext, RunningJob
+from jobs.worker import Consumer, RunContext, RunningJob
 from jobs.worker.traced import traced
 from opsconsole import logs
 from opsconsole.kit import tracing
+from opsconsole_worker import sqs
+from opsconsole_worker.messages import JobMessage
 from opsconsole_worker.runs import lifecycle
 from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.sqs import Attribute
 from opsconsole_worker.working.execution import carry_out
 from tests import factories
 from tests.collector import Report, collector
@@ -239,6 +243,43 @@ def test_send_run_and_sweep_are_traced_without_the_payload(
     assert run_span.status.description == "ValueError"
     assert sweep_span.attributes and sweep_span.attributes["opsconsole.sweep"] == row.pk
     assert "4111" not in "".join(span.to_json() for span in spans.values())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_trace_goes_on_from_the_acceptance_of_a_job_to_its_first_run(
+    finished: Callable[[], list[ReadableSpan]], sqs_queue: TestQueue, settings: Any
+) -> None:
+    """The message carries it beside its body; a run that was begun by a message without it, or with nonsense, begins a trace."""
+    with tracing.span("request"):
+        job = enqueue(NewJob(customer_id="TEST-001", package_size=50))
+    other = enqueue(NewJob(customer_id="TEST-002", package_size=50))
+    assert dispatch().sent == 2
+    strange = factories.job()
+    nonsense = {"traceparent": Attribute("00-zz-1-01"), "baggage": Attribute("x")}
+    sqs.send_raw(sqs_queue.url, JobMessage(job_id=strange.pk, run_epoch=1).to_body(), nonsense)
+    consumer = Consumer(settings.QUEUES["default"], traced(lambda _run: None, "default"), poll_seconds=0)
+    for _ in range(3):
+        consumer.poll()
+
+    spans = finished()
+    [request] = [span for span in spans if span.name == "request"]
+    runs = {
+        span.attributes["opsconsole.job"]: span for span in spans if span.name == "run" and span.attributes
+    }
+    mine = runs[str(job.pk)]
+    assert request.context and mine.context and mine.parent
+    assert (mine.context.trace_id, mine.parent.span_id) == (request.context.trace_id, request.context.span_id)
+    assert runs[str(other.pk)].parent is None and runs[str(strange.pk)].parent is None
+    assert set(Job.objects.values_list("status", flat=True)) == {"completed"}
+
+
+@pytest.mark.django_db
+def test_without_traces_messages_have_no_attribute(sqs_queue: TestQueue) -> None:
+    job = enqueue(NewJob(customer_id="TEST-001", package_size=50))
+    assert JobEvent.objects.get(job_id=job.pk).details == {}
+    assert dispatch().sent == 1
+    [received] = sqs.receive(sqs_queue.url, wait_seconds=0)
+    assert received.attributes == {}
 
 
 def test_headers_for_the_collector_are_secrets() -> None:

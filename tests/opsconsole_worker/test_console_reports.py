@@ -68,6 +68,8 @@ class _Request(BaseHTTPRequestHandler):
             return
         text = said if isinstance(said, bytes) else b"" if said is None else json.dumps(said).encode()
         self.send_response(status)
+        if not isinstance(said, bytes):
+            self.send_header("API-Version", "1.0")
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Length", str(len(text)))
@@ -110,6 +112,8 @@ def claim(reports: ConsoleReports) -> Any:
         (401, {"detail": "Unknown key."}, "The console refuses the key of this worker"),
         (403, {"reason": "scope", "detail": "No scope."}, "The console refuses the key of this worker"),
         (301, None, "The console is not at this address"),
+        (200, b"<html>Log in, please</html>", "The console is not at this address"),
+        (404, b"<html>nginx</html>", "The console is not at this address"),
     ],
 )
 def test_every_report_is_repeated_after_an_answer_that_says_nothing_of_the_run(
@@ -206,7 +210,7 @@ def test_refusal_by_a_rule_names_it_and_since_when(console: Console, reports: Co
     assert "constraint 'one'" in refused.rule.rule
 
 
-@pytest.mark.parametrize("status", [404, 422, 418])
+@pytest.mark.parametrize("status", [404, 422, 413])
 def test_claim_that_is_no_claim_is_refused_for_good(
     console: Console, reports: ConsoleReports, status: int
 ) -> None:

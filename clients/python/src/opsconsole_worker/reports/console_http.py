@@ -53,9 +53,10 @@ class RowLocked(ConsoleAway, door.RowLocked):
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer of the console. ``said`` is the JSON object of its body, or empty."""
+    """An answer. ``said`` is the JSON object of its body, or empty. ``of_console``: it is the console's, not that of a proxy."""
 
     status: int
+    of_console: bool
     said: Mapping[str, Any]
     retry_after: float
 
@@ -97,7 +98,10 @@ class ConsoleHttp:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise ConsoleAway(str(error) or type(error).__name__) from error
-        return Answer(response.status, _object(text), _seconds(response.getheader("Retry-After")))
+        # The console says its version with each answer of the API.
+        of_console = response.getheader("API-Version") is not None
+        pause = _seconds(response.getheader("Retry-After"))
+        return Answer(response.status, of_console, _object(text), pause)
 
     def _read(
         self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, ends_at: float

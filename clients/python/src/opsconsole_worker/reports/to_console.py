@@ -214,7 +214,8 @@ def _temporary(answer: Answer) -> ConsoleAway | None:
         kind = "The console limits the requests of this worker's key"
     elif answer.status >= 500:
         kind = "The console can't do this now"
-    elif 300 <= answer.status < 400:
+    elif 300 <= answer.status < 400 or (not answer.of_console and answer.status in {OK, NOTHING, NOT_FOUND}):
+        # A page for people to log in, say: nothing was reported, whatever the status says.
         kind = "The console is not at this address"
     error = ConsoleFailed if answer.status == FAILED else ConsoleAway
     return error(answer.detail, kind=kind, retry_after=answer.retry_after) if kind else None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from opsconsole_worker import settings, sqs
+from opsconsole_worker import settings, sqs, trace_parent
 from opsconsole_worker.doubling import doubled
 from opsconsole_worker.environment import QueueConfig
 from opsconsole_worker.messages import JobMessage, MalformedMessage, parse_body
@@ -172,10 +172,12 @@ class Consumer:
                 self._decline(received, message, claimed)
             return
         self._delete(received)
-        self._carry_out(claimed)
+        self._carry_out(claimed, received)
 
-    def _carry_out(self, job: RunningJob) -> None:
-        if not execution.carry_out(job, self.worker, self.handler, self._told_to_stop):
+    def _carry_out(self, job: RunningJob, received: Received) -> None:
+        attribute = received.attributes.get(trace_parent.ATTRIBUTE)
+        parent = trace_parent.checked(attribute and attribute.value)
+        if not execution.carry_out(job, self.worker, self.handler, self._told_to_stop, parent):
             self._unreported.add((job.id, job.epoch))
         self.finished_runs += 1
 

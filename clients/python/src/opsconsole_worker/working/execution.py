@@ -24,7 +24,11 @@ logger = logging.getLogger("opsconsole.worker")
 
 
 def carry_out(
-    job: RunningJob, worker: Worker, handler: Handler, told_to_stop: threading.Event | None = None
+    job: RunningJob,
+    worker: Worker,
+    handler: Handler,
+    told_to_stop: threading.Event | None = None,
+    traceparent: str = "",
 ) -> bool:
     """Run a job that this worker has claimed, and report the result, however long the database or the console is away.
 
@@ -33,12 +37,12 @@ def carry_out(
     """
     run = Run(job.id, job.epoch, worker)
     with log_lines.about(job=job.id, run=job.epoch, worker=worker.id):
-        return _carry_out(run, job, handler, told_to_stop)
+        with Pulse(run) as pulse:
+            report = _work(run, handler, RunContext(job, pulse, told_to_stop, traceparent))
+        return _report(run, report, told_to_stop)
 
 
-def _carry_out(run: Run, job: RunningJob, handler: Handler, told_to_stop: threading.Event | None) -> bool:
-    with Pulse(run) as pulse:
-        report = _work(run, handler, RunContext(job, pulse, told_to_stop))
+def _report(run: Run, report: Callable[[], None], told_to_stop: threading.Event | None) -> bool:
     try:
         # The thread with the heartbeats has ended: none of them may arrive after the report.
         insist(

@@ -41,8 +41,16 @@ class InvalidHandler(OpsConsoleError):
 class RunContext:
     """A run, as its handler sees it."""
 
-    def __init__(self, job: RunningJob, pulse: Pulse, told_to_stop: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        job: RunningJob,
+        pulse: Pulse,
+        told_to_stop: threading.Event | None = None,
+        traceparent: str = "",
+    ) -> None:
         self.job = job
+        # The trace in which the job was accepted, to continue it: a header of W3C Trace Context, or ''.
+        self.traceparent = traceparent
         self._pulse = pulse
         self._insist = partial(insist, told_to_stop=told_to_stop)
 
