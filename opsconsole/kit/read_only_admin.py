@@ -178,10 +178,6 @@ class TitledAdmin(admin.ModelAdmin[Any]):
         }
         return self.render(request, "admin/ask_why.html", context)
 
-    def stand_still(self, request: HttpRequest) -> None:
-        """Let a page of a live admin not update itself, because of what this row shows."""
-        request.__dict__.pop("live_address", None)
-
     def address(self, page: str) -> str:
         """Return the name of the address of a page of this model, such as 'changelist'."""
         return f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
@@ -230,9 +226,12 @@ class ReadOnlyAdmin(TitledAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        name, _ = self._names()
-        title = {"title": f"{name} {context['original'].pk}", "subtitle": None}
+        title = {"title": self.title_of(context["original"]), "subtitle": None}
         return super().render_change_form(request, context | title, *args, **kwargs)
+
+    def title_of(self, row: Any) -> str:
+        """Return the title of a row's page."""
+        return f"{self._names()[0]} {row.pk}"
 
 
 class OnePageAdmin(ReadOnlyAdmin):

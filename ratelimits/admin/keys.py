@@ -149,6 +149,9 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         context |= self._revoking(request)
         return super().render_change_form(request, context, *args, **kwargs)
 
+    def title_of(self, row: ApiKey) -> str:
+        return f"API key {row.name}"
+
     def _revoking(self, request: HttpRequest) -> dict[str, Any]:
         return {"may_revoke": self.has_revoke_permission(request), "checkbox": ACTION_CHECKBOX_NAME}
 

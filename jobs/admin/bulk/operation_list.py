@@ -130,7 +130,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
             return redirect("admin:jobs_bulkoperation_changelist")
         if row.state != State.ENDED:
             # A running one has a part that updates itself; the others have a form that somebody may be filling in.
-            self.stand_still(request)
+            request.__dict__.pop("live_address", None)
         if row.state == State.PREVIEW:
             template, context = "preview", self._preview(request, row, kind)
         else:

@@ -154,10 +154,12 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        context |= {"title": context["original"].shown_title, "subtitle": None}
         kinds = [kind for action in OFFERED if self.may(request, kind := kind_of(action))]
         context["whole_group"] = kinds if context["original"].open_letters else []
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def title_of(self, row: FailureGroup) -> str:
+        return row.shown_title
 
     def may(self, request: HttpRequest, kind: Kind) -> bool:
         """Allow what is allowed from the list of letters, for a group that the person may view."""
