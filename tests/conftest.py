@@ -168,10 +168,6 @@ END $empty$
 """
 
 
-# What Django writes after migrations stays, so that it need not be written again for each test.
-KEPT = {"django_content_type", "auth_permission"}
-
-
 def _let_tests_empty_tables_quickly() -> None:
     """Let the tests' flush switch triggers off, as superusers can: they refuse to empty the append-only tables."""
     from django.core.management.commands import flush
@@ -181,7 +177,7 @@ def _let_tests_empty_tables_quickly() -> None:
 
     def sql_flush(self: DatabaseOperations, _style: Any, tables: list[str], **_options: Any) -> list[str]:
         first_rows.note_emptied()
-        names = ", ".join(f"'{self.quote_name(table)}'" for table in tables if table not in KEPT)
+        names = ", ".join(f"'{self.quote_name(table)}'" for table in tables if table not in first_rows.KEPT)
         return [
             "SET LOCAL session_replication_role = replica",
             EMPTY.format(names=names),
@@ -202,11 +198,14 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 
 
 @pytest.fixture(autouse=True)
-def rows_of_migrations(_django_db_helper: None) -> None:
+def rows_of_migrations(request: pytest.FixtureRequest) -> None:
     """Let a test in a transaction find what migrations wrote, whichever test ran before it."""
     from tests import first_rows  # it reads the settings
 
-    first_rows.put_back()
+    needed = "_django_db_helper"
+    if request.node.get_closest_marker("django_db") or needed in request.fixturenames:
+        request.getfixturevalue(needed)
+        first_rows.put_back()
 
 
 @pytest.fixture(autouse=True)

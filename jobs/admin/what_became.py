@@ -92,7 +92,7 @@ def sentence(totals: Sequence[tuple[MemberResult, int]]) -> str:
     if open_:
         so_far = [f"{good:,} completed"] * bool(good) + [f"{bad:,} failed again"] * bool(bad)
         known = f" So far: {', '.join(so_far)}." if so_far else ""
-        return f"Not known yet: {open_:,} of {count:,} still {'waits or runs' if open_ == 1 else 'wait or run'}.{known}"
+        return f"Not known yet: {open_:,} of {count:,} still waiting or running.{known}"
     if good == count:
         return (
             "It helped: the job has completed." if count == 1 else f"It helped: all {count:,} have completed."

@@ -44,9 +44,9 @@ class JSONCacheClient(RedisCacheClient):
 
     def get_client(self, key: Key | None = None, *, write: bool = False) -> Any:
         if not self._alone and self._cluster is None:
-            # django-stubs has none of these.
-            if is_cluster(self._get_connection_pool(write)):  # type: ignore[attr-defined]
-                self._cluster = Cluster.at(self._servers[0], retries=1, **self._pool_options)  # type: ignore[attr-defined]
+            if is_cluster(self._get_connection_pool(write)):  # type: ignore[attr-defined]  # not in the stubs
+                first, options = self._servers[0], self._pool_options  # type: ignore[attr-defined]  # not in the stubs
+                self._cluster = Cluster.at(first, retries=1, **options)
             else:
                 self._alone = True
         return self._cluster or super().get_client(key, write=write)

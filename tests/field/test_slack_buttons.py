@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -25,8 +26,9 @@ HOOK = "/hooks/slack"
 
 
 def click(alert: int, action: str = "decide-acknowledge", member: str = "U0OLGA", **more: Any) -> bytes:
-    """Return the form that Slack posts when this member presses the button."""
+    """Return the form that Slack posts when this member presses the button: each press has an id of its own."""
     payload = {
+        "trigger_id": secrets.token_hex(8),
         "type": "block_actions",
         "team": {"id": "T0TEAM", "domain": "example"},
         "user": {"id": member, "username": "olga.o", "team_id": "T0TEAM"},

@@ -84,7 +84,7 @@ def alert_to_it_helped(walk: Walk) -> None:
     walk.why("the directory answers again")
     walk.button("Replay 1 dead letter")
     helped = page.locator("section", has_text="Did it help?").locator(".sentence")
-    expect(helped).to_have_text("Not known yet: 1 of 1 still waits or runs.")
+    expect(helped).to_have_text("Not known yet: 1 of 1 still waiting or running.")
     replayed = JobEvent.objects.filter(kind="requeued", reason="the directory answers again").latest("pk")
     Job.objects.filter(pk=replayed.job_id).update(status=Status.COMPLETED, completed_at=Now())
     # The page says it by itself.
@@ -181,7 +181,9 @@ def bulk_cancel_resumed(walk: Walk) -> None:
     finish(operation)
     page.reload()
     expect(page.locator(".headline")).to_contain_text("60 jobs requeued.")
-    expect(page.locator("#results .sentence")).to_have_text("Not known yet: 60 of 60 still wait or run.")
+    expect(page.locator("#results .sentence")).to_have_text(
+        "Not known yet: 60 of 60 still waiting or running."
+    )
 
 
 def channel_added_and_broken(walk: Walk) -> None:

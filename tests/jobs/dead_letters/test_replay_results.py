@@ -197,7 +197,7 @@ def test_result_of_an_action_says_whether_it_helped(account: Account, operator: 
     asked = what_became.address(kind_of("replay"), [str(letter.pk)])
     assert "It did not help: it failed again." in operator.get(asked).content.decode()
     Job.objects.filter(pk=mine.pk).update(status=Status.IN_PROGRESS)
-    assert "Not known yet: 1 of 1 still waits or runs." in operator.get(asked).content.decode()
+    assert "Not known yet: 1 of 1 still waiting or running." in operator.get(asked).content.decode()
     Job.objects.filter(pk=mine.pk).update(status=Status.COMPLETED)
     told = operator.get(asked)
     assert "It helped: the job has completed." in told.content.decode()
@@ -218,7 +218,10 @@ def test_result_of_an_action_says_whether_it_helped(account: Account, operator: 
         (["bad", "bad"], "It did not help: all 2 failed again."),
         (["good", "bad"], "It helped for 1 of 2: 1 failed again or could not be sent."),
         (["good", "quiet"], "It helped for 1 of 2: nothing tells what became of 1."),
-        (["running", "waiting", "bad"], "Not known yet: 2 of 3 still wait or run. So far: 1 failed again."),
+        (
+            ["running", "waiting", "bad"],
+            "Not known yet: 2 of 3 still waiting or running. So far: 1 failed again.",
+        ),
     ],
 )
 def test_sentence_about_results(tones: list[str], sentence: str) -> None:

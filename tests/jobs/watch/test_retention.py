@@ -23,6 +23,7 @@ NOTHING = {
     "kept answers": 0,
     "bulk members": 0,
     "bulk previews": 0,
+    "rollups of runs": 0,
 }
 MOMENT = timedelta(seconds=30)
 

@@ -29,7 +29,7 @@ SHORT = timedelta(seconds=1)
 def totals(minutes: int = DAY, dimension: str = "all", value: str = "") -> tuple[int, int, int, int]:
     rows = RunRollup.objects.filter(minutes=minutes, dimension=dimension, value=value)
     sums = rows.aggregate(*(Sum(name) for name in ("completed", "failed", "retried", "lost")))
-    return tuple(sums[f"{name}__sum"] or 0 for name in ("completed", "failed", "retried", "lost"))  # type: ignore[return-value]
+    return tuple(sums[f"{name}__sum"] or 0 for name in ("completed", "failed", "retried", "lost"))  # type: ignore[return-value]  # four names
 
 
 def runs_counted() -> int:
@@ -121,7 +121,7 @@ def test_history_from_before_the_upgrade_is_counted(monkeypatch: pytest.MonkeyPa
 
     assert runs_counted() == 4
     assert RunRollup.objects.filter(minutes=FIVE_MINUTES).count() == 0
-    assert now - timedelta(days=62) <= state().counted_from <= now - timedelta(days=61)  # type: ignore[operator]
+    assert now - timedelta(days=62) <= state().counted_from <= now - timedelta(days=61)  # type: ignore[operator]  # it has counted
 
 
 @pytest.mark.django_db
@@ -149,15 +149,15 @@ def test_until_when_it_has_counted() -> None:
     assert state().counted_until is None
 
     timelines.count()
-    assert state().counted_until >= before  # type: ignore[operator]
+    assert state().counted_until >= before  # type: ignore[operator]  # it has counted
 
     at = timelines.now()
     ended(at)
     rollup.count()
-    assert state().counted_until <= at  # type: ignore[operator]
+    assert state().counted_until <= at  # type: ignore[operator]  # it has counted
 
     timelines.count()
-    assert state().counted_until > at  # type: ignore[operator]
+    assert state().counted_until > at  # type: ignore[operator]  # it has counted
 
 
 @pytest.mark.django_db
@@ -171,7 +171,7 @@ def test_seals_that_are_left_bound_until_when_it_has_counted(monkeypatch: pytest
     rollup.count(timedelta(0))
 
     assert runs_counted() == 1
-    assert state().counted_until < at - timedelta(hours=2)  # type: ignore[operator]
+    assert state().counted_until < at - timedelta(hours=2)  # type: ignore[operator]  # it has counted
 
 
 @real_transactions

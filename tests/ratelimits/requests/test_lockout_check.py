@@ -113,7 +113,7 @@ def test_path_of_a_mounted_console_is_not_part_of_what_policies_cover() -> None:
     try:
         set_script_prefix("/ops/")
         assert whom([policy]) == ["people at the log-in and in the console"]
-        assert whom([hooks]) == ["Amazon SNS at the hook"]
+        assert whom([hooks]) == ["Amazon SNS at the hook", "Slack at the hook"]
     finally:
         clear_script_prefix()
 
