@@ -15,7 +15,7 @@ import pytest
 from opsconsole_worker.database import door
 from opsconsole_worker.reports import reporting
 from opsconsole_worker.reports.console_http import ConsoleAway, ConsoleHttp, ConsoleRefused
-from opsconsole_worker.reports.to_console import ConsoleReports
+from opsconsole_worker.reports.to_console import MOST_FAILURES, ConsoleReports
 from opsconsole_worker.reports.to_database import DatabaseReports
 from opsconsole_worker.runs.heartbeats import Verdict, Worker
 from opsconsole_worker.runs.lifecycle import Failure, Refusal, Refused, Run
@@ -114,6 +114,10 @@ def claim(reports: ConsoleReports) -> Any:
         (301, None, "The console is not at this address"),
         (200, b"<html>Log in, please</html>", "The console is not at this address"),
         (404, b"<html>nginx</html>", "The console is not at this address"),
+        (408, b"<html>haproxy</html>", "Something before the console refuses the requests of this worker"),
+        (409, b"", "Something before the console refuses the requests of this worker"),
+        (500, b"<html>nginx</html>", "The console can't do this now"),
+        (200, {}, "The console's answer can't be read"),
     ],
 )
 def test_every_report_is_repeated_after_an_answer_that_says_nothing_of_the_run(
@@ -145,6 +149,30 @@ def test_pause_is_as_long_as_asked_within_bounds(
     with pytest.raises(ConsoleAway) as away:
         reports.beat(RUN)
     assert reports.pause_asked(away.value) == seconds
+
+
+def test_pause_makes_no_waiting_run_stale(console: Console, reports: ConsoleReports, settings: Any) -> None:
+    settings.OPSCONSOLE_STALE_AFTER_SECONDS = 90
+    console.answer(429, {}, Retry_After="300")
+    with pytest.raises(ConsoleAway) as away:
+        reports.beat(RUN)
+    assert Patience("It").failed(away.value) == 45.0
+
+
+def test_only_failures_of_the_console_itself_give_a_result_up(
+    console: Console, reports: ConsoleReports
+) -> None:
+    for _ in range(MOST_FAILURES + 1):
+        console.answer(500, b"<html>nginx</html>")
+        with pytest.raises(ConsoleAway):
+            reports.complete(RUN, {})
+    for _ in range(MOST_FAILURES - 1):
+        console.answer(500, {"detail": "The console failed."})
+        with pytest.raises(ConsoleAway):
+            reports.complete(RUN, {})
+    console.answer(500, {"detail": "The console failed."})
+    with pytest.raises(ConsoleRefused, match="The console failed"):
+        reports.complete(RUN, {})
 
 
 def test_broken_connection_is_no_answer_and_the_next_report_opens_another(
@@ -243,6 +271,34 @@ def test_work_counts_without_a_result_that_the_console_does_not_take(
     assert console.asked[1][1]["details"] == {
         "result_not_kept": "The request is larger than the console accepts."
     }
+
+
+class _ReadsLittle(BaseHTTPRequestHandler):
+    """Refuses a large body by its length and hangs up, as the console's server does."""
+
+    def do_POST(self) -> None:
+        length = int(self.headers["Content-Length"])
+        text = b"" if length > 4 * 1_048_576 else b'{"outcome": "completed"}'
+        if text:
+            self.rfile.read(length)
+        self.send_response(200 if text else 413)
+        if text:
+            self.send_header("API-Version", "1.0")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: Any) -> None:
+        """Write nothing."""
+
+
+def test_result_that_is_refused_before_it_is_sent_does_not_keep_the_worker() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _ReadsLittle) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        made = ConsoleReports(ConsoleHttp(f"http://127.0.0.1:{server.server_port}", "ock_test"))
+        assert made.complete(RUN, {"text": "x" * 16_000_000}) is True
+        made.close()
+        server.shutdown()
 
 
 def test_idle_worker_asks_once_per_interval_and_again_after_trouble(

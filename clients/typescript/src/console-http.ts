@@ -6,6 +6,8 @@ export type Fetch = typeof fetch;
 
 export interface Answer {
   status: number;
+  /** It is the console's, which says its version with each answer, and not that of something before it. */
+  ofConsole: boolean;
   /** The JSON object of the body; empty where there is none. */
   body: Record<string, unknown>;
   /** Milliseconds, from the header Retry-After. */
@@ -69,6 +71,7 @@ export class ConsoleHttp {
     const seconds = Number(response.headers.get("Retry-After") ?? NaN);
     return {
       status: response.status,
+      ofConsole: response.headers.has("API-Version"),
       body: objectOf(await response.text()),
       retryAfter: Number.isFinite(seconds) && seconds >= 0 ? seconds * 1000 : undefined,
     };

@@ -19,7 +19,7 @@ async function play(handler, answers = {}, options = {}) {
     const [what, body] = [url.split("/").at(-1), JSON.parse(init.body)];
     asked.push([what, body]);
     const [status, told, headers] = (answers[what] ?? usual[what])(body, asked.filter(([each]) => each === what).length);
-    return new Response(status === 204 ? null : JSON.stringify(told), { status, headers });
+    return new Response(status === 204 ? null : JSON.stringify(told), { status, headers: headers ?? { "API-Version": "1.0" } });
   };
   const usual = {
     claim: () => [200, JOB],
@@ -122,6 +122,30 @@ test("a result that the console can't store is replaced by the reason", async ()
     complete: (body) => (body.details.bad ? [422, { detail: "details can't be stored" }] : [200, { outcome: "completed" }]),
   });
   assert.deepEqual(played.of("complete")[1].details, { result_not_kept: "details can't be stored" });
+});
+
+test("a result that is too large is replaced, also where a proxy says so", async () => {
+  const proxy = { "Content-Type": "text/html" };
+  const played = await play(() => ({ bad: "x" }), {
+    complete: (body) => (body.details.bad ? [413, {}, proxy] : [200, { outcome: "completed" }]),
+  });
+  assert.deepEqual(played.of("complete")[1].details, { result_not_kept: "the console refused it" });
+});
+
+test("a page that answers in the console's place claims nothing", async () => {
+  const played = await play(() => {}, { claim: (_, times) => (times === 1 ? [200, {}, { "Content-Type": "text/html" }] : [200, JOB]) });
+  assert.equal(played.of("claim").length, 2);
+  assert.equal(played.of("complete")[0].run_epoch, 3);
+});
+
+test("a report is repeated while something before the console answers in its place", async () => {
+  const proxy = { "Content-Type": "text/html" };
+  for (const status of [200, 302, 400, 403, 404, 408]) {
+    const played = await play(() => {}, {
+      complete: (_, times) => (times === 1 ? [status, {}, proxy] : [200, { outcome: "completed" }]),
+    });
+    assert.equal(played.of("complete").length, 2, String(status));
+  }
 });
 
 test("SIGTERM lets the run finish, receives nothing more, and aborts the run when the grace is over", async () => {

@@ -27,12 +27,12 @@ export async function claim(
   let doubt = false;
   for (let tries = 1; tries <= MOST_TRIES; tries += 1) {
     const answer = await asked(http, identity, named, doubt, timeout);
-    if (answer?.status === 200) {
+    if (answer?.status === 200 && answer.ofConsole) {
       await message.remove().catch((error: unknown) => log(`A message stays, and will be refused: ${String(error)}`));
       return claimed(answer.body);
     }
     // The run may be ours: only its row can tell.
-    const unknown: boolean = !answer || answer.body["outcome"] === "unknown" || (doubt && answer.body["reason"] === "locked");
+    const unknown: boolean = !answer?.ofConsole || answer.body["outcome"] === "unknown" || (doubt && answer.body["reason"] === "locked");
     if (!unknown && answer && answer.status !== 503 && answer.status !== 429) {
       await decline(message, answer, log);
       return undefined;

@@ -9,6 +9,9 @@ export type Ending =
   | { kind: "fail"; error: string; retryable: boolean };
 
 const LONGEST_ERROR = 2000;
+const TOO_LARGE = 413;
+// The console takes the work without a result that it can't store.
+const UNSTORABLE = [400, TOO_LARGE, 422];
 
 /** Report until an answer is final, or the signal is aborted. Return false if nobody has the report. */
 export async function report(
@@ -24,12 +27,13 @@ export async function report(
   if (typeof said["error"] === "string") said = { ...said, error: said["error"].slice(0, LONGEST_ERROR) };
   for (;;) {
     const answer = await told(http, `${run.path}/${kind}`, { ...run.said, ...said }, timeout);
-    if (answer && answer.status === 422 && kind === "complete" && !("result_not_kept" in (said["details"] as object))) {
+    const final = answer && !repeatable(answer);
+    if (final && UNSTORABLE.includes(answer.status) && kind === "complete" && !("result_not_kept" in (said["details"] as object))) {
       // The work counts, whatever the handler returned.
       said = { details: { result_not_kept: String(answer.body["detail"] ?? "the console refused it") } };
       continue;
     }
-    if (answer && !repeatable(answer)) {
+    if (final) {
       const outcome = answer.status === 200 ? answer.body["outcome"] : `refused (${String(answer.body["detail"] ?? answer.status)})`;
       if (answer.status !== 200 || kind === "fail") log(`Job ${run.job.id} run ${run.job.epoch}: ${String(outcome)}`);
       return true;
@@ -44,9 +48,10 @@ export async function report(
   }
 }
 
-/** No answer that is final: an error of the server, too many requests, or a key that is being replaced. */
-function repeatable({ status }: Answer): boolean {
-  return status >= 500 || status === 429 || status === 401 || (status >= 300 && status < 400);
+/** No answer that is final: an error of the server, too many requests, a key that is being replaced, or something before the console. */
+function repeatable({ status, ofConsole }: Answer): boolean {
+  const redirected = status >= 300 && status < 400;
+  return status >= 500 || redirected || [401, 403, 429].includes(status) || (!ofConsole && status !== TOO_LARGE);
 }
 
 async function told(http: ConsoleHttp, path: string, body: unknown, timeout: number): Promise<Answer | undefined> {

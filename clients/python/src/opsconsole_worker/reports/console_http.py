@@ -22,7 +22,7 @@ TIMEOUT = 10.0
 # Payloads of jobs and results are far smaller.
 LARGEST_ANSWER = 64 * 1024 * 1024
 _CHUNK = 64 * 1024
-# A longer wait would make the runs of this worker stale.
+# A longer wait would make the runs of this worker stale, where the threshold is the usual one.
 LONGEST_WAIT = 300.0
 
 
@@ -92,16 +92,29 @@ class ConsoleHttp:
         ends_at = time.monotonic() + self._timeout
         connection = self._connection()
         try:
-            connection.request("POST", f"{self._root}/api/{path}", json.dumps(body).encode(), self._headers)
+            is_sent = self._send(connection, path, json.dumps(body).encode())
             response = connection.getresponse()
             text = self._read(connection, response, ends_at)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise ConsoleAway(str(error) or type(error).__name__) from error
+        if not is_sent:
+            self.close()
         # The console says its version with each answer of the API.
         of_console = response.getheader("API-Version") is not None
         pause = _seconds(response.getheader("Retry-After"))
         return Answer(response.status, of_console, _object(text), pause)
+
+    def _send(self, connection: http.client.HTTPConnection, path: str, body: bytes) -> bool:
+        """Send a request. Return False if the other side listened to a part only: the answer may be there nevertheless."""
+        if connection.sock is None:
+            connection.connect()
+        try:
+            connection.request("POST", f"{self._root}/api/{path}", body, self._headers)
+        except (BrokenPipeError, ConnectionResetError):
+            # As when a body is refused by its length.
+            return False
+        return True
 
     def _read(
         self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, ends_at: float

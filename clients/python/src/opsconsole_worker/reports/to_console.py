@@ -28,11 +28,13 @@ from opsconsole_worker.runs.running_job import RunningJob
 from opsconsole_worker.storable import plain_text
 
 OK, NOTHING = 200, 204
-UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, TOO_MANY, FAILED = 401, 403, 404, 409, 429, 500
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, TOO_LARGE, TOO_MANY, FAILED = 401, 403, 404, 409, 413, 429, 500
+# Those that say, from whomever they come, that there is no console.
+ELSEWHERE = {OK, NOTHING, NOT_FOUND}
 # A report at which the console fails again and again is left to recovery, so that the worker is not lost to it.
 MOST_FAILURES = 8
 # The console takes the work without a result that it can't store.
-UNSTORABLE = {400, 413, 422}
+UNSTORABLE = {400, TOO_LARGE, 422}
 _VERDICTS = {"continue": Verdict.GO_ON, "cancelled": Verdict.CANCELLED, "superseded": Verdict.SUPERSEDED}
 _REFUSALS = {refusal.name.lower(): refusal for refusal in Refusal}
 _FAILURES = {"retry": Failure.RETRY, "failed": Failure.FAILED}
@@ -68,8 +70,9 @@ class ConsoleReports:
         return error.kind if isinstance(error, ConsoleError) else None
 
     def pause_asked(self, error: BaseException) -> float:
-        """Return the seconds of the header Retry-After."""
-        return error.retry_after if isinstance(error, ConsoleError) else 0.0
+        """Return the seconds of the header Retry-After, but never so many that a run which waits for them becomes stale."""
+        longest = settings.current().stale_after.total_seconds() / 2
+        return min(error.retry_after, longest) if isinstance(error, ConsoleError) else 0.0
 
     def refresh(self) -> None:
         """Do nothing: a connection that was closed is replaced when it is needed."""
@@ -214,10 +217,15 @@ def _temporary(answer: Answer) -> ConsoleAway | None:
         kind = "The console limits the requests of this worker's key"
     elif answer.status >= 500:
         kind = "The console can't do this now"
-    elif 300 <= answer.status < 400 or (not answer.of_console and answer.status in {OK, NOTHING, NOT_FOUND}):
+    elif 300 <= answer.status < 400 or (not answer.of_console and answer.status in ELSEWHERE):
         # A page for people to log in, say: nothing was reported, whatever the status says.
         kind = "The console is not at this address"
-    error = ConsoleFailed if answer.status == FAILED else ConsoleAway
+    elif not answer.of_console and answer.status != TOO_LARGE:
+        # As 408. The console knows nothing of this request, so it has not refused it either.
+        kind = "Something before the console refuses the requests of this worker"
+    elif answer.status == OK and not answer.said:
+        kind = "The console's answer can't be read"
+    error = ConsoleFailed if answer.status == FAILED and answer.of_console else ConsoleAway
     return error(answer.detail, kind=kind, retry_after=answer.retry_after) if kind else None
 
 
