@@ -14,6 +14,7 @@ from opsconsole.kit.problems import PREFIX, SAFE_METHODS, Problem
 RETRY_AFTER_SECONDS = 5
 KEYED = "create_job"
 CLAIM = "claim_run"
+NOTE = "note_progress"
 UNKNOWN = (
     "The connection to the database broke while the change was being saved. Whether it was saved is unknown."
 )
@@ -39,7 +40,12 @@ def problem(request: HttpRequest, error: Exception) -> Problem:
         )
     operator = request.path_info.startswith(f"{PREFIX}{operator_api.PREFIX}")
     if not operator and not _is_route(request, KEYED):
-        return _away(f"{UNKNOWN} Repeat the request: a report counts once.", outcome="unknown")
+        then = (
+            "the note may then stand twice on the timeline"
+            if _is_route(request, NOTE)
+            else "a report counts once"
+        )
+        return _away(f"{UNKNOWN} Repeat the request: {then}.", outcome="unknown")
     twice, look = _OF_OPERATOR if operator else _OF_JOB
     if request.headers.get("Idempotency-Key"):
         return _away(

@@ -154,6 +154,12 @@ def test_worker_is_told_that_its_report_can_be_repeated(server: Server, proxy: C
     job = factories.run(silent=factories.SECOND)
     report = json.dumps({"worker_id": "worker-1", "run_epoch": 1})
     headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
+    note = json.dumps({"worker_id": "worker-1", "run_epoch": 1, "note": "submitted to maps"})
+    proxy.cut((b"INSERT INTO job_events",), answer=True)
+    status, _, text = server.ask("POST", f"/api/jobs/{job.pk}/progress", note, **headers)
+    assert (status, json.loads(text)["outcome"]) == (503, "unknown")
+    assert "Repeat the request: the note may then stand twice" in json.loads(text)["detail"]
+
     # The report is one round trip without a COMMIT of its own.
     proxy.cut((b"UPDATE jobs",), answer=True)
 
