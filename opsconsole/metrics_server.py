@@ -5,16 +5,16 @@ It answers few callers, one Prometheus and the probes of an orchestrator, so a t
 
 from __future__ import annotations
 
+import io
 import logging
 import socket
 import socketserver
 import sys
 import threading
 import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import connections
@@ -60,6 +60,8 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
+        # A database that hangs keeps scrapes waiting, and no probe.
+        self.scrapes = threading.BoundedSemaphore(MOST_AT_ONCE - 1)
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Request)
 
@@ -86,9 +88,33 @@ class Server(ThreadingHTTPServer):
         logger.warning("A request of a scrape or probe could not be answered: %s", sys.exc_info()[1])
 
 
+class _Head(io.RawIOBase):
+    """What a client sends until the time ends, however it divides it."""
+
+    def __init__(self, client: socket.socket, seconds: float) -> None:
+        self._client = client
+        self._ends_at = time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._ends_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request did not end")
+        self._client.settimeout(left)
+        return self._client.recv_into(buffer)
+
+
 class _Request(BaseHTTPRequestHandler):
-    timeout = CLIENT_SECONDS
+    timeout: ClassVar[float] = CLIENT_SECONDS
     server_version, sys_version = "opsconsole", ""
+    server: Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_Head(self.connection, self.timeout))
 
     def do_GET(self) -> None:
         try:
@@ -106,7 +132,8 @@ class _Request(BaseHTTPRequestHandler):
         asked = HttpRequest()
         asked.method, asked.path_info = self.command, self.path.partition("?")[0]
         asked.META = {"HTTP_AUTHORIZATION": self.headers.get("Authorization", "")}
-        response = ANSWERS.get(asked.path_info, _nothing)(asked)
+        response = self._response(asked)
+        self.connection.settimeout(self.timeout)
         self.send_response(response.status_code)
         for name, value in response.headers.items():
             self.send_header(name, value)
@@ -116,11 +143,23 @@ class _Request(BaseHTTPRequestHandler):
         if with_body:
             self.wfile.write(response.content)
 
+    def _response(self, asked: HttpRequest) -> HttpResponse:
+        if asked.path_info == "/healthz":
+            return healthz()
+        if asked.path_info != "/metrics":
+            return HttpResponse("There is no such page.\n", status=404, content_type=PLAIN)
+        if not self.server.scrapes.acquire(blocking=False):
+            return HttpResponse("Other scrapes are being answered.\n", status=503, content_type=PLAIN)
+        try:
+            return metrics_page.show(asked)
+        finally:
+            self.server.scrapes.release()
+
     def log_message(self, format: str, *words: Any) -> None:  # noqa: A002 - as the library calls it
         """Leave scrapes and probes out of the log."""
 
 
-def healthz(_request: HttpRequest) -> HttpResponse:
+def healthz() -> HttpResponse:
     """Report whether the supervisor gives signs of life, where a file for them is named; whatever the services' state is."""
     name = settings.OPSCONSOLE_ALIVE_FILE
     if name and not _is_fresh(Path(name)):
@@ -133,13 +172,3 @@ def _is_fresh(file: Path) -> bool:
         return time.time() - file.stat().st_mtime < SILENT_SECONDS
     except OSError:
         return False
-
-
-def _nothing(_request: HttpRequest) -> HttpResponse:
-    return HttpResponse("There is no such page.\n", status=404, content_type=PLAIN)
-
-
-ANSWERS: dict[str, Callable[[HttpRequest], HttpResponse]] = {
-    "/metrics": metrics_page.show,
-    "/healthz": healthz,
-}

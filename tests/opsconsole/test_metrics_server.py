@@ -8,16 +8,20 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest, HttpResponse
 
-from opsconsole import metrics_server
+from jobs.models import RecoveryControl
+from opsconsole import metrics_page, metrics_server
 from opsconsole.kit import env
 from tests.counting import TOKEN, Counted
 from tests.serving import free_port
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,6 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def port(counted: Counted, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Serve the metrics of this process."""
+    RecoveryControl.objects.get_or_create(pk=1)  # Other tests empty all tables.
     monkeypatch.setattr(metrics_server, "MOST_AT_ONCE", 2)
     with metrics_server.Server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -77,6 +82,45 @@ def test_clients_that_hang_give_their_places_back(port: int, monkeypatch: pytest
         assert each.recv(1) == b"", "the server hangs up"
         each.close()
     assert ask(port, "/healthz")[0] == 200
+
+
+def test_client_that_trickles_gives_its_place_back(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes in time, and the request never ends."""
+    monkeypatch.setattr(metrics_server._Request, "timeout", 0.5)
+
+    def is_refused() -> bool:
+        try:
+            slow.send(b"x")
+        except OSError:
+            return True
+        return False
+
+    with socket.create_connection(("127.0.0.1", port)) as slow:
+        wait_until(is_refused, 30)
+    assert ask(port, "/healthz")[0] == 200
+
+
+def test_scrapes_that_wait_for_the_database_keep_no_probe_waiting(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def hang(_request: HttpRequest) -> HttpResponse:
+        begun.set()
+        assert over.wait(60)
+        return HttpResponse("samples")
+
+    monkeypatch.setattr(metrics_page, "show", hang)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, port, "/metrics", TOKEN)
+        try:
+            assert begun.wait(30)
+            assert ask(port, "/metrics", TOKEN)[0] == 503
+            assert ask(port, "/healthz") == (200, "ok")
+        finally:
+            over.set()
+        assert first.result(30) == (200, "samples")
+    assert ask(port, "/metrics", TOKEN) == (200, "samples")
 
 
 @pytest.mark.parametrize(
