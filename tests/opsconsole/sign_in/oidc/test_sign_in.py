@@ -16,7 +16,8 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
-from alerts.models import Alert
+from alerts import operator_decisions, rules
+from alerts.models import Alert, Notification
 from opsconsole.kit import audit
 from opsconsole.kit.audit_models import Refusal
 from opsconsole.kit.identity_models import CompletedSignIn, SignInIdentity
@@ -341,6 +342,30 @@ def test_log_in_with_a_password_raises_an_alert_until_an_hour_has_passed(
     settings.OPSCONSOLE_OIDC_ISSUER = ""
     assert local_log_ins.watch() == "no single sign-on"
     assert not Alert.objects.open().exists()
+
+
+def test_log_in_under_another_name_is_told_although_the_alert_is_open(
+    client: Client, provider: Provider
+) -> None:
+    rule = rules.by_name("local_log_ins")
+    rule.news_interval = timedelta(0)
+    rule.save()
+
+    def watched_log_in(name: str) -> list[tuple[str, str]]:
+        client.post(LOG_IN, {"username": name, "password": people.PASSWORD})
+        client.post(reverse("admin:logout"))
+        for _ in range(2):
+            local_log_ins.watch()
+        return list(Notification.objects.values_list("kind", "news"))
+
+    people.viewer("max"), people.viewer("vera")
+    assert watched_log_in("vera") == [("firing", "")]
+    operator_decisions.acknowledge(Alert.objects.open().get().pk, "ada", "she did it herself")
+    assert watched_log_in("vera") == [("firing", "")], "acknowledged"
+    told = watched_log_in("max")
+    assert told == [("firing", ""), ("news", "max: 1 log-in. vera: 1 log-in.")]
+    assert Alert.objects.open().get().state == "firing"
+    assert watched_log_in("vera") == [*told, ("news", "vera: 1 log-in.")]
 
 
 def test_nobody_is_sent_to_another_site(client: Client, provider: Provider) -> None:
