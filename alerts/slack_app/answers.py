@@ -17,11 +17,11 @@ from alerts.slack_app.clicks import Click
 from alerts.slack_app.signatures import LONGEST_AGE, Refused
 from opsconsole.kit import audit
 from opsconsole.kit.page_permissions import may_see
-from opsconsole.kit.row_locks import locked
+from opsconsole.kit.row_locks import locked, locked_if_free
 
 # Twice as long as a time stamp is accepted: it may also be from the future.
 SIGNATURES_KEPT = timedelta(seconds=3 * LONGEST_AGE)
-# Whoever waits to be linked is noted, but no crowd of them.
+# Whoever waits to be linked is noted, but no crowd of them: those go first whose last click is longest ago.
 MOST_WAITING = 500
 # A second click on the same button asks for nothing new.
 SAME_END = timedelta(minutes=1)
@@ -64,10 +64,13 @@ def _person(click: Click) -> SlackPerson | None:
     people = SlackPerson.objects.filter(team=click.team, member=click.member)
     if people.update(name=click.name, clicked_at=Now()):
         return people.select_related("user").first()
-    if SlackPerson.objects.filter(user=None).count() < MOST_WAITING:
-        SlackPerson.objects.bulk_create(
-            [SlackPerson(team=click.team, member=click.member, name=click.name)], ignore_conflicts=True
-        )
+    waiting = SlackPerson.objects.filter(user=None)
+    too_many = waiting.order_by("-clicked_at", "-pk").values("pk")[MOST_WAITING - 1 :]
+    free = locked_if_free(waiting.filter(pk__in=too_many)).values_list("pk", flat=True)
+    SlackPerson.objects.filter(pk__in=list(free)).delete()
+    SlackPerson.objects.bulk_create(
+        [SlackPerson(team=click.team, member=click.member, name=click.name)], ignore_conflicts=True
+    )
     return None
 
 

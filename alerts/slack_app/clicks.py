@@ -50,7 +50,9 @@ def _read(payload: dict[str, Any]) -> Click | None:
     known = DECISIONS.get(str(pressed["action_id"]))
     if known is None:
         return None
-    team, member, alert = payload["team"]["id"], payload["user"]["id"], pressed["value"]
+    # Of an app that is installed for a whole organization, Slack names no workspace.
+    team = (payload.get("team") or payload["enterprise"])["id"]
+    member, alert = payload["user"]["id"], pressed["value"]
     if not (_TEAM.fullmatch(team) and _MEMBER.fullmatch(member) and _NUMBER.fullmatch(alert)):
         raise ValueError("ids of another form")
     return Click(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.contrib.auth.models import User
@@ -20,7 +21,7 @@ from alerts.channels.wording import compose
 from alerts.models import Alert, Delivery, Notification, SlackClick, SlackPerson
 from alerts.notify import Trouble
 from alerts.operator_decisions import Decision
-from alerts.slack_app import answers, replies, signatures
+from alerts.slack_app import answers, clicks, replies, signatures
 from alerts.slack_app.answers import Reply
 from alerts.slack_app.clicks import Click
 from alerts.slack_app.signatures import Refused
@@ -138,9 +139,28 @@ def test_signature_counts_once_and_is_forgotten_later(alert: Alert) -> None:
 
 def test_no_crowd_waits_to_be_linked(alert: Alert, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "MOST_WAITING", 2)
-    for number in range(4):
+    linked(people.operator(), "U0")
+    for number in range(1, 5):
         press(member=f"U{number}")
-    assert SlackPerson.objects.count() == 2
+        # Whoever is told to ask an administrator is there to be found.
+        assert SlackPerson.objects.filter(member=f"U{number}").exists()
+    assert set(SlackPerson.objects.values_list("member", flat=True)) == {"U0", "U3", "U4"}
+
+
+def test_click_in_an_organization_names_no_workspace() -> None:
+    payload = {
+        "type": "block_actions",
+        "team": None,
+        "enterprise": {"id": "E0ORG", "name": "Example"},
+        "is_enterprise_install": True,
+        "user": {"id": "W0OLGA", "username": "olga.o"},
+        "actions": [{"action_id": "decide-acknowledge", "type": "button", "value": "7"}],
+    }
+    click = clicks.read(urlencode({"payload": json.dumps(payload)}).encode())
+    assert click is not None
+    assert (click.team, click.member, click.alert) == ("E0ORG", "W0OLGA", 7)
+    with pytest.raises(Refused):
+        clicks.read(urlencode({"payload": json.dumps(payload | {"enterprise": None})}).encode())
 
 
 @pytest.mark.parametrize(
