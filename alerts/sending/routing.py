@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,8 @@ from alerts.models.alert import Severity
 _LEVELS = {
     severity: level for level, severity in enumerate((Severity.INFO, Severity.WARNING, Severity.CRITICAL))
 }
+
+_OF_MONITOR = re.compile(r"[^(]+ \((.+)\)")
 
 
 def is_muted(channel: Channel, now: datetime) -> bool:
@@ -29,10 +32,15 @@ class About:
 
     @classmethod
     def of(cls, alert: Alert | None) -> About:
-        """Read it from a fingerprint: after the rule stands what was measured, such as the queues of a dead letter queue."""
+        """Read it from a fingerprint: after the rule stands what was measured, such as the queues of a dead letter queue.
+
+        Of a monitor, they stand in brackets behind its name.
+        """
         if alert is None:
             return cls()
         _, _, scope = alert.fingerprint.partition(":")
+        if of_monitor := _OF_MONITOR.fullmatch(scope):
+            scope = of_monitor[1]
         return cls(alert.rule, frozenset(filter(None, scope.split("+"))))
 
 

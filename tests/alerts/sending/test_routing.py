@@ -13,6 +13,7 @@ from alerts.models import Alert, Channel, Delivery, Notification
 from alerts.sending import addressing, routing
 from alerts.sending.routing import About
 from alerts.trouble import Trouble
+from alerts.watch import monitor_alerts
 
 NIGHT = datetime(2026, 11, 27, 3, 0, tzinfo=UTC)
 
@@ -63,6 +64,9 @@ def test_severity_and_rules(least: str, rules: list[str], severity: str, rule: s
         ("dlq_not_empty:fast+slow", ["slow"], True),
         ("dlq_not_empty:slower", ["slow"], False),
         ("dlq_not_empty:fast", ["slow"], False),
+        (f"{monitor_alerts.RULE}:{monitor_alerts.of_queue('fast+slow')}", ["slow"], True),
+        (f"{monitor_alerts.RULE}:{monitor_alerts.of_queue('fast')}", ["slow"], False),
+        (f"{monitor_alerts.RULE}:sweep", ["slow"], False),
         ("stale_runs", ["slow"], False),
         ("stale_runs", [], True),
     ],
