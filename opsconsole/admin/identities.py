@@ -102,10 +102,13 @@ class IdentityAdmin(ReadOnlyAdmin):
         reason = self.ask_why(request, question, [(identity, str(identity))])
         if not isinstance(reason, str):
             return reason
-        account = locked(linkable().filter(username=request.POST["account"].strip()), of=("self",)).first()
+        named = locked(User.objects.filter(username=request.POST["account"].strip())).first()
+        # Read again, because somebody else may have linked it while this one waited for the lock.
+        account = linkable().filter(pk=named.pk).first() if named else None
         if account is None or not handing_out.may_manage_user(request.user, account):
             messages.error(
-                request, "You may not change this account: it has more than you have. Nothing was changed."
+                request,
+                "This account can’t be linked: it has more than you have, or was linked a moment ago. Nothing was changed.",
             )
             return redirect(LIST)
         accounts.link(identity, account)
