@@ -22,8 +22,9 @@ FIGURES = {
     Kind.RECOVERED: "runs recovered",
 }
 ARRIVED, WAITING, RUNNING = "jobs arrived", "jobs waiting", "runs running"
+HOUR = timedelta(hours=1)
 # The previous hour is counted again, because an event's time is the beginning of its transaction.
-LOOKED_BACK = timedelta(hours=1)
+LOOKED_BACK = HOUR
 # A kind or a name, the hour, and how many.
 HourRow: TypeAlias = tuple[str, datetime, int]
 
@@ -52,7 +53,10 @@ def unfinished_of(
 
 def ended() -> QuerySet[JobEvent, HourRow]:
     """Return the events of this hour and the previous one as rows of kind, hour and number."""
-    events = JobEvent.objects.filter(at__gte=TruncHour(Now() - LOOKED_BACK), kind__in=list(FIGURES))
+    # Programs of others may write a time that never comes, of which no hour can be told.
+    events = JobEvent.objects.filter(
+        at__gte=TruncHour(Now() - LOOKED_BACK), at__lt=TruncHour(Now() + HOUR), kind__in=list(FIGURES)
+    )
     return events.order_by().annotate(hour=TruncHour("at")).values_list("kind", "hour").annotate(Count("pk"))
 
 

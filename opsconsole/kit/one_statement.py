@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from django.core.exceptions import EmptyResultSet
+from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import connection
-from django.db.models import Model, QuerySet
+from django.db.models import DateTimeField, Model, QuerySet
 from django.db.models.functions.datetime import TruncBase
 
 from opsconsole.kit.counting import capped
+from opsconsole.kit.postgresql.timestamps import in_place_of
 
 Answer = TypeVar("Answer")
 Row = TypeVar("Row", bound=Model)
@@ -120,10 +121,20 @@ def _instance(compiler: Any, row: Sequence[Any]) -> Any:
 
 def _converted(expression: Any, value: Any) -> Any:
     """Return a value of JSON as the QuerySet would."""
-    value = expression.output_field.to_python(value)
+    value = _read(expression.output_field, value)
     # PostgreSQL truncates the local time, which Django makes aware again.
     return (
         expression.convert_value(value, expression, connection)
         if isinstance(expression, TruncBase)
         else value
     )
+
+
+def _read(field: Any, value: Any) -> Any:
+    try:
+        return field.to_python(value)
+    except ValidationError:
+        if not isinstance(field, DateTimeField):
+            raise
+        # As the loader of the connection does, which does not see the times in JSON.
+        return in_place_of(value)

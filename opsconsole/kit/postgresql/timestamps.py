@@ -26,9 +26,13 @@ class BoundedTimeLoader(BaseTzLoader):  # type: ignore[misc]  # missing in the s
         try:
             loaded: datetime = super().load(data)
         except DataError:
-            text = bytes(data)
-            return EARLIEST if text.startswith(b"-") or text.endswith(b"BC") else LATEST
+            return in_place_of(bytes(data).decode())
         return loaded
+
+
+def in_place_of(text: str) -> datetime:
+    """Return what stands for a time that Python can't hold, as PostgreSQL writes it."""
+    return EARLIEST if text.startswith("-") or text.endswith("BC") else LATEST
 
 
 def far(field: str) -> Q:

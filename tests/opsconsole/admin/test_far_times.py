@@ -6,12 +6,21 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from jobs.models import JobEvent
+from jobs.watch import hourly_counts
+from opsconsole import overview
+from opsconsole.kit.models import HourlyFigure
 from tests import factories
 
 pytestmark = pytest.mark.django_db
 
 ROWS = (
     "INSERT INTO job_events (job_id, kind, actor, at) SELECT id, 'progress', 'x', 'infinity' FROM jobs",
+    # The charts of the overview count these.
+    (
+        "INSERT INTO job_events (job_id, kind, actor, at)"
+        " SELECT id, 'completed', 'x', at::timestamptz FROM jobs, unnest('{infinity,20000-01-01}'::text[]) AS at"
+    ),
     (
         "INSERT INTO django_q_task (id, name, func, started, stopped, success, attempt_count)"
         " VALUES ('a', 'a', 'a', '-infinity', 'infinity', true, 1)"
@@ -26,6 +35,7 @@ def test_events_tasks_and_schedules_with_infinite_times_stop_no_page(admin_clien
     with connection.cursor() as cursor:
         for statement in ROWS:
             cursor.execute(statement)
+    overview.memory.clear()
     for page in (
         f"jobs/job/{job.pk}/change/",
         "django_q/success/",
@@ -34,3 +44,15 @@ def test_events_tasks_and_schedules_with_infinite_times_stop_no_page(admin_clien
         "",
     ):
         assert admin_client.get(f"/admin/{page}").status_code == 200, page
+
+
+def test_events_with_infinite_times_stop_no_count() -> None:
+    job = factories.job()
+    JobEvent.objects.create(job=job, kind="completed", actor="x")
+    with connection.cursor() as cursor:
+        for statement in ROWS[:2]:
+            cursor.execute(statement)
+
+    hourly_counts.count()
+
+    assert HourlyFigure.objects.get(name="jobs completed").value == 1

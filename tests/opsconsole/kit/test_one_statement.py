@@ -6,13 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from django.db.models import F, Value
-from django.db.models.functions import Now
+from django.db.models.functions import Now, TruncHour
 
 from jobs.models import Job, JobEvent, Status, Sweep
 from opsconsole.kit import counting, one_statement
 from opsconsole.kit.one_statement import column_of, count_of, models_of, records_of, value_of
+from opsconsole.kit.postgresql.timestamps import EARLIEST, LATEST
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -60,6 +61,25 @@ def test_readings_are_those_of_their_querysets(
         for field in Sweep._meta.concrete_fields:
             if field.name != "locked":
                 assert getattr(row, field.attname) == getattr(expected, field.attname), field
+
+
+@pytest.mark.parametrize("at", ["infinity", "-infinity", "20000-01-01", "0044-03-15 BC"])
+def test_times_that_python_can_not_hold_are_read_as_querysets_read_them(at: str) -> None:
+    factories.job()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO job_events (job_id, kind, actor, at) SELECT id, 'completed', 'x', %s FROM jobs", [at]
+        )
+    times = JobEvent.objects.values_list("at", "kind")
+    hours = JobEvent.objects.annotate(hour=TruncHour("at")).values_list("hour", flat=False)
+
+    read = one_statement.read(times=records_of(times), rows=models_of(JobEvent.objects.only("at")))
+
+    assert read["times"] == list(times)
+    assert [row.at for row in read["rows"]] == [row[0] for row in times]
+    # A QuerySet can't read these.
+    [(hour,)] = one_statement.read(hours=records_of(hours))["hours"]
+    assert hour in {EARLIEST, LATEST}
 
 
 def test_one_failure_fails_all() -> None:
