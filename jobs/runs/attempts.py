@@ -20,6 +20,8 @@ WITH_NEXT_RUN = {Kind.RETRY_SCHEDULED, Kind.RECOVERED}
 NEXT_RUN = {Kind.REQUEUED, Kind.RELEASED, Kind.FENCED}
 # All that is read of when runs waited, began and ended.
 READ = ENDS | NEXT_RUN | {Kind.ENQUEUED, Kind.CLAIMED}
+# All that is read of their details.
+FROM_EPOCH, DELAY_SECONDS = "from_epoch", "delay_seconds"
 # Points on the bar of a run.
 MARKS = {Kind.PROGRESS, Kind.LATE_RESULT_REJECTED, Kind.RESENT}
 # Longer ones are no backoff of ours.
@@ -90,8 +92,7 @@ def after(run: Attempt, not_before: datetime | None) -> Attempt:
 def _read(runs: dict[int, Attempt], event: JobEvent, epoch: int) -> None:
     run = runs.get(epoch) or Attempt(epoch)
     if event.kind in NEXT_RUN:
-        before = event.details.get("from_epoch") if isinstance(event.details, dict) else None
-        _end(runs, before or epoch - 1, event)
+        _end(runs, _epoch_before(event) or epoch - 1, event)
         run = replace(run, waits_since=event.at)
     elif event.kind == Kind.ENQUEUED:
         run = replace(run, waits_since=event.at)
@@ -108,9 +109,15 @@ def _read(runs: dict[int, Attempt], event: JobEvent, epoch: int) -> None:
         )
 
 
+def _epoch_before(event: JobEvent) -> int | None:
+    """Return the run from which the job was taken, if the event names one. Programs of others write what they like."""
+    epoch = event.details.get(FROM_EPOCH) if isinstance(event.details, dict) else None
+    return epoch if isinstance(epoch, int) else None
+
+
 def _delay(event: JobEvent) -> timedelta:
     """Return after which time the next run may start."""
-    seconds = event.details.get("delay_seconds") if isinstance(event.details, dict) else None
+    seconds = event.details.get(DELAY_SECONDS) if isinstance(event.details, dict) else None
     is_time = isinstance(seconds, int | float) and 0 <= seconds <= LONGEST_DELAY.total_seconds()
     return timedelta(seconds=seconds) if is_time and seconds else timedelta(0)
 

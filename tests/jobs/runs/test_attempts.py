@@ -45,6 +45,14 @@ def row(**fields: Any) -> Job:
     return Job(**known | fields)
 
 
+@pytest.mark.parametrize("epoch", [[3], {"run": 3}, "3", None, True])
+def test_run_that_an_event_names_in_another_way_is_not_looked_for(epoch: object) -> None:
+    story = [*STORY[:-1], event("requeued", 4, 40, "operator:olga", from_epoch=epoch)]
+    runs = attempts.of_events(story, created_at=at(0))
+    assert sorted(runs) == [1, 2, 3, 4]
+    assert runs[4].waits_since == at(40)
+
+
 def test_story_of_four_runs() -> None:
     runs = attempts.of_job(row(), STORY)
 

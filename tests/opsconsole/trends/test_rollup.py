@@ -101,6 +101,58 @@ def test_second_run_waits_from_the_end_of_its_backoff() -> None:
 
 
 @pytest.mark.django_db
+def test_events_with_odd_details_stop_no_count() -> None:
+    at = timelines.now() - timedelta(minutes=30)
+    of = ended(at)
+    with connection.cursor() as cursor:
+        for kind, run, minutes, details in (
+            ("requeued", 2, 1, '{"from_epoch": [1]}'),
+            ("retry_scheduled", 2, 2, '{"delay_seconds": 60, "told": "' + "x" * 30_000 + '"}'),
+            ("fenced", 4, 9, "[1, 2]"),
+        ):
+            cursor.execute(
+                "INSERT INTO job_events (job_id, at, kind, run_epoch, actor, details) VALUES (%s, %s, %s, %s, 'x', %s)",
+                [of.pk, at + timedelta(minutes=minutes), kind, run, details],
+            )
+    timelines.event(of, Kind.CLAIMED, at + timedelta(seconds=190), run=3)
+    timelines.event(of, Kind.COMPLETED, at + timedelta(seconds=200), run=3)
+
+    timelines.count()
+
+    assert totals() == (2, 0, 1, 0)
+    # The backoff is no waiting, however long the document is that names it.
+    waits = RunRollup.objects.get(minutes=DAY, dimension="all").waits
+    assert str(histogram.bucket_of(10)) in waits
+
+
+@pytest.mark.django_db
+def test_first_event_at_a_time_that_never_comes_hides_nothing() -> None:
+    timelines.event(job(), Kind.PROGRESS, timelines.now() + timedelta(days=100_000))
+
+    timelines.count()
+
+    assert RunRollupState.objects.filter(counted_from__lte=timelines.now()).exists()
+
+
+@pytest.mark.django_db
+def test_seal_that_was_altered_stops_no_count() -> None:
+    for _ in range(2):
+        ended(timelines.now() - timedelta(hours=1))
+        sealer.seal()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute(
+            "UPDATE audit_seals SET ids = 'none' WHERE number = (SELECT min(number) FROM audit_seals)"
+        )
+        cursor.execute("SET LOCAL session_replication_role = DEFAULT")
+
+    rollup.count()
+
+    assert runs_counted() == 1
+    assert rollup.count().seals == 0
+
+
+@pytest.mark.django_db
 def test_counted_again_nothing_is_added() -> None:
     ended(timelines.now() - SHORT)
     timelines.count()
