@@ -23,6 +23,7 @@ from opsconsole.kit.bounded_columns import LONGEST_NAME
 from opsconsole.kit.display import badge
 from opsconsole.kit.durations import brief
 from opsconsole.kit.page_permissions import may_see
+from opsconsole.kit.postgresql.timestamps import EARLIEST, LATEST
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.storable import is_storable
 from opsconsole.trends import drawing, marks, report, run_list
@@ -170,9 +171,11 @@ def _moment(text: str) -> datetime | None:
     try:
         moment = parse_datetime(text)
         # A time zone can move the first and the last day out of the calendar's range.
-        return moment.astimezone(UTC) if moment and moment.tzinfo else None
+        moment = moment.astimezone(UTC) if moment and moment.tzinfo else None
     except (ValueError, OverflowError):
         return None
+    # Beyond them, the end of a bar may be none that Python can hold.
+    return moment if moment and EARLIEST <= moment <= LATEST else None
 
 
 def _number(text: str) -> int | None:

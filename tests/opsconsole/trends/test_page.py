@@ -245,3 +245,49 @@ def test_page_costs_the_same_however_many_values_there_are(operator: Client) -> 
     assert min(numbers) <= 12
     assert len(text) < 200_000
     assert RunRollup.objects.count() > 100
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "at=9999-12-31T00:00Z&minutes=1440",
+        "at=9999-12-31T23:55Z&minutes=5",
+        "at=0001-01-01T00:00Z&minutes=5",
+        "at=0001-01-01T00:00%2B14:00&minutes=60",
+        "at=2026-11-27T00:00&minutes=60",
+        "at=10000-01-01T00:00Z&minutes=60",
+        "at=2026-11-27T00:00Z&minutes=99999999999999999999",
+        "at=2026-11-27T00:00Z&minutes=60&by=all",
+        "at=2026-11-27T00:00Z&minutes=60&ended=lost&ended=x",
+        "at=&minutes=",
+    ],
+)
+def test_list_of_what_is_no_bar_is_not_found(operator: Client, query: str) -> None:
+    assert operator.get(f"{PAGE}runs/?{query}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "before=0",
+        "before=999999999999999999",
+        "before=-1",
+        "before=x",
+        "by=worker&only=",
+        "by=worker&only=%2F",
+    ],
+)
+def test_list_of_a_bar_takes_any_place_and_value(operator: Client, query: str) -> None:
+    assert operator.get(f"{PAGE}runs/?at=2026-11-27T00:00Z&minutes=60&{query}").status_code == 200
+
+
+def test_list_says_that_the_events_of_its_runs_were_removed(operator: Client) -> None:
+    ended(timelines.now() - HOUR)
+    timelines.count()
+    url, _ = BAR_LINK.findall(shown(operator, "?range=day"))[0]
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute("DELETE FROM job_events")
+        cursor.execute("SET LOCAL session_replication_role = DEFAULT")
+
+    assert "None of them is found any more" in operator.get(html.unescape(url)).content.decode()
