@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.postgres.operations import AddIndexConcurrently
@@ -76,7 +77,7 @@ class AddIndexOnline(AddIndexConcurrently):
         It is valid as soon as all have joined; until then migrate goes on where it stopped.
         """
         if not name:
-            schema_editor.execute(f"CREATE INDEX {self.index.name} ON ONLY {table} {definition}", params=None)
+            _change(schema_editor, table, f"CREATE INDEX {self.index.name} ON ONLY {table} {definition}")
             name, _ = self._existing(schema_editor.connection, table)
         for oid, partition in partitions:
             part = f"{self.index.name}_{oid}"
@@ -90,7 +91,7 @@ class AddIndexOnline(AddIndexConcurrently):
                     f"CREATE INDEX CONCURRENTLY {part} ON {partition} {definition}", params=None
                 )
                 known, _ = self._existing(schema_editor.connection, partition, part)
-            schema_editor.execute(f"ALTER INDEX {name} ATTACH PARTITION {known}")
+            _change(schema_editor, table, f"ALTER INDEX {name} ATTACH PARTITION {known}")
 
     def database_backwards(self, *_: Any) -> None:
         """Keep the index: dropping it would slow down other people's queries."""
@@ -120,9 +121,27 @@ class AddOwnIndexOnline(AddIndexOnline):
     def note(self, connection: BaseDatabaseWrapper, table: str, index: str) -> None:
         """Record nothing: the index goes with the table."""
 
-    def database_backwards(self, _app_label: str, schema_editor: BaseDatabaseSchemaEditor, *_: Any) -> None:
-        with short_locks.session(schema_editor.connection):
-            schema_editor.execute(f"DROP INDEX IF EXISTS {self.index.name}")
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        *_: Any,
+    ) -> None:
+        table = from_state.apps.get_model(app_label, self.model_name)._meta.db_table  # noqa: SLF001 - documented
+        _change(schema_editor, table, f"DROP INDEX IF EXISTS {self.index.name}")
+
+
+def _change(schema_editor: BaseDatabaseSchemaEditor, table: str, statement: str) -> None:
+    """Execute a statement that takes a moment and needs a lock which no writer of the table may hold.
+
+    A writer that stays would keep it waiting, and all others behind it.
+    """
+    change = partial(schema_editor.execute, statement, params=None)
+    if schema_editor.collect_sql:
+        change()
+    else:
+        short_locks.change_patiently(schema_editor.connection, table, change)
 
 
 def _column(model: Any, name: str) -> str:
