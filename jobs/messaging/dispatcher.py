@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -82,27 +82,32 @@ class Sending:
 def dispatch(limit: int = 1_000) -> Dispatched:
     """Send at most ``limit`` due messages. Failures are in the result and in the rows, not raised."""
     done = Dispatched()
-    before: Sending | None = None
+    begun: deque[Sending] = deque()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="dispatch") as pool:
         goes_well = False
-        while done.taken < limit:
-            began = monotonic()
-            # A target that failed is left out, so that its rows never starve the others.
-            page = leases.take(min(PAGE, limit - done.taken), without=done.waiting_on)
-            if not page.size:
-                break
-            _count_taken(page, done)
-            sending = _begin(pool, page, done, began + LEASE.total_seconds() / 2)
-            if before:
-                _finish(before, done)
-            # Until a target has shown that it accepts messages, no second page counts an attempt.
-            before = sending if goes_well and not done.waiting_on else None
-            if not before:
-                _finish(sending, done)
-            goes_well = not done.waiting_on and monotonic() < began + QUICK_SECONDS
-        if before:
-            _finish(before, done)
+        try:
+            while done.taken < limit:
+                began = monotonic()
+                # A target that failed is left out, so that its rows never starve the others.
+                page = leases.take(min(PAGE, limit - done.taken), without=done.waiting_on)
+                if not page.size:
+                    break
+                _count_taken(page, done)
+                begun.append(_begin(pool, page, done, began + LEASE.total_seconds() / 2))
+                _finish_all_but(1, begun, done)
+                # Until a target has shown that it accepts messages, no second page counts an attempt.
+                if not goes_well or done.waiting_on:
+                    _finish_all_but(0, begun, done)
+                goes_well = not done.waiting_on and monotonic() < began + QUICK_SECONDS
+        finally:
+            # Also when the next page can't be leased: what was sent must not be sent again.
+            _finish_all_but(0, begun, done)
     return done
+
+
+def _finish_all_but(number: int, begun: deque[Sending], done: Dispatched) -> None:
+    while len(begun) > number:
+        _finish(begun.popleft(), done)
 
 
 def _finish(sending: Sending, done: Dispatched) -> None:

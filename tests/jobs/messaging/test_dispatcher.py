@@ -326,6 +326,26 @@ def test_pages_are_leased_and_recorded_while_others_are_sent(
     assert order == ["take", "settle", "take", "take", "settle", "take", "settle", "take", "settle"]
 
 
+def test_page_that_was_sent_is_recorded_though_the_next_one_can_not_be_leased(
+    fake: FakeSqs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "PAGE", 10)
+    for number in range(40):
+        letter(job(), due=(60 - number) * SECOND)
+    take, calls = leases.take, count(1)
+
+    def take_twice(*given: Any, **options: Any) -> Page:
+        if next(calls) > 2:
+            raise OperationalError("canceling statement due to lock timeout")
+        return take(*given, **options)
+
+    monkeypatch.setattr(leases, "take", take_twice)
+    with pytest.raises(OperationalError):
+        dispatch()
+    assert len(fake.bodies(QUEUE)) == 20
+    assert states() == {State.SENT: 20, State.WAITING: 20}
+
+
 def test_queue_that_fails_on_the_way_costs_no_more_than_the_page_that_was_leased_ahead(
     fake: FakeSqs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
