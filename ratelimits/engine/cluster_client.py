@@ -99,10 +99,22 @@ class ClusterStore:
         return [answers[at] for at in range(len(questions))]
 
     def take_back(self, returns: Sequence[Return]) -> None:
-        with as_store_errors():
-            for each in returns:
-                names = [_name(each.shard, key) for _, key in each.counted]
-                self._cluster.execute_command("EVAL", self._take_back.text, *returned(each, names))
+        """Take it back on the server that counted it, and on no other: one that took over may never have heard of it."""
+        servers = {number: server for server, number in list(self._numbers.items())}
+        failure: RedisError | None = None
+        for each in returns:
+            names = [_name(each.shard, key) for _, key in each.counted]
+            command = ("EVAL", self._take_back.text, *returned(each, names))
+            try:
+                connections = self._to(servers[each.generation >> SERVER_BITS])
+                # Sent again after a broken connection, it might be taken back twice.
+                [reply] = connections.read(connections.send(command)._replace(reused=False))
+            except RedisError as error:
+                reply = error
+            if isinstance(reply, RedisError):
+                failure = reply
+        if failure is not None:
+            raise failure
 
     def delete(self, keys: Sequence[str]) -> None:
         with as_store_errors():

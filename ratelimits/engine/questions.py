@@ -48,12 +48,13 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Return:
-    """What was counted at a time of the store's, and is to be counted no longer."""
+    """What was counted at a time of the store's, and is to be counted no longer. ``generation``: that of the answer."""
 
     shard: str
     counted: Sequence[PolicyAndKey]
     cost: int
     at: int
+    generation: int
 
 
 class AnyStore(Protocol):

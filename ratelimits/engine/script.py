@@ -47,12 +47,12 @@ if ARGV[2] ~= '0' and tonumber(ARGV[2]) ~= generation then return {generation} e
 local function bucket(window) return now - now % window end
 
 -- The state of a counter: w = its window, b = the start of its bucket, c and p = the counts of this bucket and of the
--- previous one.
+-- previous one, s = when it began to count, where it begins now: nothing that was counted before is in it.
 local function counter(key, window)
     local stored = redis.call('hmget', key, 'w', 'b', 'c', 'p')
     local w, b = tonumber(stored[1] or ''), tonumber(stored[2] or '')
     local c, p = tonumber(stored[3] or ''), tonumber(stored[4] or '')
-    if not (w and b and c and p) then return {b = bucket(window), c = 0, p = 0} end
+    if not (w and b and c and p) then return {b = bucket(window), c = 0, p = 0, s = now} end
     local passed = math.floor((now - b) / w)
     if passed == 1 then b, p, c = b + w, c, 0 elseif passed > 1 then b, p, c = now - (now - b) % w, 0, 0 end
     if w ~= window then
@@ -80,6 +80,7 @@ end
 
 local function write_counter(key, window, state)
     redis.call('hset', key, 'w', window, 'b', state.b, 'c', state.c, 'p', state.p)
+    if state.s then redis.call('hset', key, 's', state.s) end
     redis.call('pexpire', key, math.ceil(2 * window / 1000))
 end
 
@@ -109,7 +110,7 @@ local function carry_over(key, kind, algorithm, limit, window)
     if algorithm == 'counter' and kind == 'list' then
         local seen = look({key}, {now - window, redis.call('llen', key)})
         redis.call('del', key)
-        write_counter(key, window, {b = bucket(window), c = seen and seen[2] or 0, p = 0})
+        write_counter(key, window, {b = bucket(window), c = seen and seen[2] or 0, p = 0, s = now})
     elseif algorithm == 'moving' and kind == 'hash' then
         local state = counter(key, window)
         local count = math.min(limit, math.ceil(weighted_count(state, window)))
@@ -197,7 +198,8 @@ return answer
 """
 
 # KEYS: one per policy. ARGV: the cost and the time at which it was counted, then each policy's window in seconds. Takes back
-# what was counted then. What an edit has carried over to another form since stays counted.
+# what was counted then. What an edit has carried over to another form since stays counted, and a counter that began later
+# has not counted it: it was forgotten meanwhile, or lost.
 TAKE_BACK = """
 local cost, at = tonumber(ARGV[1]), tonumber(ARGV[2])
 for i, key in ipairs(KEYS) do
@@ -205,9 +207,10 @@ for i, key in ipairs(KEYS) do
     if kind == 'list' then
         redis.call('lrem', key, cost, ARGV[2])
     elseif kind == 'hash' then
-        local stored = redis.call('hmget', key, 'w', 'b')
-        local w, b = tonumber(stored[1] or ''), tonumber(stored[2] or '')
-        local field = w and b and w == ARGV[i + 2] * 1000000 and (at >= b and 'c' or at >= b - w and 'p')
+        local stored = redis.call('hmget', key, 'w', 'b', 's')
+        local w, b, s = tonumber(stored[1] or ''), tonumber(stored[2] or ''), tonumber(stored[3] or '')
+        local has_it = w and b and w == ARGV[i + 2] * 1000000 and at >= (s or 0)
+        local field = has_it and (at >= b and 'c' or at >= b - w and 'p')
         if field then
             local count = tonumber(redis.call('hget', key, field) or '') or 0
             redis.call('hset', key, field, math.max(0, count - cost))

@@ -203,7 +203,13 @@ def _standing(answer: Answer, at: int, returned: int) -> Standing:
 def _take_back(store: AnyStore, parts: Parts, answers: Mapping[str, Answer], cost: int) -> None:
     """Take back what these shards counted. If that fails, it stays counted, which errs on the strict side."""
     returns = [
-        Return(shard, [each for at, each in enumerate(parts[shard]) if _fits(answer, at)], cost, answer.at)
+        Return(
+            shard,
+            [each for at, each in enumerate(parts[shard]) if _fits(answer, at)],
+            cost,
+            answer.at,
+            answer.generation,
+        )
         for shard, answer in answers.items()
         if cost and not _refuses(parts[shard], answer)
     ]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from redis.crc import key_slot
+from redis.exceptions import RedisError
 
 from opsconsole.kit.json_cache import JSONCache
 from ratelimits.engine.cluster_client import ClusterStore
@@ -186,13 +187,31 @@ def test_taking_back_leaves_what_was_counted_at_other_times(cluster: Cluster) ->
     for policy in (KEYS, COUNTER):
         counted = [(policy, f"{PREFIX}{policy.name}:taken")]
         part = store.shard(counted[0][1])
-        times = [answer(store, Question(part, counted, cost)).at for cost in (1, 3, 2)]
-        store.take_back([Return(part, counted, 3, times[1])])
+        answers = [answer(store, Question(part, counted, cost)) for cost in (1, 3, 2)]
+        back = Return(part, counted, 3, answers[1].at, answers[1].generation)
+        store.take_back([back])
         assert answer(store, Question(part, counted, 0)).numbers[1] == 3
         # A counter that was cleared meanwhile is not made negative.
         store.delete([counted[0][1]])
-        store.take_back([Return(part, counted, 3, times[1])])
+        store.take_back([back])
         assert answer(store, Question(part, counted, 1)).numbers[1] == 1
+        # Nor is anything taken from what it has counted since.
+        store.take_back([back])
+        assert answer(store, Question(part, counted, 0)).numbers[1] == 1
+
+
+def test_nothing_is_taken_back_from_a_server_that_did_not_count_it(cluster: Cluster) -> None:
+    """A replica that took over may lack the count, and then would lack another one."""
+    store = ClusterStore(cluster.url, timeout=TIMEOUT)
+    client = "elsewhere"
+    counted = [(COUNTER, f"{PREFIX}{COUNTER.name}:{client}")]
+    part = store.shard(counted[0][1])
+    first = answer(store, Question(part, counted, 2))
+    cluster.move(slot(client), another_primary(cluster, slot(client)), lambda: None)
+    with pytest.raises(RedisError):
+        store.take_back([Return(part, counted, 2, first.at, first.generation)])
+    assert answer(store, Question(part, counted, 0)).numbers == ()
+    assert answer(store, Question(part, counted, 0)).numbers[1] == 2
 
 
 def test_counts_can_be_forgotten(engine: Engine, cluster: Cluster) -> None:
