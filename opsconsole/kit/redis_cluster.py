@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
 from redis.connection import ConnectionPool
 from redis.exceptions import ConnectionError as StoreConnectionError
-from redis.exceptions import RedisClusterException
+from redis.exceptions import NoPermissionError, RedisClusterException
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
@@ -40,9 +40,11 @@ class Cluster(RedisCluster):
 
 
 def is_cluster(pool: ConnectionPool) -> bool:
-    """Ask a server whether it is part of a cluster."""
+    """Ask a server whether it is part of a cluster. One that does not let us ask is taken to be alone."""
     try:
         return bool(Redis(connection_pool=pool).info("cluster").get("cluster_enabled"))
+    except NoPermissionError:
+        return False
     finally:
         pool.disconnect(inuse_connections=False)
 

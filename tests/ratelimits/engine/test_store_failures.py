@@ -16,8 +16,10 @@ import redis
 
 from opsconsole import embedded
 from opsconsole.embedded.service import socket_folder
+from opsconsole.kit.json_cache import JSONCache
 from ratelimits.engine import script, store
 from ratelimits.engine.decision import CostAboveLimit
+from ratelimits.engine.shared_store import SharedStore
 from ratelimits.engine.store import Engine
 from ratelimits.engine.store_client import GENERATION, WHOLE, Store
 from ratelimits.policies.policy_snapshot import PRESETS, SHADOW, PolicySnapshot
@@ -51,6 +53,20 @@ def be_full(connection: Any) -> None:
 
 def refuse_our_keys(connection: Any) -> None:
     connection.execute_command("ACL", "SETUSER", "limiter", "on", ">secret", "~cache:*", "+@all")
+
+
+def test_store_that_does_not_say_what_it_is_counts_as_one_server(valkey: embedded.Service) -> None:
+    with connected(valkey.url) as connection:
+        allowed = ("~rl:*", "~cache:*", "+@all", "-info")
+        connection.execute_command("ACL", "SETUSER", "limiter", "on", ">secret", *allowed)
+    address = f"unix://limiter:secret@{urlsplit(valkey.url).path}"
+    engine = Engine(SharedStore(address, timeout=10))
+    for left in (4, 3):
+        decision = engine.check_all([POLICY], ["a"])[0]
+        assert (decision.degraded, decision.remaining) == (False, left)
+    cache = JSONCache(address, {"KEY_PREFIX": "cache"})
+    cache.set("name", 1)
+    assert cache.get("name") == 1
 
 
 @pytest.mark.parametrize("fault", [be_a_replica, be_full, refuse_our_keys])
