@@ -169,6 +169,8 @@ class Guard:
         """End the guard, and through it every program that was not removed. In a fork of the owner, do nothing."""
         if self._owner != os.getpid():
             return
+        # A later fork must not close this number, which another file may have by then.
+        _guards.discard(self)
         os.close(self._pipe)
         self._process.wait()
 
