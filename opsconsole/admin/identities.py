@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.safestring import SafeString
 
+from opsconsole.admin import linked_accounts
 from opsconsole.kit import audit
 from opsconsole.kit.display import age, badge
 from opsconsole.kit.identity_models import SignInIdentity
@@ -102,14 +103,8 @@ class IdentityAdmin(ReadOnlyAdmin):
         reason = self.ask_why(request, question, [(identity, str(identity))])
         if not isinstance(reason, str):
             return reason
-        named = locked(User.objects.filter(username=request.POST["account"].strip())).first()
-        # Read again, because somebody else may have linked it while this one waited for the lock.
-        account = linkable().filter(pk=named.pk).first() if named else None
-        if account is None or not handing_out.may_manage_user(request.user, account):
-            messages.error(
-                request,
-                "This account can’t be linked: it has more than you have, or was linked a moment ago. Nothing was changed.",
-            )
+        account = linked_accounts.chosen(request, linkable())
+        if account is None:
             return redirect(LIST)
         accounts.link(identity, account)
         said = f"Linked to the identity {identity}. The password ended."

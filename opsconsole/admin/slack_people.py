@@ -15,12 +15,12 @@ from django.shortcuts import redirect
 from django.utils.safestring import SafeString
 
 from alerts.models import SlackPerson
+from opsconsole.admin import linked_accounts
 from opsconsole.kit import audit
 from opsconsole.kit.display import age, badge
 from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonPageForm
 from opsconsole.kit.row_locks import locked
-from opsconsole.sign_in import handing_out
 
 LIST = "admin:alerts_slackperson_changelist"
 NO_ACCOUNT = "There is no account of this name that can be linked: it must be active, of the console’s staff and not linked."
@@ -99,14 +99,8 @@ class SlackPersonAdmin(ReadOnlyAdmin):
         reason = self.ask_why(request, question, [(person, str(person))])
         if not isinstance(reason, str):
             return reason
-        named = locked(User.objects.filter(username=request.POST["account"].strip())).first()
-        # Read again, because somebody else may have linked it while this one waited for the lock.
-        account = linkable().filter(pk=named.pk).first() if named else None
-        if account is None or not handing_out.may_manage_user(request.user, account):
-            messages.error(
-                request,
-                "This account can’t be linked: it has more than you have, or was linked a moment ago. Nothing was changed.",
-            )
+        account = linked_accounts.chosen(request, linkable())
+        if account is None:
             return redirect(LIST)
         SlackPerson.objects.filter(pk=person.pk).update(user=account)
         said = f"Linked to {person} in Slack."
