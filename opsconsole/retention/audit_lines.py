@@ -21,7 +21,7 @@ from opsconsole.seals import chain, drops, id_ranges, rows, verification
 from opsconsole.seals.canonical import ContentHash
 from opsconsole.seals.chain import Seal
 from opsconsole.seals.id_ranges import Range
-from opsconsole.seals.verification import Report
+from opsconsole.seals.report import Report
 
 SUBJECT = "audit lines"
 FUNCTION = "delete_audit_lines(bigint[], text, text)"

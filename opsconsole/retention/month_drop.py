@@ -30,7 +30,7 @@ from opsconsole.seals import chain, drops, id_ranges, rows, verification
 from opsconsole.seals.canonical import ContentHash
 from opsconsole.seals.chain import Seal
 from opsconsole.seals.id_ranges import Range
-from opsconsole.seals.verification import Report
+from opsconsole.seals.report import Report
 
 SUBJECT = "events"
 # A try waits for less than a second; meanwhile, writers of the timeline wait behind it.

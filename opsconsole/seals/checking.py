@@ -14,8 +14,8 @@ from alerts.trouble import Trouble
 from opsconsole.kit.audit_models import AuditSeal, SealCheck
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.row_locks import locked_if_free
-from opsconsole.seals import chain, verification
-from opsconsole.seals.verification import Break, Report
+from opsconsole.seals import chain, strangers, verification
+from opsconsole.seals.report import Break, Report
 
 ALERT = "audit_broken"
 SEALS_PER_TURN = 50
@@ -83,7 +83,7 @@ def _check_part(report: Report, first: int) -> int:
     for source, (low, _) in spans.items():
         # Before the first seal of all, too.
         begin = None if first == 1 else low
-        verification.check_strangers(report, AuditSeal.Source(source), begin, windows=2)
+        strangers.find_strangers(report, AuditSeal.Source(source), begin, windows=2)
     return last if last >= first else first + SEALS_PER_TURN - 1
 
 

@@ -15,8 +15,8 @@ from opsconsole.seals import drops, verification
 from opsconsole.seals.chain import Seal
 from opsconsole.seals.drops import Drops
 from opsconsole.seals.id_ranges import Range
+from opsconsole.seals.report import Report
 from opsconsole.seals.rows import TABLES, SealedRow
-from opsconsole.seals.verification import Report
 
 SEALS = "seals.jsonl"
 DROPS = "dropped_by_retention.jsonl"

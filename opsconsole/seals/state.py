@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from opsconsole.kit.audit_models import AuditSeal, UnsealedRange
 from opsconsole.kit.counting import figure, plural
 from opsconsole.seals import checking, rows, sealer
-from opsconsole.seals.verification import Break
+from opsconsole.seals.report import Break
 
 # The gaps are few: what comes next is counted for certain.
 MOST_RANGES = 200

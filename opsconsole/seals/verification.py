@@ -3,72 +3,23 @@
 Everything is read in pages, so the memory does not grow with the tables.
 """
 
-# ruff: noqa: S608 - only names and pieces of SQL from this code are put together; values are parameters
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, NamedTuple
 
 from django.contrib.admin.models import LogEntry
-from django.db import connection
 
 from opsconsole.kit.audit_models import AuditSeal, SealCheck
 from opsconsole.kit.retention_models import DroppedRows
-from opsconsole.seals import chain, drops, id_ranges, rows, sealer
+from opsconsole.seals import chain, drops, id_ranges, rows, strangers
 from opsconsole.seals.canonical import ContentHash
 from opsconsole.seals.chain import Seal
-from opsconsole.seals.drops import Drops
 from opsconsole.seals.id_ranges import Range
+from opsconsole.seals.report import Report, name_rows
 
 ROWS_PER_PAGE = 2_000
-# Ids looked at together, for rows that no seal covers.
-WINDOW = 50_000
-# How much earlier than a line before it a line of the audit may be. Both times are the database's, so this much is
-# left to transactions that ran side by side, and to a clock that was set.
-TOLERANCE = timedelta(minutes=5)
-MOST_NAMED = 100
-IDS_NAMED = 10
 # Yields the rows of a source in these ranges, in pages of this size.
 Reader = Callable[[str, Sequence[Range], int], Iterator[list[rows.SealedRow]]]
-SINGULAR = {
-    AuditSeal.Source.AUDIT: "audit row",
-    AuditSeal.Source.TIMELINE: "timeline event",
-    AuditSeal.Source.BULK: "bulk event",
-    AuditSeal.Source.LETTERS: "ledger row",
-}
-
-
-class Break(NamedTuple):
-    """What does not match. ``seal`` is 0 where no seal is concerned."""
-
-    kind: str
-    seal: int
-    sentence: str
-
-
-@dataclass
-class Report:
-    """``events_from``: seals that reach below this id of an event are not compared with rows, which were dropped on purpose.
-
-    ``drops`` are the rows that retention dropped, by source, and ``dropped`` is how many of them the seals named.
-    """
-
-    events_from: int = 0
-    drops: dict[str, Drops] = field(default_factory=dict)
-    seals: int = 0
-    rows: int = 0
-    dropped: int = 0
-    newest: Seal | None = None
-    breaks: list[Break] = field(default_factory=list)
-    break_count: int = 0
-
-    def add(self, kind: str, seal: int, sentence: str) -> None:
-        self.break_count += 1
-        if len(self.breaks) < MOST_NAMED:
-            self.breaks.append(Break(kind, seal, sentence))
 
 
 def verify(*, anchor: str = "", events_from: int = 0) -> Report:
@@ -82,7 +33,7 @@ def verify(*, anchor: str = "", events_from: int = 0) -> Report:
             _check_link(report, seal)
             check_rows(report, seal)
     for source in AuditSeal.Source:
-        check_strangers(
+        strangers.find_strangers(
             report, source, (events_from or None) if source == AuditSeal.Source.TIMELINE else None
         )
     _check_end(report)
@@ -113,7 +64,7 @@ def verify_recent(seals: int = 50, links: int = 2_000) -> Report:
                 check_rows(report, seal)
                 lowest[seal.source] = min(seal.first_id, lowest.get(seal.source, seal.first_id))
     for source, first in lowest.items():
-        check_strangers(report, AuditSeal.Source(source), first, windows=4)
+        strangers.find_strangers(report, AuditSeal.Source(source), first, windows=4)
     _check_end(report)
     return report
 
@@ -162,10 +113,10 @@ def check_rows(report: Report, seal: Seal, read: Reader = rows.read_all) -> None
     report.rows += content.count
     if content.text() == expected:
         return
-    kind = SINGULAR[AuditSeal.Source(seal.source)]
+    source = AuditSeal.Source(seal.source)
     missing = [gap for each in wanted for gap in id_ranges.gaps(each, present)]
     if missing:
-        report.add("deleted", seal.number, f"Deleted since the {seal.name}: {_rows(kind, missing)}.")
+        report.add("deleted", seal.number, f"Deleted since the {seal.name}: {name_rows(source, missing)}.")
     elif content.count > row_count:
         report.add(
             "inserted", seal.number, f"Inserted beside the rows of the {seal.name}: an id exists twice."
@@ -174,7 +125,7 @@ def check_rows(report: Report, seal: Seal, read: Reader = rows.read_all) -> None
         report.add(
             "altered",
             seal.number,
-            f"Altered since the {seal.name}: one or more of {_rows(kind, wanted)}.",
+            f"Altered since the {seal.name}: one or more of {name_rows(source, wanted)}.",
         )
 
 
@@ -186,89 +137,6 @@ def _expected(report: Report, seal: Seal, wanted: list[Range]) -> tuple[list[Ran
     dropped = id_ranges.size(wanted) - id_ranges.size(left)
     report.dropped += dropped
     return left, expected, id_ranges.size(left) if dropped else seal.row_count
-
-
-def check_strangers(
-    report: Report, source: AuditSeal.Source, first: int | None = None, windows: int | None = None
-) -> None:
-    """Find rows that no seal covers and that can't be on their way, from the id ``first``; audit rows also by their time."""
-    pending = list(sealer.unsealed_ids(source))
-    if not pending:
-        # Nothing was ever sealed, or somebody emptied the table: then only sealed rows are known.
-        pending = [(-sealer.END, sealer.END)] if not AuditSeal.objects.filter(source=source).exists() else []
-    clock = _Clock(source)
-    start = rows.lowest_id(source, None if first is None else first - 1)
-    while start is not None and windows != 0:
-        if start > sealer.END:
-            _report_strangers(report, source, [start], [])
-            break
-        end = min(start + WINDOW - 1, sealer.END)
-        known = id_ranges.joined(
-            [part for covered in chain.overlapping(source, start, end) for part in covered], pending
-        )
-        for ids, too_early in clock.pages(start, end):
-            strange = [number for number in ids if not _is_in(number, known)]
-            _report_strangers(report, source, strange, too_early)
-        start = rows.lowest_id(source, end)
-        windows = None if windows is None else windows - 1
-
-
-def _report_strangers(
-    report: Report, source: AuditSeal.Source, strange: list[int], too_early: list[tuple[int, str]]
-) -> None:
-    kind = SINGULAR[source]
-    if strange:
-        named = _rows(kind, id_ranges.of_ids(strange))
-        report.add("inserted", 0, f"Inserted behind the seals: no seal covers {named}.")
-    for number, said in too_early:
-        report.add(
-            "inserted",
-            0,
-            f"Inserted into the past: {kind} {number} says {said} UTC, earlier than rows that were written before it.",
-        )
-
-
-class _Clock:
-    """Reads the ids of a source; of the audit also each line whose time is too early for its id."""
-
-    def __init__(self, source: AuditSeal.Source) -> None:
-        self.table = rows.TABLES[source]
-        self.source = source
-        self.latest = "-infinity"
-        # The rows from before there were seals have times of other clocks.
-        existing = AuditSeal.objects.filter(source=source, existing=True).order_by("-last_id")
-        self.since = existing.values_list("last_id", flat=True).first() or 0
-
-    def pages(self, first: int, last: int) -> Iterator[tuple[list[int], list[tuple[int, str]]]]:
-        """Yield pages of ids, and of those that are too early with their times."""
-        timed = self.source == AuditSeal.Source.AUDIT
-        statement = f"""
-            SELECT id, {rows.TIME.format(self.table.time)},
-                   {self.table.time} < running - %(tolerance)s AND id > %(since)s,
-                   greatest(running, CASE WHEN id > %(since)s THEN least({self.table.time}, now()) END)::text
-              FROM (SELECT id, {self.table.time}, greatest(%(latest)s::timestamptz, max(
-                           CASE WHEN id > %(since)s THEN least({self.table.time}, now()) END)
-                           OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS running
-                      FROM {self.table.name} WHERE id BETWEEN %(first)s AND %(last)s
-                     ORDER BY id LIMIT {WINDOW // 10}) AS entry
-             ORDER BY id"""
-        while first <= last:
-            with connection.cursor() as cursor:
-                given: dict[str, Any] = {
-                    "tolerance": TOLERANCE,
-                    "since": self.since,
-                    "latest": self.latest,
-                    "first": first,
-                    "last": last,
-                }
-                cursor.execute(statement, given)
-                found = cursor.fetchall()
-            if not found:
-                return
-            self.latest = found[-1][3]
-            early = [(number, said) for number, said, too_early, _ in found if timed and too_early]
-            yield [row[0] for row in found], early
-            first = found[-1][0] + 1
 
 
 def _check_end(report: Report) -> None:
@@ -306,21 +174,3 @@ def _check_anchor(report: Report, anchor: str) -> None:
             0,
             "The seal that was kept elsewhere is not in the chain: its end was cut off, or it was written anew.",
         )
-
-
-def _is_in(number: int, ranges: list[Range]) -> bool:
-    """Tell whether one of these ascending ranges holds the number."""
-    low, high = 0, len(ranges)
-    while low < high:
-        middle = (low + high) // 2
-        if ranges[middle][1] < number:
-            low = middle + 1
-        else:
-            high = middle
-    return low < len(ranges) and ranges[low][0] <= number
-
-
-def _rows(kind: str, ranges: list[Range]) -> str:
-    count = id_ranges.size(ranges)
-    named = id_ranges.as_text(ranges[:IDS_NAMED]) + (", …" if len(ranges) > IDS_NAMED else "")
-    return f"{kind} {named}" if count == 1 else f"{count:,} {kind}s ({named})"

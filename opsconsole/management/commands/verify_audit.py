@@ -13,7 +13,7 @@ from opsconsole.kit import audit, commands
 from opsconsole.kit.counting import exactly
 from opsconsole.seals import checking, exported, verification
 from opsconsole.seals.chain import Seal
-from opsconsole.seals.verification import Report
+from opsconsole.seals.report import Report
 
 
 class Command(commands.ConsoleCommand):

@@ -19,7 +19,7 @@ from jobs.models import BulkEvent, BulkOperation, JobEvent, ReplayAttempt
 from opsconsole.checks import check_seals
 from opsconsole.kit import newest_seal
 from opsconsole.kit.audit_models import AuditSeal, SealCheck
-from opsconsole.seals import checking, sealer, tasks, verification
+from opsconsole.seals import checking, sealer, strangers, tasks, verification
 from tests.audit_tables import tamper
 from tests.factories import dead_letter
 from tests.opsconsole.seals.test_sealer import event, line
@@ -345,7 +345,7 @@ def test_check_reads_all_seals_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_does_not_grow_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages are read one by one, in whatever sizes."""
     monkeypatch.setattr(verification, "ROWS_PER_PAGE", 2)
-    monkeypatch.setattr(verification, "WINDOW", 10)
+    monkeypatch.setattr(strangers, "WINDOW", 10)
     for _ in range(17):
         event()
         line()
