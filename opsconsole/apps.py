@@ -1,6 +1,9 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.contrib.admin.apps import SimpleAdminConfig
 from django.contrib.admin.checks import check_admin_app, check_dependencies
 from django.core import checks
@@ -15,6 +18,7 @@ class OpsConsoleConfig(AppConfig):
         # They need the settings; importing the checks registers them.
         from opsconsole import checks, error_reports, traces  # noqa: F401, PLC0415
         from opsconsole.cluster import task_values  # noqa: PLC0415 - needs the models
+        from opsconsole.kit import commands  # noqa: PLC0415 - needs the settings
         from opsconsole.sign_in import audited  # noqa: PLC0415 - it needs the models
         from opsconsole.sign_in.oidc import checks as _  # noqa: F401, PLC0415 - registers it
 
@@ -22,6 +26,19 @@ class OpsConsoleConfig(AppConfig):
         traces.begin()
         task_values.use()
         audited.connect()
+        commands.beside.append(_metrics)
+
+
+@contextmanager
+def _metrics() -> Iterator[None]:
+    # The page of metrics is much to read for a process that has no port.
+    if not settings.OPSCONSOLE_METRICS_LISTEN:
+        yield
+        return
+    from opsconsole import metrics_server  # noqa: PLC0415 - see above
+
+    with metrics_server.beside_a_loop():
+        yield
 
 
 class ConsoleAdminConfig(SimpleAdminConfig):

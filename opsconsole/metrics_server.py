@@ -1,4 +1,5 @@
-"""``/metrics`` and the probes of a host or pod without web: a program of ``run_cluster``, where OPSCONSOLE_METRICS_LISTEN is set.
+"""``/metrics`` and the probes of a host or pod without web, where OPSCONSOLE_METRICS_LISTEN is set: a program of ``run_cluster``, or
+a thread of a loop or worker that runs alone.
 
 It answers few callers, one Prometheus and the probes of an orchestrator, so a thread per request is enough, and a few of them.
 """
@@ -12,6 +13,8 @@ import socketserver
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +24,7 @@ from django.db import connections
 from django.http import HttpRequest, HttpResponse
 
 from opsconsole import metrics_page
+from opsconsole.kit.alive import SignOfLife
 from opsconsole.kit.supervision.supervisor import Program
 
 logger = logging.getLogger(__name__)
@@ -33,6 +37,8 @@ PATIENCE_SECONDS = 1.0
 # As long as the probes of the recipes wait for a sign of the supervisor.
 SILENT_SECONDS = 180.0
 END_SECONDS = 5.0
+# Until a loop asks again for a port that another process has.
+RETRY_SECONDS = 15.0
 PLAIN = "text/plain; charset=utf-8"
 
 
@@ -51,6 +57,50 @@ def serve() -> None:
     with Server(address) as server:
         logger.info("/metrics and /healthz are served at %s port %d.", *address)
         server.serve_forever()
+
+
+@contextmanager
+def beside_a_loop() -> Iterator[None]:
+    """Answer in a thread, where an address is set. One process of a host has the port, and tells what all of them counted."""
+    address = settings.OPSCONSOLE_METRICS_LISTEN
+    if not address:
+        yield
+        return
+    stopped = threading.Event()
+    thread = threading.Thread(target=_serve_until, args=(stopped, address), name="metrics", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join(END_SECONDS)
+
+
+def _serve_until(stopped: threading.Event, address: tuple[str, int]) -> None:
+    """Serve until stopped. A loop does its work without the port, too: it is asked for until it is free."""
+    told = False
+    while not stopped.is_set():
+        try:
+            server = Server(address)
+        except OSError as error:
+            if not told:
+                logger.warning(
+                    "/metrics can't be served at %s port %d, trying again; another process of this host may do so: %s",
+                    *address,
+                    error,
+                )
+            told = True
+            stopped.wait(RETRY_SECONDS)
+            continue
+        with server:
+            logger.info("/metrics and /healthz are served at %s port %d.", *address)
+            threading.Thread(target=_end_when, args=(stopped, server), daemon=True).start()
+            server.serve_forever()
+
+
+def _end_when(stopped: threading.Event, server: Server) -> None:
+    stopped.wait()
+    server.shutdown()
 
 
 class Server(ThreadingHTTPServer):
@@ -160,10 +210,9 @@ class _Request(BaseHTTPRequestHandler):
 
 
 def healthz() -> HttpResponse:
-    """Report whether the supervisor gives signs of life, where a file for them is named; whatever the services' state is."""
-    name = settings.OPSCONSOLE_ALIVE_FILE
-    if name and not _is_fresh(Path(name)):
-        return HttpResponse("The supervisor gives no sign of life.\n", status=503, content_type=PLAIN)
+    """Report whether the supervisor or loop gives signs of life, where it does so; whatever the services' state is."""
+    if SignOfLife.is_promised and not _is_fresh(Path(settings.OPSCONSOLE_ALIVE_FILE)):
+        return HttpResponse("There is no sign of life.\n", status=503, content_type=PLAIN)
     return HttpResponse("ok", content_type=PLAIN)
 
 

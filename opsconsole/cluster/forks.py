@@ -14,6 +14,7 @@ from django.core.management import CommandError, call_command, get_commands, loa
 from django.urls import get_resolver
 
 from opsconsole.cluster import task_table
+from opsconsole.kit import commands
 from opsconsole.kit.supervision.supervisor import Program
 from opsconsole_worker import sqs
 
@@ -41,6 +42,8 @@ def share_memory() -> None:
 
 def _run(words: tuple[str, ...], env: Mapping[str, str]) -> None:
     os.environ |= env
+    # The supervisor has what belongs beside it, such as the port of the metrics.
+    commands.beside.clear()
     try:
         call_command(*words)
     except CommandError as error:

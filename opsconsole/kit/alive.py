@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import ClassVar
 
 from django.conf import settings
 
@@ -16,10 +17,14 @@ from django.conf import settings
 class SignOfLife:
     """The sign of this process. Children that are started later give none in its name."""
 
+    # Whether this process, or the one that forked it, promised to touch the file: without that, an old file says nothing.
+    is_promised: ClassVar[bool] = False
+
     def __init__(self) -> None:
         # A fork has our settings, and no longer the variable.
         is_mine = bool(os.environ.pop("OPSCONSOLE_ALIVE_FILE", ""))
         self._file = settings.OPSCONSOLE_ALIVE_FILE if is_mine else ""
+        SignOfLife.is_promised |= bool(self._file)
         address = os.environ.get("NOTIFY_SOCKET", "")
         # An address that begins with @ is in the abstract namespace.
         self._watchdog = (

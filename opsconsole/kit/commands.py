@@ -8,7 +8,7 @@ import signal
 import threading
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, ClassVar, TextIO
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
@@ -133,6 +133,19 @@ def say(command: BaseCommand, sentence: str) -> None:
     command.stdout.flush()
 
 
+# What a process that runs for long has beside its work, such as the port of its metrics. The shell adds to it.
+beside: list[Callable[[], AbstractContextManager[None]]] = []
+
+
+@contextmanager
+def runs_for_long() -> Iterator[None]:
+    """Have what belongs beside a loop or worker that no supervisor started."""
+    with ExitStack() as entered:
+        for each in beside:
+            entered.enter_context(each())
+        yield
+
+
 @contextmanager
 def stopped_by_signals() -> Iterator[threading.Event]:
     """Give an event that the first SIGTERM or SIGINT sets, so that the turn finishes; a second ends the process."""
@@ -158,7 +171,7 @@ def repeat(turn: Callable[[], object], interval: float, report: Callable[[str], 
     """
     away = False
     life = alive.SignOfLife()
-    with stopped_by_signals() as stopped:
+    with runs_for_long(), stopped_by_signals() as stopped:
         while not stopped.is_set():
             close_old_connections()
             try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,8 +21,13 @@ from django.http import HttpRequest, HttpResponse
 from jobs.models import RecoveryControl
 from opsconsole import metrics_page, metrics_server
 from opsconsole.kit import env
+from opsconsole.kit.alive import SignOfLife
+from tests.conftest import TestQueue
 from tests.counting import TOKEN, Counted
-from tests.serving import free_port
+from tests.processes import marked
+from tests.programs import program
+from tests.repository import REPOSITORY
+from tests.serving import answers, database_url, free_port
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -61,11 +68,16 @@ def test_metrics_need_the_token_and_nothing_else_is_served(port: int, settings: 
     assert ask(port, "/metrics")[0] == 404
 
 
-def test_health_is_the_sign_of_life_of_the_supervisor(port: int, settings: Any, tmp_path: Path) -> None:
-    settings.OPSCONSOLE_ALIVE_FILE = ""
-    assert ask(port, "/healthz") == (200, "ok")
+def test_health_is_the_sign_of_life_where_one_is_promised(
+    port: int, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alive = tmp_path / "alive"
     settings.OPSCONSOLE_ALIVE_FILE = str(alive)
+    monkeypatch.setattr(SignOfLife, "is_promised", False)
+    # A worker promises none.
+    assert ask(port, "/healthz") == (200, "ok")
+    monkeypatch.setenv("OPSCONSOLE_ALIVE_FILE", str(alive))
+    SignOfLife()
     assert ask(port, "/healthz")[0] == 503
     alive.touch()
     assert ask(port, "/healthz") == (200, "ok")
@@ -149,3 +161,61 @@ def test_cluster_runs_the_program_where_an_address_is_set(settings: Any) -> None
     assert metrics_server.programs() == []
     settings.OPSCONSOLE_METRICS_LISTEN = ("127.0.0.1", free_port())
     assert [program.name for program in metrics_server.programs()] == ["metrics"]
+
+
+def test_loop_takes_the_port_when_it_is_free(
+    counted: Counted, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two loops of one host have the same settings."""
+    RecoveryControl.objects.get_or_create(pk=1)  # Other tests empty all tables.
+    monkeypatch.setattr(metrics_server, "RETRY_SECONDS", 0.01)
+    with metrics_server.Server(("127.0.0.1", 0)) as first:
+        port = first.server_port
+        settings.OPSCONSOLE_METRICS_LISTEN = ("127.0.0.1", port)
+        second = metrics_server.beside_a_loop()
+        second.__enter__()
+        wait_until(lambda: "can't be served" in caplog.text, 30)
+    wait_until(lambda: answers(port), 30)
+    assert "opsconsole_" in ask(port, "/metrics", TOKEN)[1]
+    second.__exit__(None, None, None)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    assert caplog.text.count("can't be served") == 1
+
+
+LONE = {
+    "loop of the dispatcher": ("dispatch_outbox", "--loop"),
+    "loop of the sender": ("send_alerts", "--loop"),
+    "worker": ("run_worker", "--handler", "tests.jobs.worker.handlers.return_at_once"),
+}
+
+
+@pytest.mark.parametrize("words", LONE.values(), ids=LONE)
+def test_what_runs_alone_has_metrics_of_its_own(
+    words: tuple[str, ...], sqs_queue: TestQueue, tmp_path: Path
+) -> None:
+    RecoveryControl.objects.get_or_create(pk=1)  # Other tests empty all tables.
+    port = free_port()
+    ours = {
+        "DATABASE_URL": database_url(),
+        "SQS_QUEUE_URL": sqs_queue.url,
+        "OPSCONSOLE_METRICS_LISTEN": str(port),
+        "OPSCONSOLE_METRICS_TOKENS": TOKEN,
+        "OPSCONSOLE_METRICS_DIR": str(tmp_path / "metrics"),
+        "OPSCONSOLE_ALIVE_FILE": str(tmp_path / "alive"),
+    }
+    with marked() as mark, (tmp_path / "log").open("wb") as log:
+        command = [sys.executable, "manage.py", *words]
+        with program(
+            command,
+            cwd=REPOSITORY,
+            env=mark.environ | ours,
+            stdout=log,
+            stderr=log,
+            end_signal=signal.SIGTERM,
+        ) as process:
+            wait_until(lambda: answers(port), 60)
+            assert ask(port, "/metrics")[0] == 401
+            assert "opsconsole_" in ask(port, "/metrics", TOKEN)[1]
+            process.terminate()
+            assert process.wait(60) == 0

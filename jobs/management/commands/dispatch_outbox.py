@@ -51,7 +51,7 @@ class Command(commands.ConsoleCommand):
         away: dict[str, str] = {}
         total = 0
         life = alive.SignOfLife()
-        with commands.stopped_by_signals() as stopped:
+        with commands.runs_for_long(), commands.stopped_by_signals() as stopped:
             while not stopped.is_set():
                 result = self._pass(limit, away)
                 total += result.sent

@@ -38,4 +38,5 @@ class Command(commands.ConsoleCommand):
         except InvalidHandler as error:
             raise CommandError(str(error)) from error
         drain_on_signals(consumer)
-        consumer.run()
+        with commands.runs_for_long():
+            consumer.run()

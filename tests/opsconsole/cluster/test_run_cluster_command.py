@@ -253,6 +253,8 @@ def test_short_intervals_are_served_by_loops(sqs_queue: TestQueue, tmp_path: Pat
         wait_until(Monitor.objects.filter(name__startswith="dead letter check").exists, SECONDS)
         assert "opsconsole_sweep_duration_seconds_count" in metrics(port, token)
         assert answers(port)
+        # The loops leave the port to the supervisor.
+        assert "can't be served" not in cluster.said
 
 
 def metrics(port: int, token: str) -> str:
