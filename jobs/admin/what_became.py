@@ -37,7 +37,7 @@ def may_follow(kind: Kind, user: Asker) -> bool:
 def context(kind: Kind, keys: Sequence[str]) -> dict[str, Any]:
     """Return what the section shows. ``every``: the seconds until it asks again; nothing is left to ask when all ended."""
     keys = keys[:MOST_FOLLOWED]
-    results = kind.results.of(keys) if kind.results and keys else {}
+    results = kind.results_of(keys)
     about = kind.describe(list(results))
     counted = Counter(MemberResult(each.label, each.tone) for each in results.values())
     rows = [
@@ -61,7 +61,7 @@ def kind_of_line(page: str, did: str) -> Kind | None:
 
 def of_each(kind: Kind, keys: Sequence[str]) -> dict[str, SafeString]:
     """Return what became of each of these rows, as a badge."""
-    results = kind.results.of(keys) if kind.results and keys else {}
+    results = kind.results_of(keys)
     return {key: labels.result(result, kind.page) for key, result in results.items()}
 
 

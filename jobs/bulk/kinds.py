@@ -153,6 +153,10 @@ class Kind:
         """Return the key of a subject from its text."""
         return self.model._meta.pk.to_python(subject)  # noqa: SLF001 - documented
 
+    def results_of(self, subjects: Sequence[str]) -> Mapping[str, MemberResult]:
+        """Return what became of each of these, if such rows are followed at all."""
+        return self.results.of(subjects) if self.results and subjects else {}
+
     def count(self, number: int) -> str:
         """Return the count in words: '1 job', '4,812 jobs'."""
         return exactly(number, self.one, self.many)

@@ -23,6 +23,7 @@ from django.utils.text import capfirst
 from django_stubs_ext import WithAnnotations
 
 from jobs.admin import what_became
+from jobs.admin.bulk import operation_results
 from jobs.bulk.kinds import Kind
 from opsconsole.kit import audit, exports
 from opsconsole.kit.db_clock import DbNow
@@ -122,7 +123,7 @@ class Became(DbNow):
 
 
 class AuditChangeList(DeclaredChangeList):
-    """Reads what became of the jobs and dead letters of the shown lines, by one query per kind of action."""
+    """Reads what became of the jobs, dead letters and bulk operations of the shown lines, by few queries for all of them."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -136,7 +137,19 @@ class AuditChangeList(DeclaredChangeList):
         for line in lines:
             kind = kinds[line.pk]
             line.became = found[kind.action].get(line.object_id, NOTHING) if kind else NOTHING
+        bulk = {line.pk: int(line.object_id) for line in lines if _is_of_bulk_operation(line)}
+        totals = operation_results.of_operations(set(bulk.values()), request.user)
+        for line in lines:
+            if line.pk in bulk:
+                line.became = totals.get(bulk[line.pk], NOTHING)
         self.result_list = lines
+
+
+def _is_of_bulk_operation(line: LogEntry) -> bool:
+    """Tell whether the line is about what a bulk operation did; a download changed nothing."""
+    kind = line.content_type
+    is_operation = kind is not None and (kind.app_label, kind.model) == ("jobs", "bulkoperation")
+    return is_operation and (line.object_id or "").isdecimal() and not audit.is_download(line)
 
 
 def _followed(line: LogEntry, request: HttpRequest) -> Kind | None:
@@ -150,6 +163,16 @@ def _followed(line: LogEntry, request: HttpRequest) -> Kind | None:
 
 @admin.register(LogEntry)
 class AuditAdmin(AgedAdmin):
+    live_on = (
+        "admin.LogEntry",
+        "opsconsole.AuditDetail",
+        "opsconsole.AuditSeal",
+        "jobs.Job",
+        "jobs.DeadLetter",
+        "jobs.ReplayAttempt",
+        "jobs.BulkOperation",
+        "jobs.BulkMember",
+    )
     list_display = ("when", "who", "did", "on", "why", "result", "became")
     list_filter = (WhoFilter, ObjectFilter, WhenFilter, ReasonFilter)
     list_select_related = ("user",)
@@ -232,7 +255,7 @@ class AuditAdmin(AgedAdmin):
 
     @admin.display(description="since then")
     def became(self, entry: WithAnnotations[LogEntry, Became]) -> SafeString:
-        """Say how the job, or the job of the dead letter, stands now."""
+        """Say how the job, the job of the dead letter, or the members of the operation stand now."""
         return entry.became
 
 

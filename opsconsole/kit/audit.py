@@ -140,6 +140,10 @@ def changes() -> models.QuerySet[LogEntry]:
     return LogEntry.objects.exclude(others | models.Q(change_message__startswith=DOWNLOADED))
 
 
+def is_download(entry: LogEntry) -> bool:
+    return entry.change_message.startswith(DOWNLOADED)
+
+
 def with_details(entries: models.QuerySet[LogEntry]) -> models.QuerySet[LogEntry]:
     """Read the lines with their users and details."""
     # In queries of their own: joined, each row reads the whole small table again.

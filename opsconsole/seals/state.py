@@ -1,7 +1,5 @@
 """What the audit page says of the seals: up to when everything is sealed, what waits, and what does not match."""
 
-# ruff: noqa: S608 - only names and pieces of SQL from this code are put together; values are parameters
-
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -42,11 +40,12 @@ class State:
 
 def read() -> State:
     newest = AuditSeal.objects.order_by("-number").first()
+    counted = _waiting()
     return State(
         number=newest.number if newest else 0,
         hash=newest.hash if newest else "",
         sealed_at=newest.sealed_at if newest else None,
-        waiting=", ".join(_waiting(source) for source in AuditSeal.Source),
+        waiting=", ".join(_in_words(source, counted[source]) for source in AuditSeal.Source),
         breaks=checking.known_breaks(),
     )
 
@@ -58,17 +57,38 @@ def is_behind() -> bool:
     return LogEntry.objects.filter(pk__gte=sealed_up_to, action_time__lt=Now() - LONGEST_WAIT).exists()
 
 
-def _waiting(source: AuditSeal.Source) -> str:
-    """Count the rows that no seal covers yet, such as "12 lines of the audit" or "500+ lines of the audit"."""
-    ranges = list(sealer.unsealed_ids(source))[-MOST_RANGES:] or [(-sealer.END, sealer.END)]
-    table = rows.TABLES[source].name
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT count(*) FROM (SELECT FROM unnest(%s::bigint[], %s::bigint[]) AS open (first_id, last_id)"
-            f" CROSS JOIN LATERAL (SELECT FROM {table} WHERE id BETWEEN open.first_id AND open.last_id"
-            f" LIMIT {MOST_COUNTED + 1}) AS entry LIMIT {MOST_COUNTED + 1}) AS waiting",
-            [[first for first, _ in ranges], [last for _, last in ranges]],
+# Where no range is noted, nothing is sealed yet.
+_WAITING = """
+(SELECT count(*)
+   FROM (SELECT
+           FROM (SELECT first_id, coalesce(last_id, {end}) AS last_id
+                   FROM (SELECT first_id, last_id FROM audit_unsealed WHERE source = '{source}'
+                          ORDER BY first_id DESC LIMIT {ranges}) AS noted
+                  UNION ALL
+                 SELECT -{end}, {end} WHERE NOT EXISTS (SELECT FROM audit_unsealed WHERE source = '{source}')) AS open
+          CROSS JOIN LATERAL (SELECT FROM {table} WHERE id BETWEEN open.first_id AND open.last_id LIMIT {most}) AS entry
+          LIMIT {most}) AS waiting)
+"""
+
+
+def _waiting() -> dict[AuditSeal.Source, int]:
+    """Count the rows of each source that no seal covers yet, up to ``MOST_COUNTED`` and one, by one statement."""
+    counts = [
+        _WAITING.format(
+            end=sealer.END,
+            source=source.value,
+            ranges=MOST_RANGES,
+            table=rows.TABLES[source].name,
+            most=MOST_COUNTED + 1,
         )
-        counted: int = cursor.fetchone()[0]
+        for source in AuditSeal.Source
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(counts)}")
+        return dict(zip(AuditSeal.Source, cursor.fetchone(), strict=True))
+
+
+def _in_words(source: AuditSeal.Source, counted: int) -> str:
+    """Return what waits, such as "12 lines of the audit" or "500+ lines of the audit"."""
     noun, place = WAITING[source]
     return f"{figure(counted, MOST_COUNTED)} {plural(counted, noun, PLURALS.get(noun, ''))} {place}"

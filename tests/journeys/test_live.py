@@ -6,13 +6,15 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db import connection
 from playwright.sync_api import Page, Response, expect
 
-from jobs.models import Job, Status
+from jobs.models import FailureGroup, Job, Status
 from opsconsole import overview
-from tests.factories import job
+from opsconsole.kit import audit
+from tests.factories import dead_letter, job
 from tests.journeys.visitor import Visitor
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -238,3 +240,38 @@ def test_list_says_when_the_console_does_not_answer(jobs_list: Page) -> None:
     time_passes_until(jobs_list, lambda: expect(note).to_contain_text("does not answer", timeout=SHORTLY))
     expect(jobs_list.locator("[data-live-state]")).to_contain_text("ago")
     expect(jobs_list.locator("#content")).to_have_class(re.compile("stale"))
+
+
+def test_audit_says_by_itself_what_became_of_a_requeue(page: Page, visitor: Visitor) -> None:
+    requeued = job(status=Status.PENDING)
+    audit.log(User.objects.get(username="olga"), [requeued], "Requeued.", why="mended")
+    page.goto(f"{visitor.address}/admin/admin/logentry/")
+    page.mouse.move(0, 0)
+    line = page.locator("#result_list tbody tr").first
+    expect(line).to_contain_text("Still running")
+
+    Job.objects.filter(pk=requeued.pk).update(status=Status.COMPLETED)
+    told_at_once()
+
+    time_passes_until(page, lambda: expect(line).to_contain_text("Completed", timeout=SHORTLY))
+
+
+def test_group_updates_around_a_note_that_somebody_writes(page: Page, visitor: Visitor) -> None:
+    group = FailureGroup.objects.create(fingerprint="f", title="Timeout")
+    page.goto(f"{visitor.address}/admin/jobs/failuregroup/{group.pk}/change/")
+    note = page.get_by_label("Note")
+    note.fill("Their host is down")
+    FailureGroup.objects.filter(pk=group.pk).update(note="Called them")
+    dead_letter(job(status=Status.FAILED), group=group)
+    told_at_once()
+
+    undecided = page.locator(".field-letters")
+    time_passes_until(page, lambda: expect(undecided).to_contain_text("1", timeout=SHORTLY))
+
+    expect(note).to_have_value("Their host is down")
+    expect(page.get_by_role("button", name="Replay all undecided")).to_be_visible()
+    # The form still knows what it was opened with, so that nobody's note is lost.
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#content")).to_contain_text("Called them")
+    assert FailureGroup.objects.get(pk=group.pk).note == "Called them"
+    visitor.complaints[:] = [line for line in visitor.complaints if "409" not in line]

@@ -269,7 +269,7 @@ def _lines(members: Sequence[BulkMember], kind: Kind) -> list[MemberLine]:
     subjects = [member.subject for member in members]
     about = kind.describe(subjects)
     done = [member.subject for member in members if member.outcome == Outcome.DONE]
-    results = kind.results.of(done) if kind.results and done else {}
+    results = kind.results_of(done)
     return [
         _line(member, kind, about.get(member.subject, ""), results.get(member.subject)) for member in members
     ]

@@ -71,8 +71,6 @@ class GroupChangeList(DeclaredChangeList):
 @admin.register(FailureGroup)
 class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
     live_on = ("jobs.FailureGroup", "jobs.DeadLetter", "jobs.ReplayAttempt", "jobs.Job")
-    # Its page is a form, which keeps the version that somebody began to edit.
-    rows_are_live = False
     list_display = (
         "name",
         "kind_shown",
@@ -90,8 +88,8 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
         | dict.fromkeys(("newest_replays", "replayed"), ("jobs_deadletter", "jobs_job"))
     )
     change_form_template = "admin/jobs/failuregroup/change_form.html"
-    readonly_fields = ("kind", "first_seen_at", "last_seen_at", "letters", "replayed")
-    fields = ("kind", "letters", "replayed", "first_seen_at", "last_seen_at", "note")
+    readonly_fields = ("kind", "first_seen", "last_seen", "letters", "replayed")
+    fields = ("kind", "letters", "replayed", "first_seen", "last_seen", "note")
 
     @admin.display(description="failure")
     def name(self, group: FailureGroup) -> SafeString:
@@ -155,6 +153,7 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         kinds = [kind for action in OFFERED if self.may(request, kind := kind_of(action))]
+        context["show_save_and_continue"] = False
         context["whole_group"] = kinds if context["original"].open_letters else []
         return super().render_change_form(request, context, *args, **kwargs)
 

@@ -7,7 +7,8 @@
 {
     const LONGEST_PAUSE = 60;
     const TIMEOUT = 10;
-    const HANDS_OFF = 'input:not([type=hidden]), textarea, select';
+    // With what somebody writes stays the version that they began with: whoever changed it since is told of when it is sent.
+    const HANDS_OFF = 'input:not([type=hidden]), input[name=version], textarea, select';
 
     for (const bar of document.querySelectorAll('[data-live]')) {
         follow(bar);

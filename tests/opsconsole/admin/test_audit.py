@@ -6,17 +6,22 @@ import csv
 import io
 import json
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.db import InternalError, ProgrammingError, connection, transaction
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.html import strip_tags
 
-from jobs.models import ReplayAttempt, Status
+from jobs.admin.bulk import operation_results
+from jobs.models import BulkMember, BulkOperation, ReplayAttempt, Status
 from opsconsole.kit import audit, exports
 from opsconsole.kit.audit import Told
+from opsconsole.kit.display import NOTHING
 from tests import people
 from tests.factories import dead_letter, job
 
@@ -146,3 +151,96 @@ def test_lines_say_what_became_of_jobs_and_letters(client: Client) -> None:
     client.force_login(blind)
     page = client.get(LIST).content.decode()
     assert "Completed" not in page and "Failed again" not in page
+
+
+def bulk(*subjects: str, action: str = "requeue", **fields: Any) -> BulkOperation:
+    """Return an operation that has ended, with these members done, and the line of the audit that it was begun."""
+    number = fields.pop("done", len(subjects))
+    ended = BulkOperation.objects.create(
+        action=action,
+        state=BulkOperation.State.ENDED,
+        scope="all",
+        will=number,
+        done=number,
+        actor="ada",
+        **fields,
+    )
+    BulkMember.objects.bulk_create(
+        BulkMember(operation=ended, subject=subject, outcome=BulkMember.Outcome.DONE, will=True)
+        for subject in subjects
+    )
+    audit.log(User.objects.get(username="olga"), [ended], "Begun: 5 jobs.", why="w")
+    return ended
+
+
+def words(shown: Any) -> str:
+    return " ".join(strip_tags(str(shown).replace("</span>", "; ")).split())
+
+
+@pytest.mark.django_db
+def test_line_of_a_bulk_operation_says_what_became_of_its_members(client: Client) -> None:
+    ada = people.operator()
+    again = [job(status=Status.FAILED), job(status=Status.QUARANTINED)]
+    jobs = [*again, *(job(status=Status.COMPLETED) for _ in range(3)), job(status=Status.PENDING)]
+    bulk(*(str(each.pk) for each in jobs))
+    letter = dead_letter(jobs[2], state="replayed")
+    ReplayAttempt.objects.create(
+        letter=letter, action="replay", state="done", job_epoch=1, reason="r", actor="a"
+    )
+    replayed = bulk(str(letter.pk), action="replay")
+    audit.log_download(ada, "the members as CSV", [replayed])
+    bulk(*(str(each.pk) for each in jobs), action="cancel")
+    client.force_login(ada)
+
+    cancelled, download, of_letters, of_jobs = client.get(LIST).context["cl"].result_list
+
+    assert words(of_jobs.became) == "3 completed; 2 failed again; 1 still running;"
+    assert words(of_letters.became) == "1 completed;"
+    # A cancellation has no outcome to wait for, and a download did nothing to the members.
+    assert cancelled.became == download.became == NOTHING
+
+
+@pytest.mark.django_db
+def test_members_of_large_operations_are_counted_on_their_page(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.force_login(people.operator())
+    monkeypatch.setattr(operation_results, "MOST_MEMBERS", 2)
+    older = bulk(str(job(status=Status.COMPLETED).pk))
+    newer = bulk(str(uuid4()), done=48_212)
+
+    of_newer, of_older = client.get(LIST).context["cl"].result_list
+
+    assert words(of_older.became) == "1 completed;"
+    assert words(of_newer.became) == "See what became of 48,212"
+    assert f"/{newer.pk}/change/#results" in of_newer.became and older.pk < newer.pk
+
+
+@pytest.mark.django_db
+def test_results_cost_the_same_for_any_number_of_operations(client: Client) -> None:
+    client.force_login(people.operator())
+    failed = str(job(status=Status.FAILED).pk)
+    bulk(failed)
+    client.get(LIST)
+    with CaptureQueriesContext(connection) as of_one:
+        client.get(LIST)
+    for _ in range(10):
+        bulk(failed)
+    with CaptureQueriesContext(connection) as of_many:
+        page = client.get(LIST).content.decode()
+
+    assert page.count("1 failed again") == 11
+    assert len(of_many) == len(of_one)
+
+
+@pytest.mark.django_db
+def test_who_may_not_see_jobs_reads_no_results_of_operations(client: Client) -> None:
+    people.operator()
+    bulk(str(job(status=Status.COMPLETED).pk))
+    blind = User.objects.create_user("audit only", is_staff=True)
+    blind.user_permissions.add(Permission.objects.get(codename="view_logentry"))
+    client.force_login(blind)
+
+    page = client.get(LIST).content.decode()
+
+    assert "Begun: 5 jobs." in page and "completed" not in page

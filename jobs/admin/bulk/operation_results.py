@@ -1,0 +1,68 @@
+"""What became of the members of several bulk operations at once, for lists that name operations, such as the audit."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection
+
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from jobs.admin import what_became
+from jobs.bulk.kinds import MemberResult
+from jobs.bulk.registry import KINDS
+from jobs.models import BulkMember, BulkOperation
+from opsconsole.kit.display import badge
+from opsconsole.kit.page_permissions import Asker
+
+# A list follows at most this many members in all, of the newest operations first: the page of each tells about larger ones.
+MOST_MEMBERS = 2_000
+
+
+def of_operations(ids: Collection[int], user: Asker) -> dict[int, SafeString]:
+    """Return a badge per result with the number of members that have it, for each operation this person may follow."""
+    operations = [each for each in _with_results(ids) if what_became.may_follow(KINDS[each.action], user)]
+    counted, left = [], MOST_MEMBERS
+    for operation in operations:
+        if operation.done <= left:
+            counted.append(operation)
+            left -= operation.done
+    totals = _totals(counted)
+    return {each.pk: _shown(totals[each.pk]) if each in counted else _elsewhere(each) for each in operations}
+
+
+def _with_results(ids: Collection[int]) -> list[BulkOperation]:
+    """Return the operations of which something was done that can be followed, the newest first."""
+    followed = [action for action, kind in KINDS.items() if kind.results is not None]
+    if not ids:
+        return []
+    begun = BulkOperation.objects.filter(pk__in=ids, action__in=followed, done__gt=0)
+    return list(begun.order_by("-pk"))
+
+
+def _totals(operations: Collection[BulkOperation]) -> dict[int, Counter[MemberResult]]:
+    """Count the results by one query for the members, and one per action for what became of them."""
+    actions = {each.pk: each.action for each in operations}
+    done = BulkMember.objects.filter(operation__in=actions, outcome=BulkMember.Outcome.DONE)
+    members = list(done.values_list("operation", "subject")) if actions else []
+    subjects = defaultdict(set)
+    for operation, subject in members:
+        subjects[actions[operation]].add(subject)
+    found = {action: KINDS[action].results_of(sorted(of_action)) for action, of_action in subjects.items()}
+    totals: dict[int, Counter[MemberResult]] = defaultdict(Counter)
+    for operation, subject in members:
+        if result := found[actions[operation]].get(subject):
+            totals[operation][MemberResult(result.label, result.tone)] += 1
+    return totals
+
+
+def _shown(totals: Counter[MemberResult]) -> SafeString:
+    by_count = sorted(totals.items(), key=lambda each: (-each[1], each[0].label))
+    badges = ((badge(f"{count:,} {result.label.lower()}", result.tone),) for result, count in by_count)
+    return format_html_join(" ", "{}", badges) if totals else badge("No longer stored", "quiet")
+
+
+def _elsewhere(operation: BulkOperation) -> SafeString:
+    url = reverse("admin:jobs_bulkoperation_change", args=[operation.pk])
+    return format_html('<a href="{}#results">See what became of {}</a>', url, f"{operation.done:,}")
