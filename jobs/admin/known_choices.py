@@ -61,6 +61,8 @@ class CountedFilter(KnownFilter):
 
 
 def _is_active(spec: Any) -> bool:
+    if getattr(spec, "only_sorts", False):
+        return False
     value = getattr(spec, "value", None)
     return bool(value()) if value else bool(getattr(spec, "used_parameters", None))
 

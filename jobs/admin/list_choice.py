@@ -65,7 +65,8 @@ def choose(model: type[Model], filters: Mapping[str, str], search: str, asker: A
 
 def _refuse_unknown_names(model: type[Model], request: HttpRequest, filters: Mapping[str, str]) -> None:
     declared: Any = admin_pages.site().get_model_admin(model).get_list_filter(request)
-    names = [str(each.parameter_name) for each in declared if hasattr(each, "parameter_name")]
+    filters_of_rows = (each for each in declared if not getattr(each, "for_pages_only", False))
+    names = [str(each.parameter_name) for each in filters_of_rows if hasattr(each, "parameter_name")]
     for name in filters:
         if name not in names:
             raise UnknownFilter(name, None, names)

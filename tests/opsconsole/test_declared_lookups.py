@@ -35,10 +35,10 @@ DECLARED = {
     "alerts_snsmessage": {"kind", "kind__isnull"},
     "auth_user": {"is_active__exact", "is_active__isnull", "groups__id__exact", "groups__isnull"},
     "jobs_bulkoperation": {"state"},
-    "jobs_deadletter": {"state", "group", "left", "queue", "dlq", "customer", "worker", "since", "before"},
+    "jobs_deadletter": {"sort", "state", "group", "left", "queue", "dlq", "customer", "worker", "since", "before"},
     "jobs_job": {
         "status", "stale", "lost", "message", "priority", "age", "queue", "group", "customer", "worker", "error",
-        "since", "before", "finished_since", "finished_before",
+        "sort", "since", "before", "finished_since", "finished_before",
     },
     "jobs_outbox": {"state"},
     "jobs_sweep": {"outcome", "when"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from django.db.models import QuerySet
@@ -11,6 +12,7 @@ from django.http import HttpRequest
 
 from jobs.admin import state_counts
 from jobs.admin.known_choices import Choices, CountedFilter, KnownFilter, ModelAdmin, QueueFilter
+from jobs.admin.sorting import Order, OrderMenu
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup
 from jobs.models.dead_letter import EXPIRES_SOON, DeadLetterQuerySet
 
@@ -77,6 +79,26 @@ class LeftFilter(KnownFilter):
 
     def apply(self, rows: DeadLetterQuerySet, value: str) -> DeadLetterQuerySet:
         return rows.expiring(self.spans[value])
+
+
+class LetterOrder(OrderMenu):
+    """Sorts letters by what an index has: when SQS deletes them, while they are in their queue."""
+
+    orders = MappingProxyType(
+        {
+            "deleted": Order(
+                "In the queue, deleted soonest first",
+                ("expires_at", "pk"),
+                "time_left",
+                indexed=True,
+                narrows=True,
+            )
+        }
+    )
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        letters: DeadLetterQuerySet = queryset  # type: ignore[assignment]  # the list of letters
+        return letters.present() if self.chosen else letters
 
 
 class GroupFilter(KnownFilter):

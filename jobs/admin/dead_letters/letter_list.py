@@ -28,6 +28,7 @@ from jobs.admin.dead_letters.typed_filters import (
     SeenBeforeFilter,
     SeenSinceFilter,
 )
+from jobs.admin.sorting import SortedChangeList
 from jobs.dead_letters import chosen_queue, replay_results, requeue, search_text
 from jobs.dead_letters.replay_results import Followed
 from jobs.letter_ledger.entries import LetterAction
@@ -37,7 +38,6 @@ from opsconsole.kit import audit
 from opsconsole.kit.capped_paginator import StatesPaginator
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
-from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.display import NOTHING, age
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import PageAdmin
@@ -65,8 +65,12 @@ class ListedColumns(DbNow):
 ListedLetter: TypeAlias = "WithAnnotations[DeadLetter, ListedColumns]"
 
 
-class LetterChangeList(DeclaredChangeList):
+class LetterChangeList(SortedChangeList):
     """Reads the status of jobs and the results of replays for the shown letters only."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        letters = super().get_queryset(request, exclude_parameters)
+        return self.menu.sorted(letters) if self.menu else letters
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -109,6 +113,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     quotes = MappingProxyType({"of_job": ("jobs_job",)})
     paginator = StatesPaginator
     list_filter = (
+        filters.LetterOrder,
         filters.LetterStateFilter,
         filters.GroupFilter,
         filters.LeftFilter,
@@ -173,7 +178,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     def condition(self, letter: ListedLetter) -> SafeString:
         return letter_badges.state(letter, letter.followed)
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[DeclaredChangeList]:
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[LetterChangeList]:
         return LetterChangeList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

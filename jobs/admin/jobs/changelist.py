@@ -14,12 +14,12 @@ from django.http import HttpRequest
 
 from jobs.admin.jobs.filters import AgeFilter, UnindexedFilter
 from jobs.admin.jobs.typed_filters import CreatedBeforeFilter, CreatedSinceFilter
+from jobs.admin.sorting import SortedChangeList
 from jobs.models import Job, MessageTrouble
 from jobs.recovery import waiting
 from jobs.runs.evidence import Evidence
 from opsconsole.kit import capped_paginator
 from opsconsole.kit.capped_paginator import CappedPaginator
-from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.keyset import Cursor, older
 
 # A filter without an index is applied to this many rows at a time, which takes some tens of milliseconds. Rows that
@@ -33,6 +33,8 @@ class ShownJob(Evidence, Protocol):
 
     @property
     def created_at(self) -> datetime: ...
+    @property
+    def completed_at(self) -> datetime | None: ...
     @property
     def message_trouble(self) -> MessageTrouble | None: ...
     def is_scheduled(self, now: datetime) -> bool: ...
@@ -52,7 +54,7 @@ class _Found(list[UUID]):
         return self
 
 
-class JobChangeList(DeclaredChangeList):
+class JobChangeList(SortedChangeList):
     """Its queryset contains all matching jobs, for the actions; the shown jobs are searched from the first of the list on.
 
     ``looked_back_to`` is how far back the list was searched; None when it was searched completely.
@@ -65,7 +67,7 @@ class JobChangeList(DeclaredChangeList):
         self._broad = jobs = super().get_queryset(request, exclude_parameters)
         for spec in self._unindexed():
             jobs = spec.narrow(request, jobs)
-        return jobs
+        return self.menu.sorted(jobs) if self.menu else jobs
 
     def get_ordering(self, request: HttpRequest, queryset: Any) -> Any:
         """Order by the time of creation, and by the key as the index does."""
@@ -77,7 +79,7 @@ class JobChangeList(DeclaredChangeList):
         return [spec for spec in self.filter_specs if isinstance(spec, SimpleListFilter)]
 
     def _unindexed(self) -> list[UnindexedFilter]:
-        return [spec for spec in self._filters() if isinstance(spec, UnindexedFilter) and spec.value()]
+        return [spec for spec in self._filters() if isinstance(spec, UnindexedFilter) and spec.reads_many]
 
     @property
     def looked_through(self) -> int:

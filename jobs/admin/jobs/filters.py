@@ -37,6 +37,11 @@ class UnindexedFilter(KnownFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset
 
+    @property
+    def reads_many(self) -> bool:
+        """Tell whether the list has to read rows one by one for it."""
+        return bool(self.value())
+
     def narrow(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return super().queryset(request, queryset)
 

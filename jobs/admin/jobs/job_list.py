@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
-from jobs.admin import labels
+from jobs.admin import labels, sorting
 from jobs.admin.job_search import search
 from jobs.admin.jobs import enqueue_page, payload_page
 from jobs.admin.jobs.changelist import JobChangeList, JobPaginator, ShownJob
@@ -25,6 +25,7 @@ from jobs.admin.jobs.filters import (
 from jobs.admin.jobs.job_actions import PlannedJobs
 from jobs.admin.jobs.job_page import job_page
 from jobs.admin.jobs.message_filter import MessageFilter
+from jobs.admin.jobs.sorting import JobOrder
 from jobs.admin.jobs.typed_filters import (
     CreatedBeforeFilter,
     CreatedSinceFilter,
@@ -71,6 +72,7 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
     )
     list_display_links = None
     list_filter = (
+        JobOrder,
         StatusFilter,
         StaleFilter,
         LostWorkerFilter,
@@ -87,7 +89,7 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
         FinishedSinceFilter,
         FinishedBeforeFilter,
     )
-    # Lists are read by an index: that of the time of creation, in both directions.
+    # By a column in both directions: the time of creation, of which there is an index. Other orders are in the menu.
     sortable_by = ("created",)
     # Not used as fields: they only show the search box; ``get_search_results`` does the search.
     search_fields = ("id",)
@@ -123,6 +125,22 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
     @admin.display(description="run")
     def run(self, job: Job) -> int:
         return job.run_epoch
+
+    @admin.display(description="waits for")
+    def waited(self, job: ShownJob) -> SafeString:
+        return age(job.updated_at, job.read_at) if job.status == Status.PENDING else NOTHING
+
+    @admin.display(description="ran for")
+    def ran(self, job: ShownJob) -> SafeString:
+        """Say how long its last run took, or takes so far."""
+        ended = job.read_at if job.status == Status.IN_PROGRESS else job.completed_at
+        return age(job.started_at, ended) if job.started_at and ended else NOTHING
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """Show what the list is sorted by in place of the last column."""
+        columns = super().get_list_display(request)
+        order = sorting.chosen_by(request, JobOrder)
+        return [*columns[:-1], order.column] if order else columns
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[JobChangeList]:
         return JobChangeList

@@ -69,6 +69,8 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
     list_display = ("worker_id", "state", "current_job", "run", "last_beat", "up_for", "host", "pid", "clock")
     list_filter = (LifeFilter,)
     ordering = ("-last_heartbeat", "worker_id")
+    # A row per worker: the whole table can be sorted.
+    sortable_by = ("worker_id", "last_beat", "up_for", "host")
     search_fields = ("worker_id__startswith",)
     search_help_text = "The beginning of a worker's id"
     fields = (
@@ -77,10 +79,9 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
         "kind",
         "current_job",
         "run",
-        "last_heartbeat",
         "last_beat",
         "clock",
-        "started_at",
+        "up_for",
         "hostname",
         "pid",
         "did",
@@ -131,11 +132,11 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
     def run(self, worker: WorkerHeartbeat) -> int | SafeString:
         return worker.current_run_epoch or NOTHING
 
-    @admin.display(description="last beat")
+    @admin.display(description="last beat", ordering="last_heartbeat")
     def last_beat(self, worker: WithAnnotations[WorkerHeartbeat, SeenWorker]) -> SafeString:
         return age(worker.counted_at, worker.db_now, suffix=" ago")
 
-    @admin.display(description="up for")
+    @admin.display(description="up for", ordering="-started_at")
     def up_for(self, worker: WithAnnotations[WorkerHeartbeat, SeenWorker]) -> SafeString:
         """Return how long the worker has been up; one that is gone was up until its last heartbeat."""
         gone = worker.life(worker.db_now) in {Life.DEAD, Life.ENDED}
@@ -146,7 +147,7 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
         offset = worker.clock_offset
         return badge(worker_kinds.offset_in_words(offset).capitalize(), "warning") if offset else NOTHING
 
-    @admin.display(description="host")
+    @admin.display(description="host", ordering="hostname")
     def host(self, worker: WorkerHeartbeat) -> str:
         return worker.hostname or NOTHING
 

@@ -1,0 +1,72 @@
+"""The orders of the jobs list."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+from django.db.models import DurationField, ExpressionWrapper, F, QuerySet
+from django.http import HttpRequest
+
+from jobs.admin.jobs.filters import UnindexedFilter
+from jobs.admin.sorting import Order, OrderMenu
+from jobs.models import Status
+from jobs.models.job import JobQuerySet
+
+WAITED, RUNNING, TOOK, ATTEMPTS, CUSTOMER, QUEUE = (
+    "waited",
+    "running",
+    "took",
+    "attempts",
+    "customer",
+    "queue",
+)
+TIME_TAKEN = ExpressionWrapper(F("completed_at") - F("started_at"), output_field=DurationField())
+NEWEST_FIRST = ("-created_at", "-pk")
+
+
+class JobOrder(OrderMenu, UnindexedFilter):
+    """Waiting and running jobs are few, or stand in the index of those that wait; other orders are of the newest jobs."""
+
+    orders = MappingProxyType(
+        {
+            WAITED: Order(
+                "Waiting, longest first", ("updated_at", "pk"), "waited", indexed=True, narrows=True
+            ),
+            RUNNING: Order(
+                "Running, longest first",
+                (F("started_at").asc(nulls_last=True), "pk"),
+                "ran",
+                indexed=True,
+                narrows=True,
+            ),
+            TOOK: Order(
+                "Completed, longest run first",
+                (TIME_TAKEN.desc(nulls_last=True), *NEWEST_FIRST),
+                "ran",
+                narrows=True,
+            ),
+            ATTEMPTS: Order("Most failed attempts first", ("-attempts", *NEWEST_FIRST), "attempts"),
+            CUSTOMER: Order("Customer, A to Z", ("customer_id", *NEWEST_FIRST), "recovery_count"),
+            QUEUE: Order("Queue, A to Z", ("queue", *NEWEST_FIRST), "queue"),
+        }
+    )
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Leave what the order is about: the jobs that wait for a worker, that run, or that have completed."""
+        jobs: JobQuerySet = queryset  # type: ignore[assignment]  # the list of jobs
+        match self.value():
+            case "waited":
+                return jobs.startable()
+            case "running":
+                return jobs.running()
+            case "took":
+                return jobs.filter(status=Status.COMPLETED)
+        return jobs
+
+    @property
+    def reads_many(self) -> bool:
+        return self.chosen is not None and not self.chosen.indexed
+
+    def narrow(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset
