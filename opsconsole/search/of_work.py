@@ -1,0 +1,175 @@
+"""Finders of jobs and what belongs to them: customers, workers, queues, messages, dead letters, sweeps and operations."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db.models import Q
+
+from jobs.admin.job_search import by_id, first_of_customer, having_error, newest_of_customer
+from jobs.models import (
+    BulkOperation,
+    DeadLetter,
+    DeadLetterQueue,
+    FailureGroup,
+    IdempotencyKey,
+    Job,
+    Outbox,
+    QueueState,
+    ReplayAttempt,
+    Sweep,
+    WorkerHeartbeat,
+)
+from jobs.models import Status as JobStatus
+from opsconsole import customers as customer_pages
+from opsconsole.kit import job_ids
+from opsconsole.kit.counting import exactly
+from opsconsole.kit.page_permissions import Person, may_see
+from opsconsole.kit.short_ids import ids_that_begin
+from opsconsole.search.hits import SHOWN, Found, Hit, group, number_in, page_of
+from ratelimits.models import ApiKey
+
+MOST_GROUPS = 500
+MOST_FAILED = 1_000
+
+
+def jobs(term: str, user: Person) -> Found:
+    newest = Job.objects.order_by("-created_at", "-pk").defer("payload")
+    jobs = first_of_customer(newest, term, SHOWN + 1) or list(by_id(newest, term)[: SHOWN + 1])
+    hits = [
+        Hit(str(job.pk), f"{job.customer}, {job.status}, run {job.run_epoch}", page_of("jobs_job", job.pk))
+        for job in jobs
+    ]
+    return group("Jobs", hits, "jobs_job", q=term)
+
+
+def customers(term: str, user: Person) -> Found:
+    """Find the customer with this id, of whom there is a page."""
+    known = newest_of_customer(term, 1)
+    hits = [Hit(f"Customer {term}", "jobs, dead letters, limits, alerts", customer_pages.url_of(term))]
+    return Found("Customers", hits if known else [])
+
+
+def workers(term: str, user: Person) -> Found:
+    rows = WorkerHeartbeat.objects.filter(worker_id__startswith=term).order_by("worker_id")[: SHOWN + 1]
+    hits = [
+        Hit(row.worker_id, _doing(row, user), page_of("jobs_workerheartbeat", row.worker_id)) for row in rows
+    ]
+    return group("Workers", hits, "jobs_workerheartbeat", q=term)
+
+
+def queues(term: str, user: Person) -> Found:
+    read = QueueState.objects.values_list("name", flat=True)
+    names = sorted(name for name in {*settings.QUEUES, *read} if name.startswith(term))
+    hits = [
+        Hit(f"Queue {name}", "what waits, runs and ended", page_of("jobs_queuestate", name)) for name in names
+    ]
+    return group("Queues", hits, "jobs_queuestate")
+
+
+def _doing(worker: WorkerHeartbeat, user: Person) -> str:
+    if worker.current_job_id is None:
+        return "runs nothing"
+    return f"runs {worker.current_job_id}" if may_see(user, "jobs_job") else "runs a job"
+
+
+def messages(term: str, user: Person) -> Found:
+    """Find messages by the id that SQS gave them, or by their number in the list of outgoing messages."""
+    of_sqs = Outbox.objects.filter(message_id=term).exclude(message_id="")
+    number = number_in(term, "message", "outgoing message")
+    rows = [*Outbox.objects.filter(pk=number)] if number is not None else []
+    rows += of_sqs.order_by("-id")[:SHOWN]
+    return Found("Messages sent", [_message(row, user) for row in rows])
+
+
+def _message(row: Outbox, user: Person) -> Hit:
+    title, about = f"Message #{row.pk}", f"{row.message_id} run {row.run_epoch}, {row.state}".strip()
+    if may_see(user, "jobs_job"):
+        return Hit(title, f"job {row.job_id}, {about}", page_of("jobs_job", row.job_id))
+    return Hit(title, about, page_of("jobs_outbox", row.pk))
+
+
+def letters(term: str, user: Person) -> Found:
+    """Find dead letters by their id, by that of a message, or by that of their job for those who may see jobs.
+
+    The message is the one that was dead, or the one that a replay sent. The job need not be known to the database.
+    """
+    # With the queue, which is the first column of the index; there are few queues.
+    by = Q(dlq__in=DeadLetterQueue.objects.values("pk"), message_id=term)
+    if span := ids_that_begin(term):
+        by |= Q(pk__range=span)
+    by |= Q(
+        pk__in=ReplayAttempt.objects.filter(new_message_id=term).exclude(new_message_id="").values("letter")
+    )
+    if may_see(user, "jobs_job"):
+        if span and job_ids.TYPE == "uuid":
+            by |= Q(job_id__gte=span[0], job_id__lte=span[1])
+        elif (job_id := job_ids.parse(term)) is not None:
+            by |= Q(job_id=job_id)
+    rows = DeadLetter.objects.light().filter(by).order_by("-first_seen_at", "-id")[: SHOWN + 1]
+    hits = [
+        Hit(f"Dead letter {row.message_id}", row.get_state_display(), page_of("jobs_deadletter", row.pk))
+        for row in rows
+    ]
+    return group("Dead letters", hits, "jobs_deadletter", q=term, state="all")
+
+
+def failures(term: str, user: Person) -> Found:
+    """Find groups of dead letters by words of their error, among the newest; what must not be shown is not searched."""
+    newest = FailureGroup.objects.order_by("-last_seen_at", "-id")[:MOST_GROUPS]
+    matching = [group for group in newest if term.lower() in group.shown_title.lower()]
+    if (number := number_in(term, "group", "failure group")) is not None:
+        matching = [*FailureGroup.objects.filter(pk=number), *matching]
+    hits = [
+        Hit(
+            group.shown_title[:120], f"dead letters, group {group.pk}", page_of("jobs_failuregroup", group.pk)
+        )
+        for group in matching[: SHOWN + 1]
+    ]
+    return Found("Failures", hits[:SHOWN])
+
+
+def errors(term: str, user: Person) -> Found:
+    """Find jobs by words of their error, among the newest that failed."""
+    failed = Job.objects.filter(status=JobStatus.FAILED).order_by("-created_at", "-pk")
+    newest = Job.objects.filter(pk__in=failed.values("pk")[:MOST_FAILED])
+    rows = having_error(newest, term).order_by("-created_at", "-pk").defer("payload")[: SHOWN + 1]
+    hits = [
+        Hit(str(job.pk), f"{job.customer}: {(job.error_message or '')[:120]}", page_of("jobs_job", job.pk))
+        for job in rows
+    ]
+    return group("Errors of jobs", hits, "jobs_job", error=term)
+
+
+def operations(term: str, user: Person) -> Found:
+    """Find the bulk operation with this number, as pages show it: #12."""
+    number = number_in(term, "bulk operation", "operation")
+    rows = BulkOperation.objects.filter(pk=number) if number is not None else []
+    hits = [
+        Hit(f"Bulk operation #{row.pk}", f"{row.action}, {row.state}", page_of("jobs_bulkoperation", row.pk))
+        for row in rows
+    ]
+    return Found("Bulk operations", hits)
+
+
+def sweeps(term: str, user: Person) -> Found:
+    """Find the sweep with this number."""
+    number = number_in(term, "sweep")
+    rows = Sweep.objects.filter(pk=number).defer("details") if number is not None else []
+    hits = [
+        Hit(f"Sweep {row.pk}", f"found {exactly(row.found, 'stale run')}", page_of("jobs_sweep", row.pk))
+        for row in rows
+    ]
+    return Found("Sweeps", hits)
+
+
+def answers(term: str, user: Person) -> Found:
+    """Find the job that a request with this idempotency key made. The first column of the index is the caller: there are few."""
+    callers = [f"api-key:{key}" for key in ApiKey.objects.values_list("pk", flat=True)]
+    rows = IdempotencyKey.objects.filter(caller__in=callers, key=term).exclude(answer=None)[:SHOWN]
+    ids = [job_ids.parse(row.answer.get("id")) for row in rows if isinstance(row.answer, dict)]
+    hits = [
+        Hit(str(pk), "made by a request with this key", page_of("jobs_job", pk))
+        for pk in ids
+        if pk is not None
+    ]
+    return Found("Idempotency keys", hits)
