@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from alerts.models import Rule
-
-MINUTE = timedelta(minutes=1)
-HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
+from opsconsole.kit.durations import DAY, HOUR, MINUTE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from alerts import notify
+from alerts.watch import monitor_alerts
 from jobs.bulk import chunks
 from jobs.dead_letters import check, fulfilment
 from jobs.messaging import dispatcher, queue_depths
@@ -12,9 +11,7 @@ from jobs.recovery import sweeps
 from jobs.restores import signs
 from jobs.watch import event_partitions, gauges, hourly_counts, retention
 from opsconsole.kit import figures, removals
-
-# These tasks are called every minute, by a scheduler that runs twice a minute.
-EACH_MINUTE = timedelta(minutes=2)
+from opsconsole.kit.intervals import EACH_MINUTE
 
 
 def sweep() -> str:
@@ -54,7 +51,9 @@ def prune() -> str:
 
 
 def count_hours() -> str:
-    return f"{hourly_counts.count()} figures"
+    counted = hourly_counts.count()
+    notify.monitor_ok(monitor_alerts.CHARTS, EACH_MINUTE)
+    return f"{counted} figures"
 
 
 def check_dead_letters() -> str:

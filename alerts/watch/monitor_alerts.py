@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 
 from alerts import notify, rules
 from alerts.models import Alert, Monitor
+from alerts.models.alert import Severity
 from alerts.models.monitor import MonitorQuerySet
 from alerts.trouble import Trouble
 from opsconsole.kit import lateness
@@ -25,6 +26,9 @@ RULE = "monitor_late"
 # The name of a monitor, and the prefix of the names of others: each dead letter queue has a check of its own.
 SWEEP = "sweep"
 DLQ_CHECK = "dead letter check"
+CHARTS, TRENDS = "counting for the charts", "counting for the trends"
+# While these are late, figures age. Nobody's work does, so nobody is woken.
+ONLY_FIGURES = frozenset({CHARTS, TRENDS})
 
 
 def judge() -> list[str]:
@@ -86,13 +90,18 @@ def _is_only_judge() -> bool:
         return bool(cursor.fetchone()[0])
 
 
+UNNOTICED = "Until it succeeds, problems may go unnoticed."
+AGEING = "Until it succeeds, the figures that it counts are old; what is recovered and sent does not depend on them."
+
+
 def _fire(monitor: Monitor, since_success: timedelta) -> None:
+    only_figures = monitor.pk in ONLY_FIGURES
     notify.fire(
         f"{RULE}:{monitor.pk}",
         Trouble(
             title=f"{monitor.pk} has not succeeded for {spell(since_success)}",
-            severity=rules.by_name(RULE).severity,
-            summary="Until it succeeds, problems may go unnoticed. Check that the cluster runs and the database answers.",
+            severity=Severity.WARNING if only_figures else rules.by_name(RULE).severity,
+            summary=f"{AGEING if only_figures else UNNOTICED} Check that the cluster runs and the database answers.",
             value=round(since_success / monitor.interval, 1),
             threshold=lateness.INTERVALS,
             facts=[("Expected every", spell(monitor.interval))],

@@ -78,7 +78,8 @@ def _measure(rule: str, read: Callable[[], Reading]) -> str:
 
 def stale_jobs_day() -> Reading:
     now = counting.count(Job.objects.stale())
-    return told_stale(taken_in_a_day(), now, _prospect() if now else "")
+    lost = counting.count(lost_workers.within_a_day())
+    return told_stale(lost, taken_in_a_day(), now, _prospect() if now else "")
 
 
 def _prospect() -> str:
@@ -95,8 +96,8 @@ def taken_in_a_day() -> Counter[str]:
     return Counter(dict(lost_workers.events().values_list("kind").annotate(Count("pk"))))
 
 
-def told_stale(taken: Counter[str], now: int, prospect: str) -> Reading:
-    total = taken.total() + now
+def told_stale(total: int, taken: Counter[str], now: int, prospect: str) -> Reading:
+    """Say how many jobs lost a worker: those that the overview counts and its list shows. Of a job, several runs may be lost."""
     by_hand = sum(taken[kind] for kind in lost_workers.BY_HAND)
     return Reading(
         total,
@@ -105,7 +106,7 @@ def told_stale(taken: Counter[str], now: int, prospect: str) -> Reading:
             summary="Workers should not die so often: see why they did.",
             link=_list_of("job", "?lost=day"),
             facts=(
-                ("Started again", figure(taken[lost_workers.Kind.RECOVERED])),
+                ("Runs started again", figure(taken[lost_workers.Kind.RECOVERED])),
                 ("Quarantined", figure(taken[lost_workers.Kind.QUARANTINED])),
                 *((("Requeued or cancelled by hand", figure(by_hand)),) if by_hand else ()),
                 ("Stale now", figure(now)),

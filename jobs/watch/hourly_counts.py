@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeAlias
 
 from django.db.models import Count, QuerySet, TextField, Value
@@ -11,6 +11,7 @@ from django.db.models.functions import Now, TruncHour
 
 from jobs.models import Job, JobEvent
 from opsconsole.kit import counting, figures
+from opsconsole.kit.durations import HOUR
 
 Kind = JobEvent.Kind
 # The name in the charts of each kind of event.
@@ -22,7 +23,6 @@ FIGURES = {
     Kind.RECOVERED: "runs recovered",
 }
 ARRIVED, WAITING, RUNNING = "jobs arrived", "jobs waiting", "runs running"
-HOUR = timedelta(hours=1)
 # The previous hour is counted again, because an event's time is the beginning of its transaction.
 LOOKED_BACK = HOUR
 # A kind or a name, the hour, and how many.

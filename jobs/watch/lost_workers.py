@@ -1,12 +1,10 @@
-"""Jobs that lost their worker within 24 hours, for the overview and the lists that it opens.
+"""Jobs that lost their worker within 24 hours, for the overview, the lists that it opens, and the alert.
 
-They count whether a sweep or a person took the run away, and while they are stale now. The alert's figure in
-``jobs.watch.gauges`` counts runs, of which a job may have lost several.
+They count whether a sweep or a person took the run away, and while they are stale now. The overview, its list and the
+alert in ``jobs.watch.gauges`` count the same: each job once, however many of its runs were lost.
 """
 
 from __future__ import annotations
-
-from datetime import timedelta
 
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
@@ -15,8 +13,8 @@ from jobs.models import Job, JobEvent
 from jobs.models.event import LOST_WORKER, RARE_KINDS
 from jobs.models.job import JobQuerySet
 from jobs.runs.timeline import SWEEP
+from opsconsole.kit.durations import DAY
 
-DAY = timedelta(days=1)
 Kind = JobEvent.Kind
 BY_SWEEPS = (Kind.RECOVERED, Kind.QUARANTINED)
 BY_HAND = (Kind.REQUEUED, Kind.RELEASED, Kind.CANCELLED)

@@ -16,14 +16,13 @@ from jobs.models import JobEvent
 from jobs.models.columns import JOBS
 from opsconsole.kit import job_ids, one_statement
 from opsconsole.kit.counting import many
-from opsconsole.kit.durations import spell
+from opsconsole.kit.durations import DAY, spell
 from opsconsole.kit.job_pages import job_page
 from opsconsole.kit.one_statement import Reading
 from opsconsole_worker.runs.lifecycle import LONGEST_REFUSED
 
 # Refusals for a shorter time are those of rules that let a job wait for its turn.
 TOLD_AFTER = timedelta(minutes=15)
-DAY = timedelta(days=1)
 MOST_RULES, MOST_JOBS = 10, 3
 ADVICE = (
     "Change the rule so that it allows what a claim writes (status, worker_id, started_at and the console's own columns), or "

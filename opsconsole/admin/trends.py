@@ -29,7 +29,7 @@ from opsconsole.kit.storable import is_storable
 from opsconsole.trends import drawing, marks, report, run_list
 from opsconsole.trends.ended_runs import Dimension, EndedRun, Outcome
 from opsconsole.trends.periods import DEFAULT_PERIOD, PERIODS, Period, start_of
-from opsconsole.trends.report import Bar, Progress
+from opsconsole.trends.report import Bar
 from opsconsole.trends.run_list import Wanted
 
 CHOICES: Mapping[str, str] = {
@@ -39,7 +39,6 @@ CHOICES: Mapping[str, str] = {
     Dimension.WORKER: "Worker",
 }
 # The cluster counts every minute what was sealed the minute before.
-BEHIND_AFTER = timedelta(minutes=5)
 NO_VALUE = "(unknown)"
 LIST = "admin:jobs_runrollup_runs"
 
@@ -108,7 +107,7 @@ class TrendsAdmin(OnePageAdmin):
                 (label, choice.link(by=name, only=None), name == choice.by) for name, label in CHOICES.items()
             ],
             "counted": counted,
-            "is_behind": _is_behind(counted),
+            "is_behind": counted.is_behind,
             "report": seen,
             "charts": drawing.charts(seen, choice.period, shown_marks, choice.list_of),
             "header": drawing.HEADER,
@@ -146,10 +145,6 @@ class TrendsAdmin(OnePageAdmin):
 def _value(request: HttpRequest) -> str | None:
     value = request.GET.get("only")
     return value if value is not None and len(value) <= LONGEST_NAME and is_storable(value) else None
-
-
-def _is_behind(counted: Progress) -> bool:
-    return counted.until is not None and counted.now - counted.until > BEHIND_AFTER
 
 
 def _wanted(request: HttpRequest) -> Wanted:

@@ -1,8 +1,10 @@
-"""Durations in words, the same on every page, log line and message."""
+"""Durations: their names in code, and their words, the same on every page, log line and message."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
 def spell(time: timedelta) -> str:

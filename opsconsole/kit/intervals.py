@@ -13,6 +13,8 @@ from datetime import timedelta
 from django.conf import settings
 
 MINUTE = 60
+# What the cluster runs each minute, by a scheduler that looks twice a minute, may wait as long for other tasks.
+EACH_MINUTE = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)

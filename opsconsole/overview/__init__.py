@@ -4,7 +4,10 @@ from opsconsole.kit.counting import COUNTED_TO, figure, runs
 from opsconsole.overview import flow, navigation_counts, silence
 from opsconsole.overview.charts_and_events import Lately, lately, watches
 from opsconsole.overview.current_figures import Moment, Overview, read, read_moment, surroundings_now
-from opsconsole.overview.findings import PAGES, Finding, findings, of_recovery, of_switches, of_the_limiter
+from opsconsole.overview.finding import Finding
+from opsconsole.overview.findings import PAGES, findings
+from opsconsole.overview.job_findings import of_recovery, of_switches
+from opsconsole.overview.limiter_findings import of_the_limiter
 from opsconsole.overview.machinery import in_one_line
 from opsconsole.overview.memory import memory
 

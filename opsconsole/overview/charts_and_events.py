@@ -17,9 +17,12 @@ from opsconsole.kit.charts import Series
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.page_permissions import Person, may_see
+from opsconsole.kit.trend_charts import MarkLine
 from opsconsole.overview import slow_rows
 from opsconsole.overview.memory import SLOW_KEPT_SECONDS, memory
 from opsconsole.overview.slow_rows import DEPTH, OUTCOMES, RECOVERED
+from opsconsole.trends import drawing
+from opsconsole.trends.marks import Mark
 from ratelimits.records import usage_report
 
 SHOWN = slow_rows.ALERTS_READ
@@ -62,6 +65,14 @@ class Lately:
     charts: list[QuotedChart]
     happened: list[Happening]
     watches: list[Watch]
+    marks: Sequence[Mark] = ()
+    # The time of the charts.
+    span: tuple[datetime, datetime] | None = None
+
+    @property
+    def mark_lines(self) -> list[MarkLine]:
+        """Return where the marks stand on the charts."""
+        return drawing.lines_between(self.marks, *self.span) if self.span else []
 
     def for_user(self, user: Person) -> Lately:
         """Return the part that this person may see: each chart and event quotes a page."""
@@ -69,6 +80,8 @@ class Lately:
             [each for each in self.charts if may_see(user, each.page)],
             [each for each in self.happened if may_see(user, each.page)],
             self.watches if may_see(user, "alerts_monitor") else [],
+            [mark for mark in self.marks if may_see(user, mark.page)],
+            self.span,
         )
 
 
@@ -76,7 +89,8 @@ def lately() -> Lately:
     """Return the charts and events, at most ``SLOW_KEPT_SECONDS`` old."""
     kept: Lately | None = memory.get("lately")
     if kept is None:
-        kept = Lately(_charts(), _happened(), watches())
+        rows = slow_rows.read()
+        kept = Lately(_charts(), _happened(), watches(), rows.marks, slow_rows.day_of(rows.hours))
         memory.set("lately", kept, SLOW_KEPT_SECONDS)
     return kept
 

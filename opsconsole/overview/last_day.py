@@ -15,11 +15,10 @@ from alerts.models import Rule
 from jobs.models import DeadLetter, DeadLetterQueue, Job
 from jobs.watch import lost_workers, refused_claims
 from opsconsole.kit import intervals
+from opsconsole.kit.durations import DAY
 from opsconsole.kit.lateness import late_after
 from opsconsole.kit.one_statement import Reading, column_of, count_of, records_of, value_of
 from ratelimits.records.gauges import limited_rows
-
-DAY = timedelta(days=1)
 
 
 def readings() -> dict[str, Reading[Any]]:

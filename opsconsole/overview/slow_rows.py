@@ -16,9 +16,12 @@ from alerts.models import Alert, Monitor, Rule
 from jobs.models import Sweep
 from jobs.watch import hourly_counts
 from opsconsole.kit import figures, one_statement
+from opsconsole.kit.durations import HOUR
 from opsconsole.kit.one_statement import Reading, models_of, records_of
 from opsconsole.overview import last_day
 from opsconsole.overview.memory import SLOW_KEPT_SECONDS, memory
+from opsconsole.trends import marks
+from opsconsole.trends.marks import Mark
 
 # Most sweeps find nothing: only this many of the newest are searched for those that did.
 SWEEPS_READ = 200
@@ -46,6 +49,7 @@ class SlowRows:
     alerts: Sequence[Alert]
     monitors: Sequence[Monitor]
     figures: Mapping[str, Any]
+    marks: Sequence[Mark]
 
 
 def kept() -> SlowRows | None:
@@ -73,6 +77,7 @@ def monitors() -> QuerySet[Monitor]:
 
 def _read() -> SlowRows:
     hours = figures.hours_to_now(2 * figures.HOURS)
+    span = day_of(hours)
     rows = _with_figures(
         {
             "stored": records_of(figures.stored(NAMES, hours)),
@@ -82,6 +87,8 @@ def _read() -> SlowRows:
             "sweeps": models_of(Sweep.objects.newest_finished().defer("details")[:SWEEPS_READ]),
             "alerts": models_of(Alert.objects.order_by("-since", "-id")[:ALERTS_READ]),
             "monitors": models_of(monitors()),
+            "paused": models_of(marks.pauses_within(*span)),
+            "switched": records_of(marks.switched_within(*span)),
         }
     )
     # The stored counts are up to a minute old, and the figures beside the charts are not.
@@ -92,7 +99,13 @@ def _read() -> SlowRows:
     }
     lines = rules.with_defaults(rows["rules"])
     of_day = last_day.figures_of(rows, lines)
-    return SlowRows(hours, values, lines, rows["sweeps"], rows["alerts"], rows["monitors"], of_day)
+    marked = marks.of_rows(rows["paused"], rows["switched"])
+    return SlowRows(hours, values, lines, rows["sweeps"], rows["alerts"], rows["monitors"], of_day, marked)
+
+
+def day_of(hours: Sequence[datetime]) -> tuple[datetime, datetime]:
+    """Return the begin and the end of the axis of the last day's charts."""
+    return hours[-figures.HOURS], hours[-1] + HOUR
 
 
 def _with_figures(readings: Mapping[str, Reading[Any]]) -> dict[str, Any]:

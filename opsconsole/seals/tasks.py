@@ -3,13 +3,11 @@ sealed, and look for log-ins beside single sign-on."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from alerts import notify
+from opsconsole.kit.intervals import EACH_MINUTE
 from opsconsole.seals import checking, sealer
 from opsconsole.sign_in import local_log_ins, refusals
 
-EACH_MINUTE = timedelta(minutes=1)
 MONITOR = "sealing of the audit"
 
 

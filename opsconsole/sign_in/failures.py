@@ -19,6 +19,7 @@ from django.db.models import Aggregate, Max, OuterRef, Q, QuerySet, Subquery, Su
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
+from opsconsole.kit.durations import DAY
 from ratelimits.identity import client_ip
 
 # A code is tried after the password, or before it where only a second factor opens a lock-out. These count apart, so that
@@ -33,7 +34,6 @@ NO_ADDRESS = "0.0.0.0"  # noqa: S104 - nothing listens there
 WHOLE = 10
 # Wrong codes at once, and per day: with three codes valid at a time, a guesser succeeds once in about 40 years.
 CODES, CODES_PER_DAY = 5, 20
-DAY = timedelta(days=1)
 # Counting a failure deletes at most this many rows that no longer count.
 DELETED_AT_ONCE = 100
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
 
 from django.contrib.admin.models import LogEntry
 from django.db.models.functions import Now
@@ -13,10 +12,10 @@ from alerts import notify
 from alerts.trouble import Trouble
 from opsconsole.kit import audit
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.durations import HOUR
 from opsconsole.sign_in.oidc import configuration
 
 RULE = "local_log_ins"
-HOUR = timedelta(hours=1)
 MOST_NAMED = 5
 
 

@@ -60,7 +60,11 @@ def label_of(start: datetime, period: Period) -> str:
 
 def mark_lines(marks: Sequence[Mark], report: Report) -> list[MarkLine]:
     """Return a vertical line per mark, where it began."""
-    begin, end = report.bars[0].start, report.bars[-1].end
+    return lines_between(marks, report.bars[0].start, report.bars[-1].end)
+
+
+def lines_between(marks: Sequence[Mark], begin: datetime, end: datetime) -> list[MarkLine]:
+    """Return a vertical line per mark on an axis of this time."""
     return [
         MarkLine(trend_charts.place_of((mark.at - begin) / (end - begin)), number, f"{mark.what}: {mark.why}")
         for number, mark in enumerate(marks, 1)

@@ -31,6 +31,10 @@ memory = LocMemCache("trends", {})
 _FIELDS = ("start", "value", *map(str, Outcome), "waits", "runs", "first_event", "last_event")
 
 
+# A turn of counting may take as long as it is given, and one may be missed.
+BEHIND_AFTER = timedelta(minutes=5)
+
+
 @dataclass(frozen=True)
 class Progress:
     """What the rollups have counted. ``since`` and ``until`` None: nothing yet. ``now`` is by the database's clock."""
@@ -38,6 +42,15 @@ class Progress:
     now: datetime
     since: datetime | None
     until: datetime | None
+
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether the cluster has not counted for long, or still counts older runs."""
+        return self.until is not None and self.now - self.until > BEHIND_AFTER
+
+    @property
+    def is_current(self) -> bool:
+        return self.until is not None and not self.is_behind
 
     def knows(self, start: datetime, step: timedelta) -> bool:
         """Tell whether a bar is counted: whole, or as far as it goes. What began before the first event is not."""

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.checks import INFO, WARNING, CheckMessage
 from django.core.checks.registry import registry
 
-from opsconsole.overview.findings import LIMITER_TROUBLES
+from opsconsole.overview.limiter_findings import LIMITER_TROUBLES
 from opsconsole.verification.check import Judgement, Problem, Wishes, of, ok, skipped, wrong
 from ratelimits import checks as limiter_checks
 from ratelimits.models import LimiterTrouble

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from django.db import DatabaseError, transaction
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Now
 
 from alerts import notify
 from alerts.notify import Trouble
+from opsconsole.kit.durations import HOUR
 from opsconsole.kit.errors import first_line
 from ratelimits.models import RateLimitRequest
 
 RULE = "limited_requests_hour"
-HOUR = timedelta(hours=1)
 # Requests that exceeded a policy in shadow mode were allowed, and denied ones are refused with 403, so neither counts.
 LIMITED = "limited"
 MAX_POLICIES = 5

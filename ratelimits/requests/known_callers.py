@@ -9,6 +9,7 @@ from datetime import timedelta
 from django.db.models import Sum
 from django.db.models.functions import Now
 
+from opsconsole.kit.durations import HOUR
 from opsconsole.kit.ip_addresses import Address
 from ratelimits.identity import client_ip
 from ratelimits.models import ApiKey, RateLimitRequest, Scope
@@ -22,7 +23,6 @@ MOST_SIMULATED = 2_000
 MOST_KEYS = 20
 MOST_RECORDS = 2_000
 RECENT = timedelta(days=1)
-HOUR = timedelta(hours=1)
 A_JOB = "/api/jobs/00000000-0000-0000-0000-000000000000"
 # What a key with this scope is used for, in words, and the requests that it makes.
 CALLERS = {

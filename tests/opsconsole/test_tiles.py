@@ -102,7 +102,7 @@ def test_each_tile_opens_a_list_of_as_many_rows(client: Client) -> None:
 
     shown = {label: int(figure) for label, (_, figure) in counted.items() if label in lists}
     assert shown == lists
-    assert (shown["Stale in 24 h"], shown["Recovered in 24 h"], shown["Scheduled"]) == (5, 2, 3)
+    assert (shown["Stale in 24 h"], shown["Jobs recovered in 24 h"], shown["Scheduled"]) == (5, 2, 3)
 
 
 def test_requeued_stale_run_still_counts_as_lost() -> None:

@@ -1,0 +1,128 @@
+"""Findings about jobs and their runs, and about decisions that recovery waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from jobs.models.outbox import MOST_RESENDS
+from jobs.recovery import outlook
+from jobs.recovery.surroundings import Stop, Surroundings
+from opsconsole import switches
+from opsconsole.kit.counting import many, runs
+from opsconsole.kit.models import Pause
+from opsconsole.overview.current_figures import Overview
+from opsconsole.overview.finding import Finding
+
+
+def of_recovery(seen: Overview, around: Surroundings) -> list[Finding]:
+    """Return findings that need a decision about recovery: to arm it, or to end a hold."""
+    page = "jobs_recoverycontrol_changelist"
+    if around.standstill == Stop.HELD:
+        sentence = f"Recovery is held: {runs(around.mass)} went silent at once."
+        if around.hold_begins:
+            sentence = f"{runs(around.mass)} went silent at once: the next sweep holds recovery."
+        advice = "Check whether the workers are alive, then release the hold or let it end."
+        return [Finding("bad", sentence, advice, "Open recovery", page, rule="mass_staleness")]
+    if not around.armed:
+        sentence = f"Recovery only observes: {runs(seen.stale)} would be recovered."
+        advice = "Sweeps change nothing until somebody arms it."
+        return [Finding("warning" if seen.stale else "quiet", sentence, advice, "Review and arm", page)]
+    return []
+
+
+def of_switches(pauses_now: Iterable[Pause] | None = None) -> list[Finding]:
+    """Return findings about active pauses, those given or those of this moment."""
+    return [
+        Finding(
+            "warning",
+            switches.sentence(switch, pause),
+            switch.advice,
+            "Open controls",
+            "opsconsole_pause_changelist",
+        )
+        for switch, pause in switches.in_force(pauses_now)
+    ]
+
+
+def of_stale_runs(seen: Overview, around: Surroundings) -> list[Finding]:
+    problems = []
+    page = ("Show runs", "jobs_job_changelist", "?stale=any")
+    if seen.stale and around.armed:
+        sentence = f"{runs(seen.stale)} lost {'its' if seen.stale == 1 else 'their'} worker."
+        problems.append(Finding("warning", sentence, outlook.of_sweeps(around).sentence, *page))
+    if seen.unknown:
+        verb = "is" if seen.unknown == 1 else "are"
+        sentence = f"{runs(seen.unknown)} {verb} silent, and whether the worker is alive is unknown."
+        advice = "See whether the worker runs, then requeue by hand, or choose a rule for unknown runs on the page Recovery."
+        problems.append(
+            Finding("warning", sentence, advice, "Show runs", page[1], "?stale=unknown", rule="unknown_runs")
+        )
+    if seen.unknown_before_cutoff:
+        sentence = f"{runs(seen.unknown_before_cutoff)} from before the cutoff: alive or dead is unknown."
+        advice = "No sweep recovers them. Review the runs, then requeue or cancel them."
+        problems.append(Finding("quiet", sentence, advice, "Show runs", page[1], "?stale=unknown"))
+    if seen.stale_before_cutoff:
+        number = seen.stale_before_cutoff
+        sentence = f"{runs(number)} from before the cutoff {_are(number)} stale."
+        advice = "No sweep recovers them. Review the runs, then requeue or cancel them."
+        problems.append(Finding("quiet", sentence, advice, *page))
+    if seen.stale_unknown_queue:
+        number = seen.stale_unknown_queue
+        sentence = f"{runs(number)} of queues that are not configured {_are(number)} stale."
+        advice = "No sweep recovers them. Configure the queue, or cancel them."
+        problems.append(Finding("warning", sentence, advice, *page))
+    return problems
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def of_jobs(seen: Overview, around: Surroundings) -> list[Finding]:
+    problems = []
+    if seen.quarantined:
+        advice = "Read what happened, fix the cause, then release the jobs."
+        sentence = f"{many(seen.quarantined, 'job')} in quarantine."
+        problems.append(
+            Finding(
+                "warning",
+                sentence,
+                advice,
+                "Show jobs",
+                "jobs_job_changelist",
+                "?status=quarantined",
+                rule="quarantined_jobs",
+            )
+        )
+    if seen.lost:
+        why = (
+            "No sweep re-sends it (OPSCONSOLE_LOST_RESEND, or workers without epochs)"
+            if around.armed
+            else "Recovery only observes"
+        )
+        sentence = f"{many(seen.lost, 'job')} waiting for a lost message."
+        advice = f"{why}: read the proof on the job's page, then cancel and requeue the job."
+        problems.append(
+            Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?message=lost")
+        )
+    if seen.in_vain:
+        advice = "Check that workers of the queue run, then cancel and requeue."
+        sentence = f"{many(seen.in_vain, 'job')} still waiting after {MOST_RESENDS} re-sends of the message."
+        problems.append(
+            Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?message=used_up")
+        )
+    if seen.hung:
+        advice = "The worker is alive, but the work may hang. Read its notes, then cancel or requeue."
+        sentence = f"{runs(seen.hung)} past the deadline."
+        problems.append(
+            Finding(
+                "warning",
+                sentence,
+                advice,
+                "Show runs",
+                "jobs_job_changelist",
+                "?stale=hung",
+                rule="hung_runs",
+            )
+        )
+    return problems
