@@ -24,7 +24,7 @@ from opsconsole.kit.display import badge
 from opsconsole.kit.page_permissions import Person, may_see
 
 NOTIFICATIONS_SHOWN = 50
-LONGEST_IN_COLUMN = 60
+LONGEST_IN_COLUMN = 36
 
 
 @dataclass(frozen=True)

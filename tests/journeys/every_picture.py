@@ -39,7 +39,9 @@ def test_take_every_page(chromium: Browser, full_console: str) -> None:
             page.set_viewport_size({"width": width, "height": HEIGHT})
             for scheme in SCHEMES:
                 page.emulate_media(color_scheme=scheme)
-                page.screenshot(path=_folder(width, scheme) / f"{_name(path)}.png", full_page=True)
+                page.screenshot(
+                    path=_folder(width, scheme) / f"{_name(path)}.png", full_page=True, timeout=120_000
+                )
     for width in WIDTHS:
         for scheme in SCHEMES:
             _sheet(width, scheme, [_name(path) for path in found])

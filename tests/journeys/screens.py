@@ -29,8 +29,8 @@ SCREENS: Screens = (
 )
 # For many pages in a row: axe takes longest, so each page is given to it on one screen, the next one on the other.
 IN_TURN: tuple[Screens, ...] = (
-    ((1440, "light", ALL), (1280, "dark", None), (390, "dark", None)),
-    ((1440, "light", None), (390, "dark", ALL)),
+    ((1440, "light", ALL), (1280, "dark", None), (768, "light", None), (390, "dark", None)),
+    ((1440, "light", None), (768, "light", None), (390, "dark", ALL)),
 )
 
 # Lists scroll content that is too wide, and forms hide it.

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from playwright.sync_api import expect
 
 from alerts.models import Alert
 from jobs.models import FailureGroup, Job, Status
@@ -159,3 +160,12 @@ def test_login_page(visitor: Visitor) -> None:
     page.goto(f"{visitor.address}/admin/login/")
 
     assert faults(visitor, page) == []
+
+
+def test_account_is_reached_from_the_menu_where_the_header_has_no_room(visitor: Visitor) -> None:
+    page = visitor.log_in("olga", width=390)
+    page.get_by_text("Menu", exact=True).click()
+
+    page.get_by_role("navigation", name="Menu").get_by_role("link", name="Change password").click()
+
+    expect(page.get_by_role("heading", name="Password change")).to_be_visible()
