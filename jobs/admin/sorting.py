@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from django.contrib.admin.views.main import ORDER_VAR
 from django.db.models import QuerySet
@@ -77,7 +77,7 @@ class SortedChangeList(DeclaredChangeList):
         """Return the menu if an order is chosen in it."""
         return of_list(self)
 
-    def get_ordering_field_columns(self) -> dict[int, str]:
+    def get_ordering_field_columns(self) -> dict[int, Literal["desc", "asc"]]:
         return {} if self.menu else super().get_ordering_field_columns()
 
 
