@@ -1,7 +1,7 @@
 """``make bench-bulk``: freezing and requeueing many failed jobs, in chunks and with one transaction per job.
 
 One run measures everything on one PostgreSQL with default settings. Environment: BENCH_BULK_ROWS (1000000) jobs
-in the table, BENCH_BULK_MEMBERS (5000) requeued, BENCH_BULK_FROZEN (100000) frozen, BENCH_REPEATS (3).
+in the table, BENCH_BULK_MEMBERS (5000) requeued, BENCH_BULK_FROZEN (100000) frozen, also by the cluster, BENCH_REPEATS (3).
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def _fill(rows: int, failed: int) -> None:
     from django.db import connection  # noqa: PLC0415
 
     settings.OPSCONSOLE_BULK_PACE = 10_000
+    settings.OPSCONSOLE_BULK_MOST = 1_000_000
     settings.OPSCONSOLE_BULK_TRIAL_SIZE = 0
     call_command("migrate", verbosity=0)
     with connection.cursor() as cursor:
@@ -65,6 +66,8 @@ def _measure(members: int, frozen: int, repeats: int) -> None:
     for name, count, act in (
         (f"freeze {frozen:,}, one by one", frozen, lambda: _freeze(one_by_one, failed)),
         (f"freeze and plan {frozen:,}", frozen, lambda: _freeze(kind_of("requeue"), failed)),
+        (f"answer of a preview of {frozen:,}", frozen, lambda: _answer(kind_of("requeue"), failed)),
+        (f"freeze {frozen:,} in the cluster", frozen, lambda: _freeze_in_cluster(kind_of("requeue"), failed)),
         (f"freeze and plan {members:,}", members, lambda: _freeze(kind_of("requeue"), few)),
         (f"requeue {members:,}, chunks", members, lambda: _in_chunks(kind_of("requeue"), few)),
         (f"requeue {members:,}, one by one", members, lambda: _one_by_one(oldest)),
@@ -92,6 +95,29 @@ def _freeze(kind: Any, chosen: Any) -> Callable[[], Any]:
     from jobs.runs.timeline import CONSOLE  # noqa: PLC0415
 
     return lambda: freezing.freeze(kind, chosen, CONSOLE, scope="bench")
+
+
+def _answer(kind: Any, chosen: Any) -> Callable[[], Any]:
+    from jobs.bulk import background_freezing  # noqa: PLC0415
+    from jobs.runs.timeline import CONSOLE  # noqa: PLC0415
+
+    return lambda: background_freezing.prepare(kind, chosen, CONSOLE, scope="bench")
+
+
+def _freeze_in_cluster(kind: Any, chosen: Any) -> Callable[[], Any]:
+    from jobs.bulk import chunks as runner  # noqa: PLC0415
+    from jobs.models import BulkOperation  # noqa: PLC0415
+
+    # Those whose answer was measured are not frozen.
+    BulkOperation.objects.filter(state=BulkOperation.State.FREEZING).delete()
+    operation = _answer(kind, chosen)()
+
+    def work() -> None:
+        while BulkOperation.objects.get(pk=operation.pk).state == BulkOperation.State.FREEZING:
+            runner.run()
+        assert BulkOperation.objects.get(pk=operation.pk).total == chosen.count()
+
+    return work
 
 
 def _in_chunks(kind: Any, chosen: Any) -> Callable[[], Any]:

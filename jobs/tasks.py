@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alerts import notify
 from alerts.watch import monitor_alerts
-from jobs.bulk import chunks
+from jobs.bulk import chunks, runner_leases
 from jobs.dead_letters import check, fulfilment
 from jobs.messaging import dispatcher, queue_depths
 from jobs.recovery import sweeps
@@ -37,7 +37,7 @@ def watch() -> str:
 def bulk() -> str:
     """Work on due bulk operations for one slice of time; the rest is queued behind other waiting tasks."""
     if chunks.run():
-        chunks.wake()
+        runner_leases.wake()
         return "there is more to do"
     return "nothing is due"
 

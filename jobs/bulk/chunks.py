@@ -21,11 +21,11 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import ExpressionWrapper, F, Min
 from django.db.models.fields import DateTimeField, DurationField
 from django.db.models.functions import Now
-from django_q.tasks import async_task
 
-from jobs.bulk import trial
+from jobs.bulk import background_freezing, trial
 from jobs.bulk.kinds import Kind, Order, Result
 from jobs.bulk.registry import kind_of
+from jobs.bulk.runner_leases import BETWEEN_CHUNKS, CHUNK_LEASE
 from jobs.bulk.trial import TrialVerdict
 from jobs.models import BulkEvent, BulkMember, BulkOperation
 from jobs.models.bulk import DatedOperation
@@ -34,13 +34,9 @@ from opsconsole.kit.row_locks import locked
 
 logger = logging.getLogger(__name__)
 
-TASK = "jobs.tasks.bulk"
 SLICE_SECONDS = 15.0
 # A runner waits at most this long for its next chunk. For longer waits it returns, and the schedule calls it again.
 LONGEST_NAP_SECONDS = 6.0
-# How long a chunk may take before another runner may take over, and how long the lease lasts between chunks.
-CHUNK_LEASE = timedelta(seconds=75)
-BETWEEN_CHUNKS = timedelta(seconds=10)
 MOST_TROUBLES = 5
 AFTER_TROUBLE = timedelta(seconds=5)
 BY_ITSELF = "console"
@@ -55,11 +51,6 @@ UPDATE bulk_members AS member
  WHERE member.id = result.id AND member.outcome = 'waiting'
 RETURNING member.outcome
 """
-
-
-def wake() -> None:
-    """Ask the cluster to work now, in the transaction of the change. The schedule does so every minute anyway."""
-    async_task(TASK, group="bulk operations")
 
 
 def run(seconds: float | None = None) -> bool:
@@ -85,7 +76,7 @@ def run(seconds: float | None = None) -> bool:
 
 def _until_next(runner: str) -> float | None:
     """Return the seconds until an operation of this runner is due, or None when it has none."""
-    mine = BulkOperation.objects.filter(state=State.RUNNING, runner=runner)
+    mine = BulkOperation.objects.at_work().filter(runner=runner)
     wait = ExpressionWrapper(Min("due_at") - Now(), DurationField())
     answer: timedelta | None = mine.aggregate(wait=wait)["wait"]
     return None if answer is None else max(0.0, answer.total_seconds())
@@ -95,6 +86,8 @@ def work(operation: BulkOperation, runner: str) -> bool:
     """Take the operation's next chunk and carry it out. Return False when it was not available, or failed and will be retried."""
     try:
         kind = kind_of(operation.action)
+        if operation.state == State.FREEZING:
+            return background_freezing.advance(operation, runner, kind)
         with transaction.atomic() if kind.atomic else nullcontext():
             taken = _take(operation, runner, kind)
             if taken is None:
@@ -108,7 +101,7 @@ def work(operation: BulkOperation, runner: str) -> bool:
 
 def _take(operation: BulkOperation, runner: str, kind: Kind) -> DatedOperation | None:
     """Take the operation and return it, or None when another runner has it, it is not due or it was cancelled."""
-    due = BulkOperation.objects.due_for(runner).order_by().filter(pk=operation.pk)
+    due = BulkOperation.objects.due_for(runner).order_by().filter(pk=operation.pk, state=State.RUNNING)
     pause = timedelta(seconds=_chunk_size(kind) / settings.OPSCONSOLE_BULK_PACE)
     if not due.update(runner=runner, due_at=Now() + pause, leased_until=Now() + CHUNK_LEASE):
         return None
@@ -183,7 +176,11 @@ def _wait_for_trial(operation: DatedOperation, sentence: str) -> None:
 def _finish(operation: BulkOperation, state: State, kind: BulkEvent.Kind, sentence: str) -> None:
     """End the operation, unless an operator decided otherwise in the meantime."""
     running = BulkOperation.objects.filter(pk=operation.pk, state=State.RUNNING)
-    if running.update(state=state, sentence=sentence, ended_at=Now()):
+    # Nobody has confirmed one that is being frozen, so nothing of it can be resumed.
+    freezing = BulkOperation.objects.filter(pk=operation.pk, state=State.FREEZING)
+    if running.update(state=state, sentence=sentence, ended_at=Now()) or freezing.update(
+        state=state, sentence=sentence, ended_at=Now(), choice="", total=0, will=0
+    ):
         _tell(operation, kind, sentence)
 
 

@@ -14,9 +14,9 @@ from django.db import transaction
 from django.db.models import Max
 from django.db.models.functions import Now
 
-from jobs.bulk import chunks
 from jobs.bulk.kinds import BulkRefused
 from jobs.bulk.registry import kind_of
+from jobs.bulk.runner_leases import wake
 from jobs.models import BulkEvent, BulkMember, BulkOperation
 from jobs.models.bulk import DatedOperation
 from jobs.operations import previews
@@ -54,6 +54,8 @@ def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "
     too old, belongs to somebody else, or was confirmed before.
     """
     reason = reasons.required(reason, BulkRefused, KEPT)
+    if operation.state == State.FREEZING:
+        raise BulkRefused("It is still being prepared. Confirm it when all that matches is in the preview.")
     if not operation.will:
         raise BulkRefused("Nothing in this preview can be done; it says why.")
     if must_be_typed(operation) and re.sub(r"[\s,.'_]", "", typed) != str(operation.will):
@@ -72,16 +74,20 @@ def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "
         skipped = left_out.update(outcome=BulkMember.Outcome.SKIPPED, settled_at=Now())
         BulkOperation.objects.filter(pk=operation.pk).update(skipped=skipped)
         _tell(operation, BulkEvent.Kind.BEGUN, actor, reason)
-        chunks.wake()
+        wake()
         return BulkOperation.objects.get(pk=operation.pk)
 
 
 def cancel(operation: BulkOperation, actor: Actor, reason: str) -> BulkOperation:
-    """Stop after the current chunk. What was done stays done."""
+    """Stop after the current chunk. What was done stays done. One that is being frozen ends, since nobody has confirmed it."""
     reason = reasons.required(reason, BulkRefused, KEPT)
     sentence = f"Cancelled by {actor.name}: {reason}"
     with transaction.atomic():
-        _change(operation, [State.RUNNING], state=State.CANCELLED, ended_at=Now(), sentence=sentence)
+        ended: dict[str, Any] = {"state": State.CANCELLED, "ended_at": Now(), "sentence": sentence}
+        if operation.state == State.FREEZING:
+            _change(operation, [State.FREEZING], **ended, choice="", total=0, will=0)
+        else:
+            _change(operation, [State.RUNNING], **ended)
         _tell(operation, BulkEvent.Kind.CANCELLED, actor, reason)
         return BulkOperation.objects.get(pk=operation.pk)
 
@@ -104,7 +110,7 @@ def resume(operation: BulkOperation, actor: Actor, reason: str) -> BulkOperation
             trial_passed=False,
         )
         _tell(operation, BulkEvent.Kind.RESUMED, actor, reason)
-        chunks.wake()
+        wake()
         return BulkOperation.objects.get(pk=operation.pk)
 
 
@@ -117,7 +123,11 @@ def figures(operation: BulkOperation) -> str:
 
 
 def _change(operation: BulkOperation, allowed: list[BulkOperation.State], **changes: Any) -> None:
-    if not BulkOperation.objects.filter(pk=operation.pk, state__in=allowed).update(**changes):
+    rows = BulkOperation.objects.filter(pk=operation.pk, state__in=allowed)
+    if changes["state"] == State.RUNNING:
+        # One that was cancelled while it was being frozen was never confirmed.
+        rows = rows.filter(begun_at__isnull=False)
+    if not rows.update(**changes):
         now = BulkOperation.objects.get(pk=operation.pk)
         raise BulkRefused(f"Its state is now “{now.get_state_display().lower()}”. Nothing was changed.")
 

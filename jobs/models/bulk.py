@@ -16,14 +16,17 @@ from opsconsole.kit.db_clock import DbNow
 
 class BulkOperationQuerySet(models.QuerySet["BulkOperation"]):
     def begun(self) -> Self:
-        """Leave out previews that nobody has confirmed."""
-        return self.exclude(state=BulkOperation.State.PREVIEW)
+        """Leave out previews that nobody has confirmed, also those that are being frozen."""
+        return self.exclude(state__in=BulkOperation.UNCONFIRMED)
+
+    def at_work(self) -> Self:
+        """Return those on which a runner works: confirmed ones, and previews that are being frozen."""
+        return self.filter(state__in=[BulkOperation.State.RUNNING, BulkOperation.State.FREEZING])
 
     def due_for(self, runner: str) -> Self:
-        """Return running operations whose next chunk is due and that no other runner holds, those due longest first."""
+        """Return operations at work whose next chunk is due and that no other runner holds, those due longest first."""
         free = Q(runner=runner) | Q(leased_until__lte=Now())
-        running = self.filter(state=BulkOperation.State.RUNNING)
-        return running.filter(free, due_at__lte=Now()).order_by("due_at", "pk")
+        return self.at_work().filter(free, due_at__lte=Now()).order_by("due_at", "pk")
 
 
 class BulkOperation(models.Model):
@@ -33,11 +36,14 @@ class BulkOperation(models.Model):
     named_by_number = True
 
     class State(models.TextChoices):
+        FREEZING = "freezing", "being prepared"
         PREVIEW = "preview", "waiting for confirmation"
         RUNNING = "running"
         CANCELLED = "cancelled"
         STOPPED = "stopped", "stopped automatically"
         ENDED = "ended"
+
+    UNCONFIRMED = (State.FREEZING, State.PREVIEW)
 
     action = models.TextField(help_text="The action, such as 'requeue', as named in jobs.bulk.registry.")
     scope = models.TextField(help_text="What was chosen, in words.")
@@ -73,6 +79,10 @@ class BulkOperation(models.Model):
     runner = models.TextField(blank=True, db_default="")
     leased_until = models.DateTimeField(db_default=Now())
     troubles = models.IntegerField(db_default=0, help_text="Chunks that failed in a row.")
+
+    # While it is being frozen (``jobs.bulk.background_freezing``).
+    choice = models.TextField(blank=True, db_default="", help_text="The signed SELECT of what was chosen.")
+    frozen_to = models.JSONField(null=True, help_text="The key and the time of the last row that is frozen.")
 
     # The first members after this one are a trial for the rest (``jobs.bulk.trial``).
     trial_after = models.BigIntegerField(db_default=0)

@@ -109,7 +109,7 @@ def list_bulk(request: OperatorRequest, query: Query[bulk_schemas.BulkListQuery]
     operator_api.refuse_unknown(request, bulk_schemas.BulkListQuery)
     asked = query.model_dump(include={"state", "action"}, exclude_none=True)
     after = operator_api.read_cursor(query.after, int)
-    confirmed = BulkOperation.objects.exclude(state=State.PREVIEW).filter(**asked)
+    confirmed = BulkOperation.objects.begun().filter(**asked)
     operations = list(keyset.older(confirmed, "created_at", after)[: query.limit + 1])
     return {
         "operations": [_item(request, operation) for operation in operations[: query.limit]],
@@ -206,7 +206,9 @@ def _load(request: OperatorRequest, number: int) -> DatedOperation:
     operation = (
         BulkOperation.objects.annotate(db_now=Now()).filter(pk=number).first() if number <= LARGEST else None
     )
-    if operation is None or (operation.state == State.PREVIEW and operation.actor != actor_of(request).name):
+    if operation is None or (
+        operation.state in BulkOperation.UNCONFIRMED and operation.actor != actor_of(request).name
+    ):
         raise Problem(404, "There is no bulk operation with this number.", reason="unknown_operation")
     return operation
 

@@ -91,7 +91,7 @@ def old_previews() -> QuerySet[BulkOperation]:
 
 def _abandoned() -> QuerySet[BulkOperation]:
     return BulkOperation.objects.filter(
-        state=BulkOperation.State.PREVIEW, created_at__lt=Now() - PREVIEWS_KEPT
+        state__in=BulkOperation.UNCONFIRMED, created_at__lt=Now() - PREVIEWS_KEPT
     )
 
 

@@ -61,7 +61,7 @@ class DecisionForm(ReasonForm):
 
 
 class OperationStateFilter(StateFilter):
-    states = tuple(state for state in State if state != State.PREVIEW)
+    states = tuple(state for state in State if state not in BulkOperation.UNCONFIRMED)
 
 
 @admin.register(BulkOperation)
@@ -79,7 +79,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Leave out previews, which nobody has confirmed."""
-        return super().get_queryset(request).exclude(state=State.PREVIEW)
+        return super().get_queryset(request).exclude(state__in=BulkOperation.UNCONFIRMED)
 
     @admin.display(description="operation")
     def what(self, operation: BulkOperation) -> SafeString:
@@ -131,8 +131,12 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
         if row.state != State.ENDED:
             # A running one has a part that updates itself; the others have a form that somebody may be filling in.
             request.__dict__.pop("live_address", None)
+        if row.state in BulkOperation.UNCONFIRMED and row.actor != actor_of(request).name:
+            raise PermissionDenied
         if row.state == State.PREVIEW:
-            template, context = "preview", self._preview(request, row, kind)
+            template, context = "preview", self._preview(row, kind)
+        elif row.state == State.FREEZING:
+            template, context = "freezing", operation_page.freezing_context(row, kind)
         else:
             template, context = "page", operation_page.page_context(row, kind, request.GET)
         common = {
@@ -144,9 +148,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
         }
         return self.render(request, f"admin/jobs/bulkoperation/{template}.html", common)
 
-    def _preview(self, request: HttpRequest, operation: DatedOperation, kind: Kind) -> dict[str, Any]:
-        if operation.actor != actor_of(request).name:
-            raise PermissionDenied
+    def _preview(self, operation: DatedOperation, kind: Kind) -> dict[str, Any]:
         return operation_page.preview_context(operation, kind) | {
             "must_be_typed": decisions.must_be_typed(operation),
             "expired": operation.created_at <= operation.db_now - previews.PREVIEW_LASTS,
@@ -192,12 +194,18 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
         if not self.has_view_permission(request):
             raise PermissionDenied
         operation = _load(pk)
-        if operation is None or operation.state == State.PREVIEW:
+        if operation is None or (
+            operation.state in BulkOperation.UNCONFIRMED and operation.actor != actor_of(request).name
+        ):
             raise Http404
-        if operation.state != State.RUNNING:
+        kind = kind_of(operation.action)
+        if operation.state == State.FREEZING:
+            template, context = "freezing_progress", operation_page.freezing_context(operation, kind)
+        elif operation.state == State.RUNNING:
+            template, context = "progress", operation_page.progress_context(operation, kind)
+        else:
             return HttpResponse(status=RESET_CONTENT)
-        context = operation_page.progress_context(operation, kind_of(operation.action))
-        response = TemplateResponse(request, "admin/jobs/bulkoperation/progress.html", context)
+        response = TemplateResponse(request, f"admin/jobs/bulkoperation/{template}.html", context)
         response.headers["Cache-Control"] = "no-store"
         return response
 
@@ -206,7 +214,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
         if not self.has_view_permission(request):
             raise PermissionDenied
         operation = _load(pk)
-        if operation is None or operation.state == State.PREVIEW or form not in exports.FORMS:
+        if operation is None or operation.state in BulkOperation.UNCONFIRMED or form not in exports.FORMS:
             raise Http404
         if not may_see(request.user, kind_of(operation.action).page):
             raise PermissionDenied

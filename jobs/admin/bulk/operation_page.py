@@ -39,6 +39,7 @@ State = BulkOperation.State
 Outcome = BulkMember.Outcome
 
 STATE_TONES: dict[str, str] = {
+    State.FREEZING: "running",
     State.PREVIEW: "waiting",
     State.RUNNING: "running",
     State.CANCELLED: "warning",
@@ -100,6 +101,17 @@ def _state_word(operation: BulkOperation) -> str:
 
 def title(operation: BulkOperation, kind: Kind) -> str:
     return f"{kind.verb} {kind.count(operation.will)}"
+
+
+def freezing_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
+    """Return the context of the page of a preview that the cluster is preparing."""
+    return {
+        "operation": operation,
+        "kind": kind,
+        "title": f"{kind.verb} {kind.many}: the preview is being prepared",
+        "frozen": kind.count(operation.total),
+        "most": settings.OPSCONSOLE_BULK_MOST,
+    }
 
 
 def preview_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from django.shortcuts import redirect
 from psycopg.errors import QueryCanceled
 
 from jobs.admin.known_choices import KnownFilter
-from jobs.bulk import freezing
+from jobs.bulk import background_freezing
 from jobs.bulk.kinds import Kind
 from jobs.runs.timeline import Actor
 from opsconsole.kit.page_permissions import may_see
@@ -48,7 +48,7 @@ def start(
     if not may(request, kind):
         raise PermissionDenied
     try:
-        operation = freezing.freeze(kind, chosen, actor_of(request), scope=scope, query=query)
+        operation = background_freezing.prepare(kind, chosen, actor_of(request), scope=scope, query=query)
     except OperationalError as error:
         if not isinstance(error.__cause__, QueryCanceled):
             raise
