@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any, Protocol
 
 from jobs.models import Job, JobEvent, Status
 
@@ -26,6 +27,21 @@ FROM_EPOCH, DELAY_SECONDS = "from_epoch", "delay_seconds"
 MARKS = {Kind.PROGRESS, Kind.LATE_RESULT_REJECTED, Kind.RESENT}
 # Longer ones are no backoff of ours.
 LONGEST_DELAY = timedelta(days=7)
+
+
+class Told(Protocol):
+    """What is read of an event: of its row, or where thousands are read, of less than that."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def run_epoch(self) -> int | None: ...
+    @property
+    def actor(self) -> str: ...
+    @property
+    def details(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +77,7 @@ class Bar:
     marks: list[float] = field(default_factory=list)
 
 
-def of_job(job: Job, oldest_first: Iterable[JobEvent]) -> list[Attempt]:
+def of_job(job: Job, oldest_first: Iterable[Told]) -> list[Attempt]:
     """Return the attempts that the events tell of, and the current one, latest first."""
     runs = of_events(oldest_first, created_at=job.created_at)
     current = runs.get(job.run_epoch) or Attempt(
@@ -71,7 +87,7 @@ def of_job(job: Job, oldest_first: Iterable[JobEvent]) -> list[Attempt]:
     return [runs[run] for run in sorted(runs, reverse=True)]
 
 
-def of_events(oldest_first: Iterable[JobEvent], *, created_at: datetime | None) -> dict[int, Attempt]:
+def of_events(oldest_first: Iterable[Told], *, created_at: datetime | None) -> dict[int, Attempt]:
     """Return the attempts that the events of a job tell of, by run. The first one waits from the job's creation on."""
     runs: dict[int, Attempt] = {}
     for event in oldest_first:
@@ -89,7 +105,7 @@ def after(run: Attempt, not_before: datetime | None) -> Attempt:
     return replace(run, waits_since=max(run.waits_since, not_before))
 
 
-def _read(runs: dict[int, Attempt], event: JobEvent, epoch: int) -> None:
+def _read(runs: dict[int, Attempt], event: Told, epoch: int) -> None:
     run = runs.get(epoch) or Attempt(epoch)
     if event.kind in NEXT_RUN:
         _end(runs, _epoch_before(event) or epoch - 1, event)
@@ -109,20 +125,20 @@ def _read(runs: dict[int, Attempt], event: JobEvent, epoch: int) -> None:
         )
 
 
-def _epoch_before(event: JobEvent) -> int | None:
+def _epoch_before(event: Told) -> int | None:
     """Return the run from which the job was taken, if the event names one. Programs of others write what they like."""
     epoch = event.details.get(FROM_EPOCH) if isinstance(event.details, dict) else None
     return epoch if isinstance(epoch, int) else None
 
 
-def _delay(event: JobEvent) -> timedelta:
+def _delay(event: Told) -> timedelta:
     """Return after which time the next run may start."""
     seconds = event.details.get(DELAY_SECONDS) if isinstance(event.details, dict) else None
     is_time = isinstance(seconds, int | float) and 0 <= seconds <= LONGEST_DELAY.total_seconds()
     return timedelta(seconds=seconds) if is_time and seconds else timedelta(0)
 
 
-def _end(runs: dict[int, Attempt], epoch: int, event: JobEvent) -> None:
+def _end(runs: dict[int, Attempt], epoch: int, event: Told) -> None:
     """Let the event end this run, unless an earlier one did."""
     run = runs.get(epoch)
     if run and run.ended_at is None:

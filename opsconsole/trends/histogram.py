@@ -32,10 +32,10 @@ def seconds_of(bucket: int) -> float:
     return LEAST if bucket == 0 else LEAST * math.exp((bucket - 0.5) * _STEP)
 
 
-def observe(histogram: Histogram, seconds: float) -> None:
-    """Count one duration."""
-    bucket = str(bucket_of(seconds))
-    histogram[bucket] = histogram.get(bucket, 0) + 1
+def observe(histogram: Histogram, bucket: int) -> None:
+    """Count one duration, given its bucket."""
+    key = str(bucket)
+    histogram[key] = histogram.get(key, 0) + 1
 
 
 def add(histogram: Histogram, other: Mapping[str, int]) -> None:

@@ -8,26 +8,21 @@ killed has counted all of it or nothing. One process counts at a time.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Count
 from django.db.models.functions import Now
 
-from jobs.models import RunRollup, RunRollupState
-from jobs.models.run_rollup import DAY, OTHERS, SHOWN_FOR
+from jobs.models import RunRollupState
+from jobs.models.run_rollup import DAY, SHOWN_FOR
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.audit_models import AuditSeal
-from opsconsole.kit.bounded_columns import LONGEST_NAME
 from opsconsole.seals import id_ranges
-from opsconsole.trends import ended_runs, histogram
-from opsconsole.trends.ended_runs import End, EndedRun
-from opsconsole.trends.histogram import Histogram
-from opsconsole.trends.periods import start_of
+from opsconsole.trends import ended_runs, run_counts
+from opsconsole.trends.ended_runs import End
 
 BUDGET = timedelta(seconds=20)
 # Seals are counted together up to so many events.
@@ -35,46 +30,6 @@ MOST_EVENTS = 20_000
 LOOKED_BACK = SHOWN_FOR[DAY]
 # A clock may be ahead; what is further ahead is no time.
 LOOKED_AHEAD = timedelta(hours=1)
-# Of each dimension, so many values are kept by name per rollup, those with the most runs.
-MOST_VALUES = 500
-OUTCOMES = tuple(ended_runs.Outcome)
-
-
-class Key(NamedTuple):
-    minutes: int
-    dimension: str
-    start: datetime
-    value: str
-
-
-@dataclass
-class Counts:
-    """What is counted of the runs of one rollup."""
-
-    outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
-    waits: Histogram = field(default_factory=dict)
-    runs: Histogram = field(default_factory=dict)
-    first_event: int = 0
-    last_event: int = 0
-
-    def observe(self, run: EndedRun) -> None:
-        self.outcomes[run.outcome] += 1
-        if run.waited is not None:
-            histogram.observe(self.waits, run.waited.total_seconds())
-        if run.ran is not None:
-            histogram.observe(self.runs, run.ran.total_seconds())
-        self._span(run.event, run.event)
-
-    def add(self, row: RunRollup) -> None:
-        for outcome in OUTCOMES:
-            self.outcomes[outcome] += getattr(row, outcome)
-        histogram.add(self.waits, row.waits)
-        histogram.add(self.runs, row.runs)
-        self._span(row.first_event, row.last_event)
-
-    def _span(self, first: int, last: int) -> None:
-        self.first_event = min(self.first_event or first, first)
-        self.last_event = max(self.last_event, last)
 
 
 @dataclass
@@ -158,7 +113,7 @@ def _next_seals(after: int) -> list[AuditSeal]:
 def _count(seals: Sequence[AuditSeal]) -> int:
     ranges = [each for seal in seals for each in _ranges(seal)]
     runs = ended_runs.of(_ends(ranges)) if ranges else []
-    _store(_counted(runs, datetime.now(UTC)))
+    run_counts.store(run_counts.counted(runs, datetime.now(UTC)))
     return len(runs)
 
 
@@ -193,94 +148,6 @@ def _ends(ranges: Sequence[id_ranges.Range]) -> list[End]:
     with connection.cursor() as cursor:
         cursor.execute(_ENDS, given)
         return [End(*row) for row in cursor.fetchall()]
-
-
-def _counted(runs: Iterable[EndedRun], now: datetime) -> dict[Key, Counts]:
-    counted: dict[Key, Counts] = defaultdict(Counts)
-    for run in runs:
-        values = [(str(dimension), value[:LONGEST_NAME]) for dimension, value in run.by.items()]
-        for minutes, shown in SHOWN_FOR.items():
-            start = start_of(run.at, minutes)
-            if start < now - shown:
-                continue
-            for dimension, value in values:
-                counted[Key(minutes, dimension, start, value)].observe(run)
-    return counted
-
-
-def _store(counted: dict[Key, Counts]) -> None:
-    """Add these counts to the stored ones. Values beyond ``MOST_VALUES`` are counted together."""
-    if not counted:
-        return
-    groups = {key[:3] for key in counted}
-    for key, row in _stored(groups, {key.value for key in counted}):
-        if key in counted:
-            counted[key].add(row)
-    _write(counted)
-    for group in _too_many(groups):
-        _fold(*group)
-
-
-def _stored(groups: set[tuple[int, str, datetime]], values: set[str]) -> Iterable[tuple[Key, RunRollup]]:
-    rows = RunRollup.objects.filter(
-        minutes__in={group[0] for group in groups},
-        dimension__in={group[1] for group in groups},
-        start__in={group[2] for group in groups},
-        value__in=values,
-    )
-    for row in rows.iterator():
-        yield Key(row.minutes, row.dimension, row.start, row.value), row
-
-
-def _write(counted: dict[Key, Counts]) -> None:
-    rows = [
-        RunRollup(
-            **key._asdict(),
-            **{str(outcome): number for outcome, number in counts.outcomes.items()},
-            waits=counts.waits,
-            runs=counts.runs,
-            first_event=counts.first_event,
-            last_event=counts.last_event,
-        )
-        for key, counts in counted.items()
-    ]
-    RunRollup.objects.bulk_create(
-        rows,
-        batch_size=1_000,
-        update_conflicts=True,
-        unique_fields=["minutes", "dimension", "start", "value"],
-        update_fields=[*map(str, OUTCOMES), "waits", "runs", "first_event", "last_event"],
-    )
-
-
-def _too_many(groups: set[tuple[int, str, datetime]]) -> list[tuple[int, str, datetime]]:
-    """Return those of the written groups that keep too many values by name."""
-    rows = (
-        RunRollup.objects.filter(
-            minutes__in={group[0] for group in groups},
-            dimension__in={group[1] for group in groups},
-            start__in={group[2] for group in groups},
-        )
-        .values("minutes", "dimension", "start")
-        .annotate(number=Count("pk"))
-        .filter(number__gt=MOST_VALUES)
-        .order_by("minutes", "dimension", "start")
-        .values_list("minutes", "dimension", "start")
-    )
-    return [group for group in rows if group in groups]
-
-
-def _fold(minutes: int, dimension: str, start: datetime) -> None:
-    """Count the values with the fewest runs together, until the rest fits again for a while."""
-    rows = list(RunRollup.objects.filter(minutes=minutes, dimension=dimension, start=start))
-    named = [row for row in rows if row.value != OTHERS]
-    named.sort(key=lambda row: (sum(getattr(row, outcome) for outcome in OUTCOMES), row.value), reverse=True)
-    folded = [*named[MOST_VALUES * 4 // 5 :], *(row for row in rows if row.value == OTHERS)]
-    together = Counts()
-    for row in folded:
-        together.add(row)
-    RunRollup.objects.filter(pk__in=[row.pk for row in folded]).delete()
-    _write({Key(minutes, dimension, start, OTHERS): together})
 
 
 # Of the events that are not counted yet: the first one in each part of the timelines that no seal covers, where the

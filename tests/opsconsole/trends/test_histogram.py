@@ -43,7 +43,7 @@ def test_quantiles_are_within_the_error_also_of_added_histograms(spread: float) 
     durations = [chance.lognormvariate(2, spread) for _ in range(2_001)]
     parts: list[Histogram] = [{}, {}, {}]
     for place, seconds in enumerate(durations):
-        histogram.observe(parts[place % 3], seconds)
+        histogram.observe(parts[place % 3], histogram.bucket_of(seconds))
     whole: Histogram = {}
     for part in parts:
         histogram.add(whole, part)
@@ -60,6 +60,6 @@ def test_nothing_counted_is_unknown() -> None:
 
 def test_one_duration_is_every_quantile() -> None:
     one: Histogram = {}
-    histogram.observe(one, 60)
+    histogram.observe(one, histogram.bucket_of(60))
 
     assert len(set(histogram.quantiles(one, SHARES))) == 1

@@ -16,7 +16,7 @@ from django.urls import reverse
 
 from jobs.models import Job, RunRollup, RunRollupState
 from opsconsole.kit import pauses
-from opsconsole.trends import report, rollup, run_list
+from opsconsole.trends import report, run_counts, run_list
 from opsconsole.trends.periods import PERIODS
 from tests.opsconsole.trends import timelines
 from tests.opsconsole.trends.timelines import Kind, ended
@@ -192,7 +192,7 @@ def test_fifty_largest_values_are_lines(operator: Client) -> None:
 
 
 def test_values_counted_together_are_said(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollup, "MOST_VALUES", 2)
+    monkeypatch.setattr(run_counts, "MOST_VALUES", 2)
     at = timelines.now() - HOUR
     for customer in ("a", "a", "b", "c"):
         ended(at, customer_id=customer)

@@ -9,13 +9,14 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection
 from django.db.models import Sum
+from django.test.utils import CaptureQueriesContext
 
 from jobs.models import RunRollup, RunRollupState
 from jobs.models.run_rollup import DAY, FIVE_MINUTES, HOUR, OTHERS, SHOWN_FOR, SIX_HOURS
 from jobs.watch import retention
 from opsconsole.kit.audit_models import AuditSeal
 from opsconsole.seals import sealer
-from opsconsole.trends import histogram, rollup
+from opsconsole.trends import histogram, rollup, run_counts
 from tests.factories import job
 from tests.opsconsole.seals.test_sealer import age_gaps, elsewhere
 from tests.opsconsole.trends import timelines
@@ -178,7 +179,7 @@ def test_history_from_before_the_upgrade_is_counted(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.django_db
 def test_values_beyond_the_most_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollup, "MOST_VALUES", 5)
+    monkeypatch.setattr(run_counts, "MOST_VALUES", 5)
     at = timelines.now() - SHORT
     for customer, number in (("big", 5), ("middle", 3), *((f"small-{each}", 1) for each in range(6))):
         for _ in range(number):
@@ -191,6 +192,37 @@ def test_values_beyond_the_most_are_counted_together(monkeypatch: pytest.MonkeyP
     assert totals(dimension="customer", value="big")[0] == 5
     assert totals(dimension="customer", value=OTHERS)[0] == 4
     assert sum(rows.values_list("completed", flat=True)) == runs_counted() == 14
+
+
+@pytest.mark.django_db
+def test_values_that_fit_are_never_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_counts, "MOST_VALUES", 5)
+    for _ in range(3):
+        for customer in range(4):
+            ended(timelines.now() - SHORT, customer_id=f"customer-{customer}")
+        timelines.count()
+
+    rows = RunRollup.objects.filter(minutes=DAY, dimension="customer")
+    assert dict(rows.values_list("value", "completed")) == {f"customer-{each}": 3 for each in range(4)}
+
+
+@pytest.mark.django_db
+def test_of_many_values_few_rows_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_counts, "MOST_VALUES", 5)
+    at = timelines.now() - timedelta(days=20)
+    for chunk in range(2):
+        for customer in range(30):
+            ended(at, customer_id=f"customer-{chunk}-{customer}")
+        with CaptureQueriesContext(connection) as queries:
+            timelines.count()
+        written = [query["sql"] for query in queries if query["sql"].startswith('INSERT INTO "run_rollups"')]
+        # Of the customers four and all others; one row of each other dimension.
+        assert "".join(written).count("'customer-") <= 4 < len("".join(written))
+
+    rows = RunRollup.objects.filter(dimension="customer")
+    assert rows.count() == 5
+    assert sum(rows.values_list("completed", flat=True)) == 60
+    assert totals(dimension="customer", value=OTHERS)[0] == 56
 
 
 @pytest.mark.django_db
