@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
 .PHONY: drill-upgrade drill-restore clients
-.PHONY: bench-beats bench-worker bench-recovery bench-pages bench-growth bench-job bench-layouts bench-ids bench-dlq bench-sending bench-bulk bench-ratelimit bench-serving bench-next bench-footprint
+.PHONY: bench-beats bench-worker bench-recovery bench-pages bench-growth bench-job bench-layouts bench-ids bench-dlq bench-sending bench-burst bench-bulk bench-ratelimit bench-serving bench-next bench-footprint
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -161,6 +161,9 @@ bench-dlq: .venv/installed ## measure scanning, replaying and listing 10,000 dea
 
 bench-sending: .venv/installed ## measure one and two dispatchers beside bare boto3 batch senders
 	$(BIN)/python -m bench.sending
+
+bench-burst: .venv/installed ## measure a burst of 50,000 jobs that two dispatchers send, while pages are read and sweeps run
+	$(BIN)/python -m bench.burst
 
 bench-bulk: .venv/installed ## measure previewing and requeueing thousands of jobs, in chunks and one by one
 	$(BIN)/python -m bench.bulk

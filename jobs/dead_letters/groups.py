@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django.db import transaction
-from django.db.models.functions import Now
+from django.db import connection
 
 from jobs.dead_letters.fingerprint import Fingerprint
 from jobs.models import FailureGroup
 from opsconsole.kit import redaction_version
-from opsconsole.kit.row_locks import locked_if_free
+from opsconsole.kit.row_locks import if_free_in_statement
+
+# Of a group that others keep locked, only this time is not recorded.
+_SEE_AGAIN = """
+WITH free AS MATERIALIZED (
+    SELECT id FROM failure_groups WHERE fingerprint = ANY(%(fingerprints)s::text[]) ORDER BY id {if_free}
+)
+UPDATE failure_groups
+   SET last_seen_at = statement_timestamp(), title_of = %(version)s
+  FROM free WHERE failure_groups.id = free.id
+""".replace("{if_free}", if_free_in_statement())
 
 
 def of(prints: Iterable[Fingerprint]) -> dict[str, FailureGroup]:
@@ -20,12 +29,8 @@ def of(prints: Iterable[Fingerprint]) -> dict[str, FailureGroup]:
     """
     wanted = {each.key: each for each in prints}
     groups = FailureGroup.objects.filter(fingerprint__in=wanted)
-    with transaction.atomic():
-        # Of a group that others keep locked, only this time is not recorded.
-        free = list(locked_if_free(groups.order_by("pk")).values_list("pk", flat=True))
-        FailureGroup.objects.filter(pk__in=free).update(
-            last_seen_at=Now(), title_of=redaction_version.current()
-        )
+    with connection.cursor() as cursor:
+        cursor.execute(_SEE_AGAIN, {"fingerprints": list(wanted), "version": redaction_version.current()})
     groups_by_key = {group.fingerprint: group for group in groups}
     if missing := [each for key, each in wanted.items() if key not in groups_by_key]:
         FailureGroup.objects.bulk_create(

@@ -6,6 +6,7 @@ A visit stores what it finds and carries out requests. Several clusters take tur
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from django.db.models.functions import Coalesce, Now
 from jobs.dead_letters import departures, replay
 from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.scan import Budget, ScanResult, scan
+from jobs.dead_letters.side_by_side import THREADS
 from jobs.models import DeadLetter, DeadLetterQueue
 from opsconsole_worker import sqs
 
@@ -112,8 +114,9 @@ def _lease(dlq: DeadLetterQueue, budget: Budget) -> Iterator[bool]:
 
 def _visit(dlq: DeadLetterQueue, before: sqs.QueueDepth, budget: Budget) -> Visit:
     began = cast(datetime, dlq.scanned_at)  # Set with the lease.
-    handler = replay.PageHandler(dlq)
-    scanned = scan(dlq.url, before.total, handler, budget)
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="dead-letters") as pool:
+        handler = replay.PageHandler(dlq, pool)
+        scanned = scan(dlq.url, before.total, handler, budget, handler.finish)
     full = is_full(before, scanned)
     empty = before.total == 0 and not scanned.seen
     departures.note_missed(dlq, began=began, full=full, empty=empty, free=handler.free)
@@ -124,9 +127,9 @@ def _visit(dlq: DeadLetterQueue, before: sqs.QueueDepth, budget: Budget) -> Visi
         depth=max(after.total, scanned.seen - scanned.deleted),
         seen=scanned.seen,
         deleted=scanned.deleted,
-        sent=handler.sent,
+        sent=len(handler.sending.letter_ids),
         locked=len(handler.free.passed_over),
-        pause=handler.pause,
+        pause=handler.sending.pause,
     )
 
 

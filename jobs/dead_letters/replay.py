@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TypeAlias
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from jobs.dead_letters import reading, send_outcomes, sending, snapshot
 from jobs.dead_letters.free_letters import FreeLetters
-from jobs.dead_letters.sending import Parcel, QueueAndGroup
-from jobs.dead_letters.side_by_side import side_by_side
+from jobs.dead_letters.scan import without_contents
+from jobs.dead_letters.sending import Begun, Parcel, SendingResult
 from jobs.letter_ledger import entries, settlement
 from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, DeadLetterQueue, Outbox, ReplayAttempt
@@ -32,55 +34,107 @@ JobAndEpoch: TypeAlias = tuple[UUID | None, int | None]
 PAGE = 500
 # The copies that are read and sent together. Each body may have 1 MiB.
 COPIES = 2 * sqs.BATCH_ENTRIES
+_KEEP_RESTORED = (
+    "UPDATE dead_letters SET state = 'kept' WHERE id = ANY(%(ids)s::uuid[]) AND state = 'in_queue'"
+)
 # The messages of these letters must not be in the queue: when one is seen there, its deletion was lost and is repeated.
 OUGHT_TO_BE_GONE = (DeadLetter.State.REPLAYED, DeadLetter.State.DISCARDED)
+
+
+@dataclass(frozen=True)
+class PageInHand:
+    """A page of held messages with their letters and requests, some of which are being sent."""
+
+    in_hand: Sequence[tuple[Received, DeadLetter]]
+    attempts: Mapping[UUID, ReplayAttempt]
+    sending: Sequence[Begun]
+
+
+@dataclass(frozen=True)
+class Deleting:
+    """Messages that are being deleted, without their contents."""
+
+    going: Sequence[tuple[Received, DeadLetter]]
+    calls: Sequence[Future[set[str]]]
 
 
 @dataclass
 class PageHandler:
     """Handles the pages of messages that one scan of a queue holds.
 
-    ``pause``: why it sends no more; ``stopped``: the FIFO groups of which it sends no more. ``free`` tells the letters
-    that were left alone, because others keep their rows locked.
+    While a page is being sent, the next one is stored and the one before is deleted. One page at a time has intents
+    without an outcome: those of a page are recorded after the outcomes of the page before. ``sending`` tells why no more
+    is sent, and ``free`` the letters that were left alone, because others keep their rows locked.
     """
 
     dlq: DeadLetterQueue
-    sent: int = 0
-    pause: str = ""
-    stopped: set[QueueAndGroup] = field(default_factory=set)
+    pool: ThreadPoolExecutor
+    sending: SendingResult = field(default_factory=SendingResult)
     free: FreeLetters = field(default_factory=FreeLetters)
+    page: PageInHand | None = None
+    deleting: deque[Deleting] = field(default_factory=deque)
 
     def __call__(self, held: Sequence[Received]) -> set[str]:
-        """Store these messages, carry out the requests for them, and return the ids of those that were deleted."""
+        """Store these messages and begin with the requests for them; return the ids of messages that were deleted by now."""
         letters = snapshot.keep(self.dlq, held, self.free)
-        attempts = entries.of_letters(letters.values())
+        # A letter that is only in its queue has no open request.
+        decided = [letter for letter in letters.values() if letter.state != DeadLetter.State.IN_QUEUE]
+        attempts = entries.of_letters(decided)
         in_hand = [(each, letters[each.message_id]) for each in held if each.message_id in letters]
-        sent = self._send(in_hand, attempts)
-        return _delete(
-            [
-                (received, letter)
-                for received, letter in in_hand
-                if letter.pk in sent or _is_to_be_deleted(letter, attempts.get(letter.pk))
-            ],
-            self.free,
-        )
+        before = self._record_sending()
+        self.page = PageInHand(in_hand, attempts, self._begin_to_send(in_hand, attempts))
+        self._begin_to_delete(before)
+        if sqs.is_fifo(self.dlq.url):
+            # What is deleted opens the way to the next messages.
+            return self.finish()
+        return self._record_deleted(all_but=1)
 
-    def _send(
-        self, in_hand: Sequence[tuple[Received, DeadLetter]], attempts: dict[UUID, ReplayAttempt]
-    ) -> set[UUID]:
-        if self.pause:
-            return set()
-        result = sending.send(
-            [
-                _parcel(received, letter, attempts[letter.pk])
-                for received, letter in in_hand
-                if letter.pk in attempts and _is_to_be_sent(attempts[letter.pk])
-            ],
-            self.stopped,
-        )
-        self.sent += len(result.letter_ids)
-        self.pause, self.stopped = result.pause, result.stopped
-        return result.letter_ids
+    def finish(self) -> set[str]:
+        """Bring what was begun to its end; return the ids of messages that were deleted since the last page."""
+        self._begin_to_delete(self._record_sending())
+        return self._record_deleted(all_but=0)
+
+    def _begin_to_send(
+        self, in_hand: Sequence[tuple[Received, DeadLetter]], attempts: Mapping[UUID, ReplayAttempt]
+    ) -> list[Begun]:
+        parcels = [
+            _parcel(received, letter, attempts[letter.pk])
+            for received, letter in in_hand
+            if letter.pk in attempts and _is_to_be_sent(attempts[letter.pk])
+        ]
+        return [] if self.sending.pause else sending.begin(self.pool, parcels, self.sending)
+
+    def _record_sending(self) -> list[tuple[Received, DeadLetter]]:
+        """Record the outcomes of the page that is being sent; return what may leave the queue now."""
+        if self.page is None:
+            return []
+        page, self.page = self.page, None
+        for begun in page.sending:
+            begun.record()
+        return [
+            (without_contents(received), letter)
+            for received, letter in page.in_hand
+            if letter.pk in self.sending.letter_ids or _is_to_be_deleted(letter, page.attempts.get(letter.pk))
+        ]
+
+    def _begin_to_delete(self, going: Sequence[tuple[Received, DeadLetter]]) -> None:
+        messages = [received for received, _ in going]
+        starts = range(0, len(messages), sqs.BATCH_ENTRIES)
+        batches = [messages[start : start + sqs.BATCH_ENTRIES] for start in starts]
+        self.deleting.append(Deleting(going, [self.pool.submit(_delete_batch, batch) for batch in batches]))
+
+    def _record_deleted(self, *, all_but: int) -> set[str]:
+        """Record together the deletions that SQS confirmed, of all pages but the last ones."""
+        deleted: set[str] = set()
+        while len(self.deleting) > all_but:
+            some = self.deleting.popleft()
+            confirmed = {message_id for call in some.calls for message_id in call.result()}
+            if confirmed:
+                record_deleted(
+                    [letter for received, letter in some.going if received.message_id in confirmed], self.free
+                )
+            deleted |= confirmed
+        return deleted
 
 
 def _is_to_be_sent(attempt: ReplayAttempt) -> bool:
@@ -105,17 +159,6 @@ def _parcel(received: Received, letter: DeadLetter, attempt: ReplayAttempt) -> P
     )
 
 
-def _delete(going: Sequence[tuple[Received, DeadLetter]], free: FreeLetters) -> set[str]:
-    """Delete these messages in batches, and record together those that SQS confirms."""
-    messages = [received for received, _ in going]
-    starts = range(0, len(messages), sqs.BATCH_ENTRIES)
-    confirmed = side_by_side(_delete_batch, [messages[start : start + sqs.BATCH_ENTRIES] for start in starts])
-    deleted = {message_id for some in confirmed for message_id in some}
-    if deleted:
-        record_deleted([letter for received, letter in going if received.message_id in deleted], free)
-    return deleted
-
-
 def _delete_batch(batch: Sequence[Received]) -> set[str]:
     try:
         return sqs.delete_batch(batch)
@@ -130,17 +173,17 @@ def record_deleted(letters: Sequence[DeadLetter], free: FreeLetters | None = Non
 
     Those that others keep locked are found to be gone by a later scan.
     """
-    left = DeadLetter.objects.filter(pk__in=[letter.pk for letter in letters])
-    with transaction.atomic():
-        ids = (free or FreeLetters()).lock(left)
-        settlement.end_fulfilled(ids, deleted_at=Now())
-        in_queue = DeadLetter.objects.filter(pk__in=ids, state=DeadLetter.State.IN_QUEUE)
-        in_queue.update(state=DeadLetter.State.KEPT)
-        mine = set(ids)
-        for letter in letters:
-            if letter.pk in mine:
-                metrics.DEAD_LETTERS.count(queue=letter.queue, outcome="deleted")
-                activity.done("dead letter deleted from its queue", letter=letter.pk, job=letter.job_id)
+    changed = (free or FreeLetters()).change([letter.pk for letter in letters], _end_deleted)
+    for letter in letters:
+        if letter.pk in changed:
+            metrics.DEAD_LETTERS.count(queue=letter.queue, outcome="deleted")
+            activity.done("dead letter deleted from its queue", letter=letter.pk, job=letter.job_id)
+
+
+def _end_deleted(ids: list[UUID]) -> None:
+    settlement.end_fulfilled(ids, deleted=True)
+    with connection.cursor() as cursor:
+        cursor.execute(_KEEP_RESTORED, {"ids": ids})
 
 
 def settle_requeued() -> int:

@@ -30,7 +30,7 @@ Work = Callable[[Sequence[Received]], Collection[str]]
 WAIT_SECONDS = 1
 MOST_EMPTY_READS = 3
 # The size of a page: large enough that its queries cost little, small enough for memory.
-PAGE_MESSAGES = 200
+PAGE_MESSAGES = 100
 PAGE_CHARACTERS = 4_000_000
 RECEIVES_AT_ONCE = 4
 # Messages stay hidden for longer than the scan, so that it never receives again what it holds.
@@ -57,8 +57,12 @@ class ScanResult:
     why_stopped: str = ""
 
 
-def scan(queue_url: str, about: int, work: Work, budget: Budget) -> ScanResult:
+def scan(
+    queue_url: str, about: int, work: Work, budget: Budget, finish: Callable[[], Collection[str]] = tuple
+) -> ScanResult:
     """Hand all messages of the queue to ``work``, page by page, until the budget is used up.
+
+    ``finish`` is called at the end, also after an error: it ends what ``work`` has begun, and returns what it deleted.
 
     Each message of a page has the handle of its last receive. ``about``: the approximate number of messages, as SQS
     reports it. Raise ``sqs.QueueError`` when receiving fails.
@@ -69,7 +73,10 @@ def scan(queue_url: str, about: int, work: Work, budget: Budget) -> ScanResult:
     finally:
         begun.hold_the_rest()
         begun.done.seen = len(begun.seen)
-        _give_back(list(begun.held.values()))
+        try:
+            begun.note_deleted(finish())
+        finally:
+            _give_back(list(begun.held.values()))
     return begun.done
 
 
@@ -156,15 +163,18 @@ class _Scan:
     def _receives_at_once(self) -> int:
         """Return how many receives should find messages and have room: in the budget, in the page and in memory.
 
+        At most ``RECEIVES_AT_ONCE`` of them run at once, while the page before is worked on.
+
         Where order counts it is one, as it is after one that found nothing and before the sizes are known.
         """
         if self.in_order or self.empty_reads or not self.largest:
             return 1
-        left = self.budget.messages if self.came_full else self.about
         seen, room = len(self.seen), PAGE_MESSAGES - len(self.page)
-        messages = min(left - seen, self.budget.messages - seen, room)
+        # Where all came full, there may be more than SQS says; further ones that find nothing wait for a second each.
+        left = max(self.about - seen, RECEIVES_AT_ONCE * sqs.BATCH_ENTRIES if self.came_full else 0)
+        messages = min(left, self.budget.messages - seen, room)
         in_memory = PAGE_CHARACTERS // (self.largest * sqs.BATCH_ENTRIES)
-        return max(1, min(-(-messages // sqs.BATCH_ENTRIES), in_memory, RECEIVES_AT_ONCE))
+        return max(1, min(-(-messages // sqs.BATCH_ENTRIES), in_memory))
 
     def _take(self, received: Sequence[Received]) -> int:
         """Hold these messages, add those not handed over yet to the page, and return how many were not held."""
@@ -174,7 +184,7 @@ class _Scan:
                 self.page[message.message_id] = message
             self.seen.add(message.message_id)
             self.largest = max(self.largest, len(message.body))
-            self.held[message.message_id] = _handle_of(message)
+            self.held[message.message_id] = without_contents(message)
         return len(self.held) - before
 
     def _page_is_full(self) -> bool:
@@ -189,7 +199,9 @@ class _Scan:
     def _hand_over(self, page: Sequence[Received]) -> None:
         if not page:
             return
-        deleted = self.work(page)
+        self.note_deleted(self.work(page))
+
+    def note_deleted(self, deleted: Collection[str]) -> None:
         self.done.deleted += len(deleted)
         self.deleted_in_round += len(deleted)
         for message_id in deleted:
@@ -208,8 +220,8 @@ class _Scan:
             self.done.why_stopped = f"{self.budget.messages:,} messages were seen"
 
 
-def _handle_of(message: Received) -> Received:
-    """Return the message without its large fields; the rest is enough to return it to the queue."""
+def without_contents(message: Received) -> Received:
+    """Return the message without its large fields; the rest is enough to return it to the queue or to delete it."""
     return replace(message, body="", attributes=_NOTHING, system_attributes=_NOTHING, sent_at=None)
 
 

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 
 from jobs.dead_letters.free_letters import FreeLetters
 from jobs.models import DeadLetter, ReplayAttempt
+from opsconsole.kit.row_locks import in_statement
 
 State = ReplayAttempt.State
 # Longer than any call to SQS: after this time, the process that recorded the intent has died.
@@ -19,11 +20,17 @@ OUTCOME_LENGTH = 500
 
 # An intent that was settled as unknown in the meantime is known now.
 _SETTLE_SENT = """
+WITH before AS MATERIALIZED (
+    SELECT id, state FROM dead_letter_ledger
+     WHERE id = ANY(%(ids)s::bigint[]) AND state IN ('sending', 'unknown')
+     ORDER BY id {locked}
+)
 UPDATE dead_letter_ledger AS attempt
    SET state = 'sent', sent_at = statement_timestamp(), new_message_id = arrived.message_id
-  FROM unnest(%(ids)s::bigint[], %(message_ids)s::text[]) AS arrived (id, message_id)
- WHERE attempt.id = arrived.id AND attempt.state IN ('sending', 'unknown')
-"""
+  FROM before JOIN unnest(%(ids)s::bigint[], %(message_ids)s::text[]) AS arrived (id, message_id) USING (id)
+ WHERE attempt.id = before.id
+RETURNING attempt.id, attempt.from_copy, before.state
+""".replace("{locked}", in_statement())
 
 
 def settle_sent(arrived: Mapping[int, str]) -> None:
@@ -33,8 +40,11 @@ def settle_sent(arrived: Mapping[int, str]) -> None:
     with connection.cursor() as cursor:
         # By itself, so that it is recorded whatever becomes of the letters.
         cursor.execute(_SETTLE_SENT, {"ids": list(arrived), "message_ids": list(arrived.values())})
-    _settle_known(list(arrived))
-    finish_copies(list(arrived))
+        settled = cursor.fetchall()
+    if were_unknown := [attempt_id for attempt_id, _, before in settled if before == State.UNKNOWN]:
+        _settle_known(were_unknown)
+    if copies := [attempt_id for attempt_id, from_copy, _ in settled if from_copy]:
+        finish_copies(copies)
 
 
 @transaction.atomic

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
@@ -14,25 +15,34 @@ from typing import TypeAlias
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models.functions import Now
+from django.db import connection
 
 from jobs.dead_letters import send_outcomes, undelivered
-from jobs.dead_letters.side_by_side import side_by_side
+from jobs.dead_letters.side_by_side import THREADS
 from jobs.models import DeadLetter, ReplayAttempt
 from opsconsole.kit import activity, metrics
-from opsconsole.kit.row_locks import locked_if_free
+from opsconsole.kit.row_locks import if_free_in_statement
 from opsconsole_worker import sqs
 from opsconsole_worker.sqs import Attribute, SendResult
 from opsconsole_worker.working.poison import POISON_ATTRIBUTE
 
-State = ReplayAttempt.State
 LONGEST_DEDUP_ID = 128
 
 # When the last call of those that follow one intent may begin, so that it ends within INTENT_LASTS.
 SENT_WITHIN = timedelta(minutes=1)
 
 QueueAndGroup: TypeAlias = tuple[str, str | None]
+
+_INTEND = """
+WITH free AS MATERIALIZED (
+    SELECT id FROM dead_letter_ledger WHERE id = ANY(%(ids)s::bigint[]) AND state = 'wanted'
+     ORDER BY id {if_free}
+)
+UPDATE dead_letter_ledger AS attempt
+   SET state = 'sending', sending_at = statement_timestamp(), outcome = ''
+  FROM free WHERE attempt.id = free.id
+RETURNING attempt.id
+""".replace("{if_free}", if_free_in_statement())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,40 +88,48 @@ class SendingResult:
     stopped: set[QueueAndGroup] = field(default_factory=set)
 
 
-def send(parcels: Sequence[Parcel], stopped: Iterable[QueueAndGroup] = ()) -> SendingResult:
-    """Send these parcels, each FIFO group in order and never past a parcel of the group that failed.
+def send(parcels: Sequence[Parcel]) -> SendingResult:
+    """Send these parcels, and record what became of each."""
+    result = SendingResult()
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="dead-letters") as pool:
+        for begun in begin(pool, parcels, result):
+            begun.record()
+    return result
 
-    ``stopped``: the groups that were stopped before, while other parcels of the same queue were sent.
+
+def begin(pool: ThreadPoolExecutor, parcels: Sequence[Parcel], result: SendingResult) -> list[Begun]:
+    """Begin to send these parcels, with the intent recorded; ``record`` of what is returned waits for the outcomes.
+
+    Where order counts they are sent and recorded at once: each FIFO group in order, and never past a parcel of the
+    group that failed, also before. ``result`` is that of the whole scan.
     """
-    sent = SendingResult(stopped=set(stopped))
+    begun: list[Begun] = []
     by_queue: dict[str, list[Parcel]] = defaultdict(list)
     for parcel in parcels:
         by_queue[parcel.letter.queue].append(parcel)
     for queue, some in by_queue.items():
-        _send_to(queue, some, sent)
-    return sent
+        begun += _begin_to(pool, queue, some, result)
+    return begun
 
 
-def _send_to(queue: str, parcels: Sequence[Parcel], sent: SendingResult) -> None:
+def _begin_to(
+    pool: ThreadPoolExecutor, queue: str, parcels: Sequence[Parcel], result: SendingResult
+) -> list[Begun]:
     url = settings.QUEUES[queue].url if queue in settings.QUEUES else None
     if url is None:
         send_outcomes.fail(
             [parcel.attempt.pk for parcel in parcels], f"The queue '{queue}' is not configured (any more)."
         )
-        return
-    for some in _rounds(parcels, in_order=sqs.is_fifo(url)):
-        batch = [
-            parcel for parcel in some if (queue, parcel.group) not in sent.stopped or parcel.group is None
-        ]
-        arrived = _send_batches(url, batch, sent)
-        sent.stopped |= {(queue, parcel.group) for parcel in some if parcel.letter.pk not in arrived}
+        return []
+    if not sqs.is_fifo(url):
+        return [_begin_batches(pool, queue, url, parcels, result)]
+    for some in _rounds(parcels):
+        _begin_batches(pool, queue, url, some, result).record()
+    return []
 
 
-def _rounds(parcels: Sequence[Parcel], *, in_order: bool) -> Iterator[list[Parcel]]:
-    """Yield all parcels at once or, where order counts, one of each group at a time."""
-    if not in_order:
-        yield list(parcels)
-        return
+def _rounds(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
+    """Yield one parcel of each group at a time."""
     waiting: dict[str | None, list[Parcel]] = defaultdict(list)
     for parcel in parcels:
         waiting[parcel.group].append(parcel)
@@ -120,27 +138,46 @@ def _rounds(parcels: Sequence[Parcel], *, in_order: bool) -> Iterator[list[Parce
         waiting = {group: queue for group, queue in waiting.items() if queue}
 
 
-def _send_batches(url: str, parcels: Sequence[Parcel], sent: SendingResult) -> set[UUID]:
-    """Record the intent to send these, send them side by side, and record what became of them; return what was sent."""
-    if sent.pause:
-        return set()
-    mine = {str(parcel.attempt.pk): parcel for parcel in _intend(parcels)}
+@dataclass(frozen=True)
+class Begun:
+    """Parcels for one queue whose sending was begun. ``mine``: those with an intent of this process, by their key."""
+
+    queue: str
+    parcels: Sequence[Parcel]
+    mine: Mapping[str, Parcel]
+    calls: Sequence[Future[list[SendResult]]]
+    result: SendingResult
+
+    def record(self) -> set[UUID]:
+        """Wait for the calls, record what became of each parcel, and return the letters that were sent."""
+        arrived = _record(self.mine, [each for call in self.calls for each in call.result()])
+        self.result.letter_ids |= arrived
+        self.result.stopped |= {
+            (self.queue, parcel.group) for parcel in self.parcels if parcel.letter.pk not in arrived
+        }
+        return arrived
+
+
+def _begin_batches(
+    pool: ThreadPoolExecutor, queue: str, url: str, parcels: Sequence[Parcel], result: SendingResult
+) -> Begun:
+    """Record the intent to send these, and begin to send them side by side."""
+    goes_on = [
+        parcel for parcel in parcels if (queue, parcel.group) not in result.stopped or parcel.group is None
+    ]
+    mine = {str(parcel.attempt.pk): parcel for parcel in ([] if result.pause else _intend(goes_on))}
     batches = sqs.split_batches([parcel.outgoing() for parcel in mine.values()])
-    sender = _Sender(url, sent, until=monotonic() + SENT_WITHIN.total_seconds())
-    results = [result for some in side_by_side(sender, batches) for result in some]
-    arrived = _record(mine, results)
-    sent.letter_ids |= arrived
-    return arrived
+    sender = _Sender(url, result, until=monotonic() + SENT_WITHIN.total_seconds())
+    return Begun(queue, parcels, mine, [pool.submit(sender, batch) for batch in batches], result)
 
 
 def _intend(parcels: Sequence[Parcel]) -> list[Parcel]:
     """Record the intent to send; return the parcels that no other process is sending or keeps locked."""
-    with transaction.atomic():
-        wanted = ReplayAttempt.objects.filter(
-            pk__in=[parcel.attempt.pk for parcel in parcels], state=State.WANTED
-        )
-        ours = set(locked_if_free(wanted.order_by("pk")).values_list("pk", flat=True))
-        ReplayAttempt.objects.filter(pk__in=ours).update(state=State.SENDING, sending_at=Now(), outcome="")
+    if not parcels:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(_INTEND, {"ids": [parcel.attempt.pk for parcel in parcels]})
+        ours = {row[0] for row in cursor.fetchall()}
     return [parcel for parcel in parcels if parcel.attempt.pk in ours]
 
 

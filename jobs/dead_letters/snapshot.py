@@ -9,16 +9,23 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from jobs.dead_letters import groups, lineage, origins, reading, redaction
 from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.reading import ReadMessage
 from jobs.models import DeadLetter, DeadLetterQueue, Job
-from jobs.models.dead_letter import DeadLetterQuerySet
 from opsconsole.kit import activity, job_ids, metrics, redaction_version
+from opsconsole.kit.row_locks import if_free_in_statement
 from opsconsole.kit.storable import plain_text
 from opsconsole_worker.sqs import Received
+
+# The columns that are read back: ``light()`` in SQL.
+_LIGHT = [
+    field.attname
+    for field in DeadLetter._meta.concrete_fields  # noqa: SLF001 - Django's documented interface to the columns
+    if field.attname not in {"body", "attributes", "system_attributes", "words"}
+]
 
 # One statement with an array per column: with a value per letter and column, most of the time went into the text of
 # the statement. Another cluster may store the same message at the same moment.
@@ -38,17 +45,24 @@ SELECT %(dlq)s, %(words_of)s, message_id, queue, source_arn, addressee, body, bo
        AS new (message_id, queue, source_arn, addressee, body, body_bytes, attributes, system_attributes, sent_at,
                expires_at, receive_count, group_id, job_id, run_epoch, dead_letter_id, returned_from_id, returns, words)
 ON CONFLICT DO NOTHING
-RETURNING message_id, id
-""".replace("{job_id}", job_ids.TYPE)
+RETURNING {light}
+""".replace("{job_id}", job_ids.TYPE).replace("{light}", ", ".join(_LIGHT))
 
 # Seen in the queue, a letter that counted as gone or kept is there after all.
 _SEE_AGAIN = """
+WITH free AS MATERIALIZED (
+    SELECT id FROM dead_letters WHERE dlq_id = %(dlq)s AND message_id = ANY(%(message_ids)s::text[])
+     ORDER BY id {if_free}
+)
 UPDATE dead_letters AS letter
    SET last_seen_at = statement_timestamp(), views = letter.views + 1, missed = 0, receive_count = seen.receives,
        state = CASE WHEN letter.state IN ('gone', 'kept') THEN 'in_queue' ELSE letter.state END
-  FROM unnest(%(message_ids)s::text[], %(receives)s::int[]) AS seen (message_id, receives)
- WHERE letter.id = ANY(%(ids)s::uuid[]) AND letter.message_id = seen.message_id
-"""
+  FROM free, unnest(%(message_ids)s::text[], %(receives)s::int[]) AS seen (message_id, receives)
+ WHERE letter.id = free.id AND letter.message_id = seen.message_id
+RETURNING {light}
+""".replace("{if_free}", if_free_in_statement()).replace(
+    "{light}", ", ".join(f"letter.{name}" for name in _LIGHT)
+)
 
 Row: TypeAlias = dict[str, Any]
 
@@ -67,27 +81,45 @@ def keep(dlq: DeadLetterQueue, held: Sequence[Received], free: FreeLetters) -> d
     Letters that others keep locked are stored already; ``free`` tells them, and they are not among those returned.
     """
     by_id = {received.message_id: received for received in held}
-    mine = DeadLetter.objects.light().filter(dlq=dlq, message_id__in=by_id)
-    known = set(mine.values_list("message_id", flat=True))
-    if new := [received for key, received in by_id.items() if key not in known]:
-        _store(dlq, new)
-    if known:
-        _see_again([by_id[key] for key in known], mine.filter(message_id__in=known), free)
-    return {letter.message_id: letter for letter in mine.all() if letter.pk not in free.passed_over}
+    letters = _see_again(dlq, list(by_id.values()), free)
+    if left := [received for key, received in by_id.items() if key not in letters]:
+        letters |= _store_or_wait(dlq, left, free)
+    return letters
 
 
-@transaction.atomic
-def _see_again(received: Sequence[Received], known: DeadLetterQuerySet, free: FreeLetters) -> None:
+def _store_or_wait(
+    dlq: DeadLetterQueue, left: Sequence[Received], free: FreeLetters
+) -> dict[str, DeadLetter]:
+    """Store those of these messages that are new, and wait for the letters of the others, which others have locked."""
+    rows = DeadLetter.objects.filter(dlq=dlq)
+    asked = rows.filter(message_id__in=[received.message_id for received in left])
+    known = set(asked.values_list("message_id", flat=True))
+    new = [received for received in left if received.message_id not in known]
+    letters = _store(dlq, new) if new else {}
+    # Another process may have stored some of the new ones at the same moment.
+    if others := [received for received in left if received.message_id not in letters]:
+        with transaction.atomic():
+            free.lock(rows.filter(message_id__in=[received.message_id for received in others]))
+            letters |= _see_again(dlq, others, free)
+    return letters
+
+
+def _see_again(
+    dlq: DeadLetterQueue, received: Sequence[Received], free: FreeLetters
+) -> dict[str, DeadLetter]:
+    """Record that letters that nobody else has locked were seen again; return them by message id."""
     seen: dict[str, Any] = {
-        "ids": free.lock(known),
+        "dlq": dlq.pk,
         "message_ids": [each.message_id for each in received],
         "receives": [each.receive_count for each in received],
     }
-    with connection.cursor() as cursor:
-        cursor.execute(_SEE_AGAIN, seen)
+    letters = {letter.message_id: letter for letter in DeadLetter.objects.raw(_SEE_AGAIN, seen)}
+    free.passed_over.difference_update(letter.pk for letter in letters.values())
+    return letters
 
 
-def _store(dlq: DeadLetterQueue, new: Sequence[Received]) -> None:
+def _store(dlq: DeadLetterQueue, new: Sequence[Received]) -> dict[str, DeadLetter]:
+    """Store these messages; return the letters of those that another process has not just stored, by message id."""
     read = [NewLetter(each, reading.read(each.body, each.attributes, each.system_attributes)) for each in new]
     ids = {each.read.run.job_id for each in read if each.read.run}
     jobs = Job.objects.only("queue", "error_message", "run_epoch").in_bulk(ids)
@@ -99,27 +131,24 @@ def _store(dlq: DeadLetterQueue, new: Sequence[Received]) -> None:
         for each, print_ in zip(read, prints, strict=True)
     ]
     stored = _insert(dlq, rows)
-    for row in rows:
-        if row["message_id"] not in stored:
-            continue
-        metrics.DEAD_LETTERS.count(queue=row["queue"], outcome="found")
+    for letter in stored.values():
+        metrics.DEAD_LETTERS.count(queue=letter.queue, outcome="found")
         activity.done(
             "dead letter found",
             level=logging.WARNING,
-            letter=stored[row["message_id"]],
-            job=row["job_id"],
-            run=row["run_epoch"],
-            queue=row["queue"],
-            message=row["message_id"],
+            letter=letter.pk,
+            job=letter.job_id,
+            run=letter.run_epoch,
+            queue=letter.queue,
+            message=letter.message_id,
         )
+    return stored
 
 
-def _insert(dlq: DeadLetterQueue, rows: Sequence[Row]) -> dict[str, UUID]:
-    """Store these letters; return the ids of those that another process has not just stored, by message id."""
-    values = {name: [row[name] for row in rows] for name in rows[0]}
-    with connection.cursor() as cursor:
-        cursor.execute(_INSERT, {**values, "dlq": dlq.pk, "words_of": redaction_version.current()})
-        return dict(cursor.fetchall())
+def _insert(dlq: DeadLetterQueue, rows: Sequence[Row]) -> dict[str, DeadLetter]:
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    values = {**columns, "dlq": dlq.pk, "words_of": redaction_version.current()}
+    return {letter.message_id: letter for letter in DeadLetter.objects.raw(_INSERT, values)}
 
 
 def _job_of(new: NewLetter, jobs: dict[UUID, Job]) -> Job | None:

@@ -11,6 +11,11 @@ from jobs.runs.timeline import Actor
 
 LetterAction = ReplayAttempt.Action
 State = ReplayAttempt.State
+# The ids are one parameter, as in every statement on a page of letters.
+_UNFINISHED = """
+SELECT * FROM dead_letter_ledger
+ WHERE letter_id = ANY(%(ids)s::uuid[]) AND state IN ({unfinished})
+""".replace("{unfinished}", ", ".join(f"'{state}'" for state in ReplayAttempt.UNFINISHED))
 
 
 def entry(
@@ -30,6 +35,7 @@ def entry(
 
 def of_letters(letters: Iterable[DeadLetter]) -> dict[UUID, ReplayAttempt]:
     """Return the unfinished row of each letter that has one, by the letter's id."""
-    ids = [letter.pk for letter in letters]
-    rows = ReplayAttempt.objects.filter(letter_id__in=ids, state__in=ReplayAttempt.UNFINISHED)
+    if not (ids := [letter.pk for letter in letters]):
+        return {}
+    rows = ReplayAttempt.objects.raw(_UNFINISHED, {"ids": ids})
     return {row.letter_id: row for row in rows}

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db import connection
 
 from jobs.letter_ledger import entries
 from jobs.models import DeadLetter, ReplayAttempt
@@ -16,6 +14,23 @@ from jobs.runs.timeline import Actor
 from opsconsole.kit.row_locks import locked
 
 State = ReplayAttempt.State
+
+# Only requests to replay are ever sent.
+_END_FULFILLED = """
+WITH ended AS (
+    UPDATE dead_letter_ledger
+       SET state = 'done', ended_at = statement_timestamp(),
+           deleted_at = CASE WHEN %(deleted)s THEN statement_timestamp() ELSE deleted_at END,
+           outcome = CASE WHEN %(outcome)s = '' THEN outcome ELSE %(outcome)s END
+     WHERE letter_id = ANY(%(ids)s::uuid[])
+       AND state IN ('sent', 'wanted') AND (state = 'sent' OR action = 'discard')
+    RETURNING letter_id, action
+)
+UPDATE dead_letters AS letter
+   SET state = 'replayed'
+  FROM ended
+ WHERE letter.id = ended.letter_id AND ended.action <> 'discard'
+"""
 
 FOLLOWING = (DeadLetter.State.IN_QUEUE, DeadLetter.State.KEPT)
 
@@ -35,16 +50,14 @@ def follow_requeues(
     return len(letters)
 
 
-def end_fulfilled(letter_ids: Collection[UUID], **changes: Any) -> None:
+def end_fulfilled(letter_ids: Collection[UUID], *, deleted: bool = False, outcome: str = "") -> None:
     """End the requests that these letters' leaving their queue fulfils: those sent, and the wishes to discard.
 
-    Call it in a transaction. ``changes`` are kept with the requests.
+    Call it in a transaction that has locked the letters. ``deleted``: the console deleted the messages; ``outcome`` is
+    kept with the requests.
     """
-    requests = ReplayAttempt.objects.filter(letter_id__in=letter_ids)
-    sent = Q(state=State.SENT)
-    DeadLetter.objects.filter(attempts__in=requests.filter(sent)).update(state=DeadLetter.State.REPLAYED)
-    discarded = Q(action=ReplayAttempt.Action.DISCARD, state=State.WANTED)
-    requests.filter(discarded | sent).update(state=State.DONE, ended_at=Now(), **changes)
+    with connection.cursor() as cursor:
+        cursor.execute(_END_FULFILLED, {"ids": list(letter_ids), "deleted": deleted, "outcome": outcome})
 
 
 def note(followed: Sequence[tuple[DeadLetter, int]], actor: Actor, reason: str) -> None:

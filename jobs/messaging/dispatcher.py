@@ -121,9 +121,11 @@ def _finish(sending: Sending, done: Dispatched) -> None:
 
 def _log(page: Page, fates: Sequence[Fate]) -> None:
     by_id = {letter.id: letter for letter in page.letters}
+    outcomes = Counter((by_id[fate.id].target, fate.state) for fate in fates)
+    for (target, state), number in outcomes.items():
+        metrics.MESSAGES.count(number, target=target, outcome=state.value)
     for fate in fates:
         letter = by_id[fate.id]
-        metrics.MESSAGES.count(target=letter.target, outcome=fate.state.value)
         if fate.state == Outbox.State.WAITING:
             # Its target is told when it stops and begins to accept messages.
             continue

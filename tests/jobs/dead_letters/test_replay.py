@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.db.models.functions import Now
 
 from jobs.dead_letters import replay as replaying
-from jobs.dead_letters import send_outcomes, sending
+from jobs.dead_letters import scan, send_outcomes, sending, snapshot
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging import dispatcher
 from jobs.models import DeadLetter, Job, Outbox, ReplayAttempt, Status
@@ -138,6 +142,49 @@ def test_of_batches_side_by_side_only_those_that_were_not_sent_wait_again(accoun
     account.work()
     assert sorted(account.waiting()) == sorted(f"order {number}" for number in range(100))
     assert {tuple(steps_of(each)) for each in letters(ids)} == {(("replay", "done"),)}
+
+
+def test_one_page_at_a_time_has_intents_without_an_outcome(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "PAGE_MESSAGES", 10)
+    ids = account.die(*(f"order {number}" for number in range(40)))
+    account.check()
+    replay(*letters(ids))
+    intend, open_intents = sending._intend, list[int]()
+
+    def counted(parcels: Sequence[sending.Parcel]) -> list[sending.Parcel]:
+        open_intents.append(ReplayAttempt.objects.filter(state=Step.SENDING).count())
+        return intend(parcels)
+
+    monkeypatch.setattr(sending, "_intend", counted)
+    account.work()
+
+    assert open_intents == [0, 0, 0, 0]
+    assert sorted(account.waiting()) == sorted(f"order {number}" for number in range(40))
+    assert account.dead() == []
+
+
+def test_page_that_is_being_sent_is_recorded_and_deleted_though_the_next_cannot_be_stored(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "PAGE_MESSAGES", 10)
+    ids = account.die(*(f"order {number}" for number in range(30)))
+    account.check()
+    replay(*letters(ids))
+    keep, pages = snapshot.keep, count(1)
+
+    def keep_but_the_second(*given: Any) -> dict[str, DeadLetter]:
+        if next(pages) == 2:
+            raise OperationalError("the server went away")
+        return keep(*given)
+
+    monkeypatch.setattr(snapshot, "keep", keep_but_the_second)
+    with pytest.raises(OperationalError, match="went away"):
+        account.work()
+
+    assert Counter(steps_of(each)[0][1] for each in letters(ids)) == {"done": 10, "wanted": 20}
+    assert (len(account.waiting()), account.fake.hidden(DLQ), len(account.dead())) == (10, 0, 20)
 
 
 def test_no_call_begins_so_late_that_its_intent_would_be_given_up(

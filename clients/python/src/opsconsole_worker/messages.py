@@ -20,6 +20,8 @@ MAX_VISIBILITY_SECONDS = 43_200
 ROW_LOCKED = "row_locked"
 # Of the reason in a message, in characters.
 REASON_LENGTH = 500
+# Made once: ``json.dumps`` makes one per call where an option is given.
+_COMPACT = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
 
 class MalformedMessage(OpsConsoleError):
@@ -57,7 +59,7 @@ class JobMessage:
             fields["run_epoch"] = self.run_epoch
         if self.dead_letter_id is not None:
             fields["dead_letter_id"] = self.dead_letter_id
-        return json.dumps(fields, ensure_ascii=True, separators=(",", ":"))
+        return _COMPACT.encode(fields)
 
 
 def parse_body(text: str, limit_bytes: int) -> JobMessage:
