@@ -25,9 +25,10 @@ from opsconsole.kit.job_ids import JobId
 from opsconsole.kit.problems import Problem
 from opsconsole.kit.round_trip import RowLocked
 from opsconsole.kit.storable import json_problem
-from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs import heartbeats, lifecycle, progress
 from opsconsole_worker.runs.heartbeats import Verdict, Worker
 from opsconsole_worker.runs.lifecycle import Failure, Refusal, Refused, Run
+from opsconsole_worker.runs.progress import Progress
 from opsconsole_worker.runs.worker_ids import WorkerIdTaken
 
 public = Router(tags=["For customers"])
@@ -159,8 +160,13 @@ def claim_run(request: _Called, job_id: JobId, said: schemas.ClaimRequest) -> An
         "priority": claimed.priority,
         "payload": claimed.payload,
         "attempts": claimed.attempts,
+        "last_progress": claimed.last_progress and _last_progress(claimed.last_progress),
         "beat_every_seconds": math.ceil(settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS),
     }
+
+
+def _last_progress(last: Progress) -> dict[str, Any]:
+    return {"percent": last.percent, "text": last.text, "run_epoch": last.epoch, "at": last.at}
 
 
 @workers.post(
@@ -186,8 +192,26 @@ def note_progress(request: _Called, job_id: JobId, said: schemas.ProgressRequest
     """Operators read the notes before they requeue the job. A note is kept whatever the verdict is."""
     _known(job_id)
     with _own_id():
-        lifecycle.progress(_run(request, job_id, said), said.note, reference=said.reference)
+        lifecycle.note(_run(request, job_id, said), said.note, reference=said.reference)
     return {"verdict": _VERDICTS[heartbeats.verdict(job_id, said.run_epoch, _worker(request, said))]}
+
+
+@workers.post(
+    f"jobs/{{{job_ids.CONVERTER}:job_id}}/percent",
+    response=schemas.Verdict,
+    operation_id="report_progress",
+    summary="Say how far the run is",
+)
+def report_progress(request: _Called, job_id: JobId, said: schemas.PercentRequest) -> Any:
+    """The job's page shows it, and the next run of the job receives the last one with its claim.
+
+    Each report replaces the one before, so send only the newest, every few seconds. A run that no longer counts reports nothing.
+    """
+    _known(job_id)
+    percent, text = progress.checked_progress(said.percent, said.text)
+    with _own_id():
+        verdict = progress.report(_worker(request, said), job_id, said.run_epoch, percent, text)
+    return {"verdict": _VERDICTS[verdict]}
 
 
 @workers.post(

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from ninja import Field, Schema
-from pydantic import AwareDatetime, BeforeValidator, ConfigDict, StrictBool, StrictInt, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    BeforeValidator,
+    ConfigDict,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+    model_validator,
+)
 
 from opsconsole.kit.api_text import FreeText, Identifier
 from opsconsole.kit.job_ids import JobId
 from opsconsole.kit.storable import LARGEST_INTEGER
 from opsconsole_worker.messages import MAX_VISIBILITY_SECONDS
 from opsconsole_worker.runs.lifecycle import ERROR_LENGTH
+from opsconsole_worker.runs.progress import LONGEST_TEXT
 
 LongText = Annotated[FreeText, StringConstraints(max_length=ERROR_LENGTH)]
+ProgressText = Annotated[FreeText, StringConstraints(max_length=LONGEST_TEXT)]
+Percent = Annotated[float, Field(ge=0, le=100, strict=True, allow_inf_nan=False)]
 Whole = Annotated[StrictInt, Field(ge=1, le=LARGEST_INTEGER)]
 Count = Annotated[StrictInt, Field(ge=0, le=LARGEST_INTEGER)]
 
@@ -104,6 +115,13 @@ class ClaimRequest(WorkerSaid):
     )
 
 
+class LastProgress(Schema):
+    percent: float | None = Field(examples=[40.0], description="Null where the worker did not know it.")
+    text: str = Field(examples=["12 of 30 directories"])
+    run_epoch: int = Field(examples=[1], description="The run that reported it.")
+    at: datetime
+
+
 class ClaimedRun(Schema):
     job_id: JobId
     run_epoch: int = Field(examples=[1], description="Identifies the run in all later calls.")
@@ -115,6 +133,9 @@ class ClaimedRun(Schema):
     priority: str | None = Field(examples=["starter"], description="Null where the row has none.")
     payload: dict[str, Any]
     attempts: int = Field(examples=[0], description="The number of earlier runs that reported a failure.")
+    last_progress: LastProgress | None = Field(
+        description="How far the last earlier run was that reported progress; null if none did."
+    )
     beat_every_seconds: int = Field(examples=[15])
 
 
@@ -178,6 +199,19 @@ class FailRequest(RunSaid):
 class ProgressRequest(RunSaid):
     note: LongText = Field(examples=["submitted to maps"])
     reference: LongText = Field("", examples=["maps/8812-44"])
+
+
+class PercentRequest(RunSaid):
+    percent: Percent | None = Field(
+        examples=[40], description="From 0 to 100; null where that is unknown. It is kept to one decimal."
+    )
+    text: ProgressText = Field("", examples=["12 of 30 directories"])
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.percent is None and not self.text.strip():
+            raise ValueError("Progress without percent needs a text.")
+        return self
 
 
 class Ending(Schema):

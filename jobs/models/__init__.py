@@ -12,6 +12,7 @@ from jobs.models.outbox import Outbox
 from jobs.models.queue import QueueState
 from jobs.models.replay_attempt import ReplayAttempt
 from jobs.models.restore import Restore, ServerMark
+from jobs.models.run_progress import RunProgress
 from jobs.models.run_rollup import RunRollup, RunRollupState
 from jobs.models.sweep import Sweep
 from jobs.models.waiting_message import MessageTrouble
@@ -37,6 +38,7 @@ __all__ = [
     "RecoveryControl",
     "ReplayAttempt",
     "Restore",
+    "RunProgress",
     "RunRollup",
     "RunRollupState",
     "ServerMark",

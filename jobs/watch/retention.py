@@ -14,6 +14,7 @@ from jobs.models import (
     IdempotencyKey,
     Job,
     Outbox,
+    RunProgress,
     RunRollup,
     Sweep,
     WorkerHeartbeat,
@@ -43,6 +44,7 @@ def prune() -> dict[str, int]:
         "bulk members": _delete(old_members()),
         "bulk previews": _delete(old_previews()),
         "kept answers": _delete(IdempotencyKey.objects.expired()),
+        "progress of runs": _delete(RunProgress.objects.expired()),
         "rollups of runs": _delete(RunRollup.objects.expired()),
     }
     observations.forget_gone_workers()

@@ -3,8 +3,18 @@
 See docs/workers.md.
 """
 
+from opsconsole_worker.runs.progress import InvalidProgress, Progress
 from opsconsole_worker.runs.running_job import RunningJob
 from opsconsole_worker.working.consumer import Consumer
 from opsconsole_worker.working.handlers import Handler, PermanentError, RunContext, RunStopped
 
-__all__ = ["Consumer", "Handler", "PermanentError", "RunContext", "RunStopped", "RunningJob"]
+__all__ = [
+    "Consumer",
+    "Handler",
+    "InvalidProgress",
+    "PermanentError",
+    "Progress",
+    "RunContext",
+    "RunStopped",
+    "RunningJob",
+]

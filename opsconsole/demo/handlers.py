@@ -22,6 +22,7 @@ def submit_directories(run: RunContext) -> dict[str, Any]:
             f"Submitted to directory {number} of {directories}",
             reference=f"listing-{run.job.id.hex[:8]}-{run.job.epoch}-{number}",
         )
+        run.progress(100 * number / directories, f"{number} of {directories} directories")
         _trouble(run)
     return {"directories": directories}
 

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from alerts.watch import retention as alert_retention
-from jobs.models import IdempotencyKey, RunRollup
+from jobs.models import IdempotencyKey, RunProgress, RunRollup
 from jobs.watch import retention as job_retention
 from jobs.watch import settled_letters
 from opsconsole.kit.counting import COUNTED_TO, count, figure
@@ -99,6 +99,14 @@ SUBJECTS: tuple[Subject, ...] = (
         _kept("FIGURES"),
         lambda: HourlyFigure.objects.filter(hour__lt=Now() - kept("FIGURES")),
         "their hour",
+    ),
+    Subject(
+        "progress of runs",
+        "OPSCONSOLE_KEEP_PROGRESS_DAYS",
+        _kept("PROGRESS"),
+        RunProgress.objects.expired,
+        "its first report",
+        "the progress of a run that goes on",
     ),
     Subject(
         "rollups of runs",

@@ -30,7 +30,7 @@ CALLERS = {
         "running workers at the API",
         (
             "/api/workers/beat",
-            *(f"{A_JOB}/{verb}" for verb in ("claim", "beat", "progress", "complete", "fail")),
+            *(f"{A_JOB}/{verb}" for verb in ("claim", "beat", "progress", "percent", "complete", "fail")),
         ),
     ),
     Scope.JOBS_WRITE: ("programs that submit jobs", ("/api/jobs",)),

@@ -24,7 +24,7 @@ from jobs.recovery.sweeps import sweep
 from jobs.restores import fencing, signs, suspects
 from jobs.runs import observations
 from opsconsole_worker.runs import heartbeats
-from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs import lifecycle, progress
 from opsconsole_worker.runs.lifecycle import Run
 from jobs.runs.timeline import Actor
 from jobs.watch import refused_claims
@@ -43,14 +43,16 @@ def status(job):
 done = new("done")
 assert lifecycle.claim(done.pk, None, worker).customer_id == "done"
 assert heartbeats.beat(worker, done.pk, 1) == heartbeats.Verdict.GO_ON
-assert lifecycle.progress(Run(done.pk, 1, worker), "half of it")
+assert lifecycle.note(Run(done.pk, 1, worker), "half of it")
 assert lifecycle.complete(Run(done.pk, 1, worker)) and status(done) == "completed"
 assert not lifecycle.complete(Run(done.pk, 1, other))
 failing = new("failing")
-lifecycle.claim(failing.pk, 1, worker)
+assert lifecycle.claim(failing.pk, 1, worker).last_progress is None
+assert progress.report(worker, failing.pk, 1, 30, "3 of 10") == heartbeats.Verdict.GO_ON
 assert lifecycle.fail(Run(failing.pk, 1, worker), "no", retryable=True) == lifecycle.Failure.RETRY
 Job.objects.filter(pk=failing.pk).update(not_before=None)
-lifecycle.claim(failing.pk, 2, worker)
+assert progress.report(worker, failing.pk, 1, 90, "too late") == heartbeats.Verdict.SUPERSEDED
+assert lifecycle.claim(failing.pk, 2, worker).last_progress.percent == 30
 assert lifecycle.fail(Run(failing.pk, 2, worker), "no", retryable=False) == lifecycle.Failure.FAILED
 assert Job.objects.get(pk=failing.pk).error_message == "no" and status(failing) == "failed"
 back = new("back")
@@ -121,6 +123,8 @@ def say(name, job, **given):
 by_sql = new("by sql")
 assert say("claim", by_sql, epoch=1) == [(1,)] and status(by_sql) == "in_progress"
 say("heartbeat", by_sql, epoch=1), say("progress", by_sql, epoch=1, note="half", reference=None)
+assert say("progress in percent", by_sql, epoch=1, percent=50, text="half")[0][0] == "in_progress"
+assert [row[:3] for row in say("last progress", by_sql, epoch=2)] == [(50.0, "half", 1)]
 say("complete", by_sql, epoch=1, details="{}")
 assert status(by_sql) == "completed"
 assert printed.getvalue().startswith("-- A run is taken no earlier than 10 min after ")

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 
 from jobs.intake.enqueue import NewJob, enqueue
 from jobs.messaging import dispatcher
-from jobs.models import Job, JobEvent, RecoveryControl, Status, WorkerHeartbeat
+from jobs.models import Job, JobEvent, RecoveryControl, RunProgress, Status, WorkerHeartbeat
 from jobs.recovery import control, sweeps
 from jobs.runs.timeline import Actor
 from tests import factories, presets
@@ -72,7 +72,7 @@ def test_killed_worker_loses_its_job_to_another_exactly_once(
 
     with worker(tmp_path, "killed", **reached, HANG="1") as (process, log):
         wait_until(lambda: f"begun {made.pk} 1 maps" in log.read_text(), timeout=60, what=str(log))
-        wait_until(lambda: kinds(made).count("progress"), timeout=60)
+        wait_until(lambda: kinds(made).count("progress") and RunProgress.objects.exists(), timeout=60)
         process.send_signal(signal.SIGKILL)
         process.wait(30)
     made.refresh_from_db()
@@ -89,7 +89,7 @@ def test_killed_worker_loses_its_job_to_another_exactly_once(
         wait_until(lambda: Job.objects.get().status == Status.COMPLETED, timeout=60, what=str(log))
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
-    assert log.read_text().split() == ["begun", str(made.pk), "2", "maps", "left"]
+    assert log.read_text().split() == ["begun", str(made.pk), "2", "maps", "after", "40.5", "left"]
     made.refresh_from_db()
     assert (made.run_epoch, made.recovery_count) == (2, 1)
     told = kinds(made)

@@ -23,7 +23,8 @@ const client = {
 };
 
 async function handler(run) {
-  console.log(`begun ${run.job.id} ${run.job.epoch} ${run.job.payload.directory}`);
+  console.log(`begun ${run.job.id} ${run.job.epoch} ${run.job.payload.directory} after ${run.job.lastProgress?.percent ?? "none"}`);
+  run.progress(40.5, "maps");
   await run.note("submitted", "maps/1");
   if (process.env.HANG) await new Promise((resolve) => setTimeout(resolve, 60_000));
   return { submitted: run.job.packageSize };

@@ -124,7 +124,7 @@ def test_a_job_with_an_uncommitted_child_row_changes(other: OtherSession, change
 def test_a_handler_notes_what_it_did_before_its_own_transaction_ends(other: OtherSession) -> None:
     job = living()
     add_child(other, job)
-    assert lifecycle.progress(Run(job.pk, 1, WORKER), "12 of 50 submitted")
+    assert lifecycle.note(Run(job.pk, 1, WORKER), "12 of 50 submitted")
     other.commit()
     assert JobEvent.objects.get(kind=JobEvent.Kind.PROGRESS).details["late"] is False
 

@@ -21,7 +21,7 @@ from alerts.models import Alert, Channel
 from alerts.sending import addressing, banner, delivery
 from jobs.dead_letters import check
 from jobs.dead_letters.queue_visit import Visit
-from jobs.models import BulkOperation, DeadLetterQueue, Job, JobEvent, RecoveryControl, Status
+from jobs.models import BulkOperation, DeadLetterQueue, Job, JobEvent, RecoveryControl, RunProgress, Status
 from opsconsole import overview
 from opsconsole.kit.models import Pause
 from ratelimits.models import ApiKey, Policy
@@ -234,7 +234,13 @@ def running_job_watched(walk: Walk) -> None:
         actor=f"worker:{job.worker_id}",
         details={"note": "submitted to the last directory"},
     )
+    progress = RunProgress.objects.create(job_id=job.pk, run_epoch=job.run_epoch, percent=90, text="27 of 30")
     expect(page.locator(".timeline")).to_contain_text("submitted to the last directory", timeout=20_000)
+    bar = page.locator("#progress progress").first
+    expect(bar).to_have_attribute("value", "90.0", timeout=20_000)
+    RunProgress.objects.filter(pk=progress.pk).update(percent=100, text="30 of 30", at=Now())
+    expect(bar).to_have_attribute("value", "100.0", timeout=20_000)
+    expect(page.locator("#progress")).to_contain_text("30 of 30")
     Job.objects.filter(pk=job.pk).update(status=Status.COMPLETED, completed_at=Now())
     expect(page.get_by_role("heading", level=1)).to_contain_text("Completed", timeout=20_000)
 

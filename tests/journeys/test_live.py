@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from django.contrib.auth.models import User
@@ -14,7 +15,9 @@ from playwright.sync_api import Page, Response, expect
 from jobs.models import FailureGroup, Job, Status
 from opsconsole import overview
 from opsconsole.kit import audit
-from tests.factories import dead_letter, job
+from opsconsole_worker.runs import progress
+from opsconsole_worker.runs.heartbeats import Verdict, Worker
+from tests.factories import SECOND, dead_letter, job, run
 from tests.journeys.visitor import Visitor
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -102,6 +105,35 @@ def test_keyboard_focus_survives_update(page: Page) -> None:
     page.clock.run_for(10)
 
     expect(page.get_by_role("link", name="Quarantined", exact=True)).to_be_focused()
+
+
+def test_progress_of_a_running_job_moves(page: Page, visitor: Visitor) -> None:
+    """On its page and in the list, from what a worker writes, with the exact figure in the text."""
+    watched = run(silent=SECOND)
+    worker = Worker("worker-1", "host", 1)
+    page.goto(f"{visitor.address}/admin/jobs/job/{watched.pk}/change/")
+    panel, bar = page.locator("#progress"), page.locator("#progress progress")
+    expect(panel).to_have_count(0)
+
+    for percent, figure, text in [
+        (12.5, "12.5 %", "4 of 32"),
+        (50, "50 %", "16 of 32"),
+        (100, "100 %", "32 of 32"),
+    ]:
+        assert progress.report(worker, watched.pk, 1, percent, text) is Verdict.GO_ON
+        told_at_once()
+        shows = partial(expect(panel).to_contain_text, figure, timeout=SHORTLY)
+        time_passes_until(page, shows)
+        expect(panel).to_contain_text(text)
+        assert float(bar.get_attribute("value") or "") == percent
+
+    page.goto(f"{visitor.address}/admin/jobs/job/?status=in_progress")
+    page.mouse.move(0, 0)
+    line = page.locator("tr", has_text=str(watched.pk)[:8])
+    expect(line.locator(".percent")).to_have_text("100 %")
+    assert progress.report(worker, watched.pk, 1, 7, "begun anew") is Verdict.GO_ON
+    told_at_once()
+    time_passes_until(page, lambda: expect(line.locator(".percent")).to_have_text("7 %", timeout=SHORTLY))
 
 
 JOBS = "/admin/jobs/job/?status=quarantined"

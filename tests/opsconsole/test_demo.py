@@ -164,6 +164,9 @@ class Notes(SimpleNamespace):
     def note(self, text: str, reference: str) -> None:
         self.notes.append((text, reference))
 
+    def progress(self, percent: float, text: str) -> None:
+        self.reported = (percent, text)
+
 
 def factories_job(payload: dict[str, Any], attempts: int) -> SimpleNamespace:
     return SimpleNamespace(
@@ -180,6 +183,7 @@ class TestHandler:
             "Submitted to directory 2 of 2",
         ]
         assert len({reference for _, reference in run.notes}) == 2
+        assert run.reported == (100, "2 of 2 directories")
 
     @pytest.mark.parametrize(
         ("trouble", "attempts", "error"),
@@ -247,7 +251,7 @@ class TestStory:
 
     def note(self, run: Run, times: int) -> None:
         for number in range(times):
-            lifecycle.progress(run, f"Submitted to directory {number}", reference=f"listing-{number}")
+            lifecycle.note(run, f"Submitted to directory {number}", reference=f"listing-{number}")
 
     def test_demo_kills_a_worker_mid_run_and_announces_the_effect(
         self, story: Story, victim: subprocess.Popen[bytes], capsys: pytest.CaptureFixture[str]

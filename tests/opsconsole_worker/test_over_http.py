@@ -16,7 +16,7 @@ from django.db.models import F
 
 from jobs.intake.enqueue import NewJob, enqueue
 from jobs.messaging import dispatcher
-from jobs.models import Job, JobEvent, RecoveryControl, Status, WorkerHeartbeat
+from jobs.models import Job, JobEvent, RecoveryControl, RunProgress, Status, WorkerHeartbeat
 from jobs.recovery import control, sweeps
 from jobs.runs.timeline import Actor
 from tests import factories, presets
@@ -35,9 +35,12 @@ from pathlib import Path
 
 def submit(run):
     run.note("begun", reference=str(run.job.id))
+    last = run.last_progress
+    run.progress(30 * run.job.epoch, "begun")
     while not Path(run.job.payload["gate"]).exists():
         threading.Event().wait(0.02)
-    return {"of the console": sorted({"django", "opsconsole", "jobs"} & sys.modules.keys())}
+    of_the_console = sorted({"django", "opsconsole", "jobs"} & sys.modules.keys())
+    return {"of the console": of_the_console, "received": last and [last.percent, last.text, last.epoch]}
 """
 
 
@@ -94,7 +97,7 @@ def test_killed_worker_is_recovered_once_and_its_successor_outlasts_the_console(
     with ExitStack() as first, relay(first.enter_context(console(tmp_path, sqs_queue))) as between:
         env |= {"OPSCONSOLE_URL": between.address}
         with worker(tmp_path, env, log) as process:
-            wait_until(lambda: kinds(job).count("progress") == 1 or process.poll() is not None, START_SECONDS)
+            wait_until(lambda: RunProgress.objects.exists() or process.poll() is not None, START_SECONDS)
             assert process.poll() is None, log.read_text()
             process.kill()
             assert process.wait() == -signal.SIGKILL
@@ -108,7 +111,7 @@ def test_killed_worker_is_recovered_once_and_its_successor_outlasts_the_console(
         assert dispatcher.dispatch().sent == 1
 
         with worker(tmp_path, env, log) as process:
-            wait_until(lambda: kinds(job).count("progress") == 2, START_SECONDS, what=str(log))
+            wait_until(lambda: RunProgress.objects.count() == 2, START_SECONDS, what=str(log))
             # The console hangs, then it is gone, then another one is there.
             between.silent.set()
             asked = between.requests
@@ -128,7 +131,9 @@ def test_killed_worker_is_recovered_once_and_its_successor_outlasts_the_console(
         "claimed",
         "completed",
     ]
-    assert JobEvent.objects.get(job_id=job.pk, kind="completed").details["of the console"] == []
+    details = JobEvent.objects.get(job_id=job.pk, kind="completed").details
+    assert details["of the console"] == []
+    assert details["received"] == [30, "begun", 1]
     told = log.read_text()
     assert "The console does not answer, trying again: " in told
     assert "The console answers again" in told

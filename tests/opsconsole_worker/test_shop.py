@@ -21,7 +21,7 @@ from django.db import connection
 from django.db.models import F
 
 from jobs.messaging import dispatcher
-from jobs.models import Job, JobEvent, RecoveryControl, Status, WorkerHeartbeat
+from jobs.models import Job, JobEvent, RecoveryControl, RunProgress, Status, WorkerHeartbeat
 from jobs.recovery import sweeps
 from opsconsole_worker import sqs
 from opsconsole_worker.messages import JobMessage
@@ -69,11 +69,14 @@ def submit(run: RunContext) -> dict[str, list[str]]:
         order.runs += 1
         order.save()
         run.note("ordered", reference=str(order.pk))
+    last = run.last_progress
+    run.progress(30 * run.job.epoch, "ordered")
     logging.getLogger("shop").info("ordered")
     while not Path(run.job.payload["gate"]).exists():
         run.check()
         threading.Event().wait(0.05)
-    return {"of the console": sorted({"opsconsole", "jobs", "alerts"} & sys.modules.keys())}
+    of_the_console = sorted({"opsconsole", "jobs", "alerts"} & sys.modules.keys())
+    return {"of the console": of_the_console, "received": last and [last.percent, last.text, last.epoch]}
 
 HANDLERS = {"default": submit}
 """,
@@ -141,7 +144,7 @@ def test_killed_worker_of_a_shop_is_recovered_once(
     job = factories.job(payload={"gate": str(gate)})
     sqs.send_raw(sqs_queue.url, JobMessage(job_id=job.pk, run_epoch=1).to_body())
     with worker(tmp_path, shop, log) as process:
-        wait_until(lambda: kinds(job).count("progress") == 1 or process.poll() is not None, START_SECONDS)
+        wait_until(lambda: RunProgress.objects.exists() or process.poll() is not None, START_SECONDS)
         assert process.poll() is None, log.read_text()
         process.kill()
         assert process.wait() == -signal.SIGKILL
@@ -170,6 +173,8 @@ def test_killed_worker_of_a_shop_is_recovered_once(
     ]
     ended = JobEvent.objects.get(job_id=job.pk, kind=JobEvent.Kind.COMPLETED)
     assert ended.details["of the console"] == []
+    assert ended.details["received"] == [30, "ordered", 1]
+    assert list(RunProgress.objects.order_by("run_epoch").values_list("percent", flat=True)) == [30, 60]
     with connection.cursor() as cursor:
         cursor.execute("SELECT job_id, customer, runs FROM public.shop_order")
         assert cursor.fetchall() == [(job.pk, "TEST-001", 2)]

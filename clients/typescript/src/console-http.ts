@@ -78,6 +78,14 @@ export class ConsoleHttp {
   }
 }
 
+export const TOO_LARGE = 413;
+
+/** No answer that is final: an error of the server, too many requests, a key that is being replaced, or something before the console. */
+export function repeatable({ status, ofConsole }: Answer): boolean {
+  const redirected = status >= 300 && status < 400;
+  return status >= 500 || redirected || [401, 403, 429].includes(status) || (!ofConsole && status !== TOO_LARGE);
+}
+
 function checkedUrl(url: string): string {
   let parsed: URL;
   try {

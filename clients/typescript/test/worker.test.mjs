@@ -47,6 +47,75 @@ const broken = () => {
   throw new TypeError("fetch failed");
 };
 
+test("the first and the last progress are sent, whatever lies between, and the last goes before the result", async () => {
+  const played = await play(
+    async (run) => {
+      run.progress(0, "begun");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      for (let step = 1; step <= 10_000; step += 1) run.progress(step / 100, `step ${step}`);
+    },
+    { percent: () => [200, { verdict: "continue" }] },
+  );
+  assert.deepEqual(
+    played.of("percent").map(({ percent, text, run_epoch }) => [percent, text, run_epoch]),
+    [[0, "begun", 3], [100, "step 10000", 3]],
+  );
+  const order = played.asked.map(([what]) => what);
+  assert.ok(order.lastIndexOf("percent") < order.indexOf("complete"));
+});
+
+test("progress is checked, cut and never rounded up; the last progress of an earlier run is received", async () => {
+  const last = { percent: 40.5, text: "12 of 30", run_epoch: 2, at: "2026-11-27T12:00:00Z" };
+  const face = String.fromCodePoint(0x1f600);
+  const told = [];
+  const played = await play(
+    (run) => {
+      told.push(run.job.lastProgress);
+      for (const wrong of [-1, 100.1, NaN, "40", true, undefined]) assert.throws(() => run.progress(wrong), /Percent must be a number from 0 to 100, or null/);
+      assert.throws(() => run.progress(null), /needs a text/);
+      assert.throws(() => run.progress(1, 7), /must be a string/);
+      run.progress(99.99, (String.fromCharCode(0) + face).repeat(600));
+    },
+    { percent: () => [200, { verdict: "continue" }], claim: () => [200, { ...JOB, last_progress: last }] },
+  );
+  assert.deepEqual(told, [{ percent: 40.5, text: "12 of 30", epoch: 2, at: "2026-11-27T12:00:00Z" }]);
+  const [said] = played.of("percent");
+  assert.deepEqual([said.percent, said.text], [99.9, face.repeat(500)]);
+  assert.equal(played.of("complete").length, 1);
+});
+
+for (const [what, percent, lines] of [
+  ["does not answer", broken, 0],
+  ["is overloaded", () => [503, {}], 0],
+  ["knows no progress", () => [404, { detail: "There is nothing here." }], 1],
+]) {
+  test(`a console that ${what} delays no result`, async () => {
+    const log = [];
+    const played = await play(
+      async (run) => {
+        run.progress(10);
+        await new Promise((resolve) => setTimeout(resolve, 30));
+        run.progress(20);
+      },
+      { percent },
+      { worker: { log: (text) => log.push(text) } },
+    );
+    assert.equal(played.of("complete").length, 1);
+    assert.equal(log.filter((line) => line.endsWith("its progress can't be kept: There is nothing here.")).length, lines);
+  });
+}
+
+test("a run learns from its progress that it is lost", async () => {
+  const played = await play(
+    async (run) => {
+      run.progress(10);
+      await new Promise((resolve) => run.signal.addEventListener("abort", resolve));
+    },
+    { percent: () => [200, { verdict: "superseded" }] },
+  );
+  assert.deepEqual([played.of("complete").length, played.of("fail").length], [0, 0]);
+});
+
 test("a job is claimed, its message deleted, its run reported, and the worker leaves", async () => {
   const played = await play((run) => ({ submitted: run.job.packageSize }));
   assert.deepEqual(played.of("complete")[0].details, { submitted: 5 });

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import cached_property
 from typing import Any, Protocol, cast
 from uuid import UUID
@@ -12,6 +13,7 @@ from django.contrib.admin import SimpleListFilter
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from jobs.admin import run_progress
 from jobs.admin.jobs.filters import AgeFilter, UnindexedFilter
 from jobs.admin.jobs.typed_filters import CreatedBeforeFilter, CreatedSinceFilter
 from jobs.admin.sorting import SortedChangeList
@@ -35,6 +37,8 @@ class ShownJob(Evidence, Protocol):
     def created_at(self) -> datetime: ...
     @property
     def completed_at(self) -> datetime | None: ...
+    @property
+    def percent(self) -> Decimal | None: ...
     @property
     def message_trouble(self) -> MessageTrouble | None: ...
     def is_scheduled(self, now: datetime) -> bool: ...
@@ -138,7 +142,8 @@ class JobChangeList(SortedChangeList):
 
 def shown(ids: Sequence[UUID]) -> list[Any]:
     """Return these jobs as lists show them: with their evidence and the state of their message, without payloads."""
-    found: dict[UUID, Any] = Job.objects.with_evidence().with_message().defer("payload").in_bulk(ids)
+    jobs = Job.objects.with_evidence().with_message().defer("payload")
+    found: dict[UUID, Any] = run_progress.with_percent(jobs).in_bulk(ids)
     return with_troubles([found[pk] for pk in ids if pk in found])
 
 

@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 
-from jobs.admin import labels, sorting
+from jobs.admin import labels, run_progress, sorting
 from jobs.admin.job_search import search
 from jobs.admin.jobs import enqueue_page, payload_page
 from jobs.admin.jobs.changelist import JobChangeList, JobPaginator, ShownJob
@@ -57,7 +57,14 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
     )
     missing = "There is no job with this id."
     history_at = "#timeline"
-    live_on = ("jobs.Job", "jobs.WorkerHeartbeat", "jobs.JobEvent", "jobs.Outbox", "jobs.QueueState")
+    live_on = (
+        "jobs.Job",
+        "jobs.WorkerHeartbeat",
+        "jobs.JobEvent",
+        "jobs.Outbox",
+        "jobs.QueueState",
+        "jobs.RunProgress",
+    )
     whole_columns = ("customer_id", "error_message", "payload")
     list_display = (
         "short_id",
@@ -108,6 +115,8 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
     @admin.display(description="status")
     def state(self, job: ShownJob) -> SafeString:
         state = labels.job_status(job, job.read_at) + labels.trouble(diagnose(job))
+        if job.status == Status.IN_PROGRESS and job.percent is not None:
+            state += SafeString(" ") + run_progress.bar(job.percent)
         return state + labels.message_trouble(job.message_trouble) if job.message_trouble else state
 
     @admin.display(description="age", ordering="created_at")

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils.safestring import SafeString
 
-from jobs.admin import labels
+from jobs.admin import labels, run_progress
 from jobs.admin.jobs import payload_page, progress_notes
 from jobs.admin.previewed_actions import button
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat, absent_columns
@@ -95,6 +95,7 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
         "old_kind": job.status == Status.IN_PROGRESS and job.claimed_epoch is None,
         "deadline": deadline_of(job) if job.status == Status.IN_PROGRESS else None,
         "done_before": progress_notes.of_jobs([job.pk], shown=NOTES_SHOWN).get(job.pk, []),
+        **_progress(job),
         "recoveries": _recoveries(job),
         "absent": absent_columns.sentences(),
         "worker": _worker_of(job) if may_see(user, "jobs_workerheartbeat") else None,
@@ -107,6 +108,14 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
             *([payload_page.button(job)] if payload_page.may(user, job.status) else []),
         ],
     }
+
+
+def _progress(job: JobWithEvidence) -> dict[str, Any]:
+    """Return how far the current run is or was, and how far the one before was when it last said so."""
+    rows = run_progress.last_two(job.pk)
+    current = next((row for row in rows if row.run_epoch == job.run_epoch), None)
+    earlier = next((row for row in rows if row.run_epoch < job.run_epoch), None)
+    return {"progress": current, "earlier_progress": earlier}
 
 
 def _attempts(job: JobWithEvidence, newest_first: Sequence[JobEvent]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from jobs.runs import life_wording
 from opsconsole.kit import commands, own_schema
 from opsconsole_worker.doubling import MOST_DOUBLINGS
 from opsconsole_worker.messages import REASON_LENGTH
-from opsconsole_worker.runs import lifecycle, statements
+from opsconsole_worker.runs import lifecycle, progress, statements
 from opsconsole_worker.runs.heartbeats import PROTOCOL
 
 STATEMENTS = {
@@ -24,6 +24,8 @@ STATEMENTS = {
     "heartbeat": statements.BEAT,
     "heartbeat of an idle worker": statements.IDLE_BEAT,
     "progress": statements.NOTE,
+    "progress in percent": progress.REPORT,
+    "last progress": progress.LAST,
     "complete": statements.COMPLETE,
     "fail": statements.FAIL,
     "leave": statements.LEAVE,
@@ -61,6 +63,7 @@ def _rights() -> str:
         f"SELECT, INSERT, UPDATE, DELETE ON {HEARTBEATS.sql}",
         f"SELECT, INSERT ON {own}.job_events",
         f"SELECT, INSERT ON {own}.outbox",
+        f"SELECT, INSERT, UPDATE ON {own}.run_progress",
     ]
     return "\n".join(f"GRANT {each} TO your_worker;" for each in granted)
 

@@ -75,7 +75,7 @@ def test_preview_shows_effect_and_changes_nothing(operator: Client) -> None:
 
 def test_preview_shows_progress_of_the_dead_run(operator: Client) -> None:
     stale = stale_run()
-    lifecycle.progress(Run(stale.pk, 1, Worker("worker-1", "h", 1)), "submitted to maps", reference="maps/77")
+    lifecycle.note(Run(stale.pk, 1, Worker("worker-1", "h", 1)), "submitted to maps", reference="maps/77")
 
     page = preview(operator, "requeue", stale).content.decode()
 
@@ -90,9 +90,9 @@ def test_preview_shows_progress_of_all_earlier_runs(
     """Show the notes of each run; a job with many notes does not displace those of other jobs."""
     failed, talkative = (job(status=Status.FAILED, run_epoch=2) for _ in range(2))
     for epoch, note in ((1, "submitted to old"), (2, "submitted to maps")):
-        lifecycle.progress(Run(failed.pk, epoch, Worker("w", "h", 1)), note)
+        lifecycle.note(Run(failed.pk, epoch, Worker("w", "h", 1)), note)
     for number in range(job_actions.NOTES_SHOWN + 2):
-        lifecycle.progress(Run(talkative.pk, 2, Worker("w", "h", 1)), f"step {number}")
+        lifecycle.note(Run(talkative.pk, 2, Worker("w", "h", 1)), f"step {number}")
 
     with django_assert_max_num_queries(12):
         response = preview(operator, "requeue", failed, talkative)

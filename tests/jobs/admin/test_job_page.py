@@ -136,9 +136,9 @@ def test_job_page_shows_progress_of_earlier_runs_per_run(operator: Client) -> No
     made = run(age=2 * HOUR, silent=HOUR, epoch=2)
     earlier = Run(made.pk, 1, Worker("earlier", "host", 1))
     now = Run(made.pk, 2, Worker("worker-1", "host", 1))
-    lifecycle.progress(earlier, "submitted to old", reference="old/7")
-    lifecycle.progress(now, "submitted to maps", reference="maps/1")
-    lifecycle.progress(earlier, "submitted too late")
+    lifecycle.note(earlier, "submitted to old", reference="old/7")
+    lifecycle.note(now, "submitted to maps", reference="maps/1")
+    lifecycle.note(earlier, "submitted too late")
 
     page = page_of(operator, made)
     panel = page.partition("What its runs already did")[2].partition("</section>")[0]
@@ -153,9 +153,7 @@ def test_job_page_shows_progress_of_earlier_runs_per_run(operator: Client) -> No
 
 def test_notes_of_completed_job_stand_below_its_timeline(operator: Client) -> None:
     made = job(status=Status.COMPLETED, completed_at=Now())
-    lifecycle.progress(
-        Run(made.pk, 1, Worker("worker-1", "host", 1)), "submitted to maps", reference="maps/1"
-    )
+    lifecycle.note(Run(made.pk, 1, Worker("worker-1", "host", 1)), "submitted to maps", reference="maps/1")
 
     panel = page_of(operator, made).partition("What its runs did")[2].partition("</details>")[0]
 
@@ -165,7 +163,7 @@ def test_notes_of_completed_job_stand_below_its_timeline(operator: Client) -> No
 
 def test_requeued_job_still_shows_progress_of_its_dead_run(operator: Client) -> None:
     made = job(run_epoch=3)
-    lifecycle.progress(Run(made.pk, 1, Worker("dead", "host", 1)), "submitted to maps", reference="maps/1")
+    lifecycle.note(Run(made.pk, 1, Worker("dead", "host", 1)), "submitted to maps", reference="maps/1")
 
     panel = page_of(operator, made).partition("What its runs already did")[2].partition("</section>")[0]
 
@@ -177,9 +175,9 @@ def test_run_with_many_notes_does_not_hide_other_content(
 ) -> None:
     monkeypatch.setattr(job_pages, "NOTES_SHOWN", 2)
     made = run(age=HOUR, silent=SECOND, epoch=2)
-    lifecycle.progress(Run(made.pk, 1, Worker("quiet", "host", 1)), "said once")
+    lifecycle.note(Run(made.pk, 1, Worker("quiet", "host", 1)), "said once")
     for number in range(5):
-        lifecycle.progress(Run(made.pk, 2, Worker("worker-1", "host", 1)), f"step {number}")
+        lifecycle.note(Run(made.pk, 2, Worker("worker-1", "host", 1)), f"step {number}")
 
     panel = page_of(operator, made).partition("What its runs already did")[2].partition("</section>")[0]
 
@@ -191,7 +189,7 @@ def test_run_with_many_notes_does_not_hide_other_content(
 @pytest.mark.parametrize(("status", "warned"), [(Status.FAILED, True), (Status.COMPLETED, False)])
 def test_only_a_job_that_may_run_again_is_warned_about(operator: Client, status: str, warned: bool) -> None:
     made = run(age=HOUR)
-    lifecycle.progress(Run(made.pk, 1, Worker("worker-1", "host", 1)), "submitted to maps")
+    lifecycle.note(Run(made.pk, 1, Worker("worker-1", "host", 1)), "submitted to maps")
     Job.objects.update(status=status)
 
     page = page_of(operator, made)

@@ -16,7 +16,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from jobs.intake import idempotency, queue_position
-from jobs.models import IdempotencyKey, Job, JobEvent, Outbox, Status, WorkerHeartbeat
+from jobs.models import IdempotencyKey, Job, JobEvent, Outbox, RunProgress, Status, WorkerHeartbeat
+from jobs.runs.restart import restart
 from opsconsole.kit import row_locks
 from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole_worker.environment import QueueConfig
@@ -473,6 +474,7 @@ def test_worker_can_use_http_only(worker: Worker) -> None:
         "priority": "starter",
         "payload": {"directories": ["maps"]},
         "attempts": 0,
+        "last_progress": None,
         "beat_every_seconds": 15,
     }
     path = f"jobs/{mine['job_id']}"
@@ -490,6 +492,60 @@ def test_worker_can_use_http_only(worker: Worker) -> None:
     assert not WorkerHeartbeat.objects.exists()
     kinds = JobEvent.objects.order_by("id").values_list("kind", "actor")
     assert list(kinds) == [(kind, "worker:node-1") for kind in ("claimed", "progress", "completed")]
+
+
+def test_progress_is_stored_and_received_with_the_next_claim(client: Client, worker: Worker) -> None:
+    waiting = job()
+    path = f"jobs/{waiting.pk}"
+    worker.post(f"{path}/claim", run_epoch=1)
+
+    for percent, text in [(10, "begun"), (40.5, "12 of 30 <directories>")]:
+        told = worker.post(f"{path}/percent", run_epoch=1, percent=percent, text=text)
+        assert (told.status_code, told.json()) == (200, {"verdict": "continue"})
+
+    restart(Job.objects.all())
+    late = worker.post(f"{path}/percent", run_epoch=1, percent=99)
+    assert (late.status_code, late.json()) == (200, {"verdict": "superseded"})
+    last = Worker(client, "node-2").post(f"{path}/claim", run_epoch=2).json()["last_progress"]
+    assert {name: last[name] for name in ("percent", "text", "run_epoch")} == {
+        "percent": 40.5,
+        "text": "12 of 30 <directories>",
+        "run_epoch": 1,
+    }
+    assert RunProgress.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"percent": -0.1},
+        {"percent": 100.5},
+        {"percent": "40"},
+        {"percent": True},
+        {"percent": None},
+        {"percent": None, "text": "  "},
+        {"percent": 1, "text": "x" * 501},
+        {"text": "nothing about percent"},
+    ],
+    ids=str,
+)
+def test_what_is_no_progress_is_refused(worker: Worker, said: dict[str, Any]) -> None:
+    waiting = job()
+    worker.post(f"jobs/{waiting.pk}/claim", run_epoch=1)
+
+    assert worker.post(f"jobs/{waiting.pk}/percent", run_epoch=1, **said).status_code == 422
+    assert not RunProgress.objects.exists()
+
+
+def test_progress_without_percent_needs_words_only(worker: Worker) -> None:
+    waiting = job()
+    worker.post(f"jobs/{waiting.pk}/claim", run_epoch=1)
+
+    assert (
+        worker.post(f"jobs/{waiting.pk}/percent", run_epoch=1, percent=None, text="counting").status_code
+        == 200
+    )
+    assert RunProgress.objects.values_list("percent", "text").get() == (None, "counting")
 
 
 def test_second_of_two_claims_is_refused_with_a_reason(client: Client, worker: Worker) -> None:
@@ -587,9 +643,9 @@ def test_refused_claim_gives_the_reason(
         assert 85 <= response.json()["retryAfter"] <= 90
 
 
-@pytest.mark.parametrize("path", ["claim", "beat", "progress", "complete", "fail"])
+@pytest.mark.parametrize("path", ["claim", "beat", "progress", "percent", "complete", "fail"])
 def test_unknown_job_is_not_found_and_writes_nothing(worker: Worker, path: str) -> None:
-    said = {"progress": {"note": "x"}, "fail": {"error": "x"}}.get(path, {})
+    said = {"progress": {"note": "x"}, "percent": {"percent": 1}, "fail": {"error": "x"}}.get(path, {})
     response = worker.post(f"jobs/{uuid4()}/{path}", run_epoch=1, **said)
 
     assert (response.status_code, response.json()["reason"]) == (404, "unknown_job")

@@ -85,9 +85,9 @@ def test_other_worker_hears_that_it_is_superseded(two_runs: tuple[Run, Run]) -> 
     lost, current = two_runs
     assert heartbeats.beat(W2, lost.job_id, 2) is Verdict.SUPERSEDED
     assert heartbeats.verdict(lost.job_id, 2, W2) is Verdict.SUPERSEDED
-    assert not lifecycle.progress(lost, "submitted to maps")
+    assert not lifecycle.note(lost, "submitted to maps")
     assert heartbeats.beat(W3, current.job_id, 2) is Verdict.GO_ON
-    assert lifecycle.progress(current, "submitted to maps")
+    assert lifecycle.note(current, "submitted to maps")
     notes = JobEvent.objects.filter(kind=JobEvent.Kind.PROGRESS).order_by("id")
     assert [(note.actor, note.details["late"]) for note in notes] == [
         ("worker:w2", True),
@@ -144,7 +144,7 @@ def test_row_without_a_worker_lets_each_worker_report(named: str | None) -> None
     job = factories.run()
     Job.objects.update(worker_id=named)
     assert heartbeats.beat(W2, job.pk, 1) is Verdict.GO_ON
-    assert lifecycle.progress(Run(job.pk, 1, W2), "submitted")
+    assert lifecycle.note(Run(job.pk, 1, W2), "submitted")
     assert lifecycle.complete(Run(job.pk, 1, W2))
 
 

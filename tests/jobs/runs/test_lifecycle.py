@@ -297,14 +297,14 @@ class TestFail:
 class TestProgress:
     def test_note_is_stored_with_its_run(self) -> None:
         run = claimed()
-        assert lifecycle.progress(run, "12 of 50 submitted\x00", reference="batch-\udc809")
+        assert lifecycle.note(run, "12 of 50 submitted\x00", reference="batch-\udc809")
         event = JobEvent.objects.get(kind=Kind.PROGRESS)
         assert (event.run_epoch, event.actor) == (1, "worker:ada")
         assert event.details == {"note": "12 of 50 submitted", "reference": "batch-?9", "late": False}
 
     def test_note_of_a_superseded_run_is_recorded_as_late(self) -> None:
         run = superseded()
-        assert not lifecycle.progress(run, "12 of 50 submitted")
+        assert not lifecycle.note(run, "12 of 50 submitted")
         event = JobEvent.objects.get(kind=Kind.PROGRESS)
         assert (event.run_epoch, event.details["late"]) == (1, True)
 

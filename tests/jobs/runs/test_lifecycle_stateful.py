@@ -117,7 +117,7 @@ class OneJob(RuleBasedStateMachine):
     def beat_and_note(self, number: int) -> None:
         run, counts = self.pick(number)
         assert (heartbeats.beat(run.worker, self.id, run.epoch) is Verdict.GO_ON) == counts
-        assert lifecycle.progress(run, "12 of 50 submitted") == counts
+        assert lifecycle.note(run, "12 of 50 submitted") == counts
 
     @precondition(lambda self: self.runs)
     @rule(number=some_run)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from jobs.models import IdempotencyKey, Outbox, Status, Sweep, WorkerHeartbeat
+from jobs.models import IdempotencyKey, Outbox, RunProgress, Status, Sweep, WorkerHeartbeat
 from jobs.watch import retention
 from opsconsole.kit.removals import kept
 from tests import factories
@@ -23,6 +23,7 @@ NOTHING = {
     "kept answers": 0,
     "bulk members": 0,
     "bulk previews": 0,
+    "progress of runs": 0,
     "rollups of runs": 0,
 }
 MOMENT = timedelta(seconds=30)
@@ -52,6 +53,22 @@ def test_old_sweeps_are_deleted() -> None:
     young = sweep(kept("SWEEPS") - MOMENT)
     assert retention.prune() == NOTHING | {"sweeps": 3}
     assert list(Sweep.objects.all()) == [young]
+
+
+@pytest.mark.usefixtures("batch")
+def test_progress_of_ended_runs_is_deleted() -> None:
+    old, young = kept("PROGRESS") + MOMENT, kept("PROGRESS") - MOMENT
+    goes_on = factories.run(epoch=2)
+    for job_id, epoch, age in [
+        (goes_on.pk, 1, old),
+        (goes_on.pk, 2, old),
+        (factories.job(status=Status.COMPLETED).pk, 1, old),
+        (factories.job(status=Status.COMPLETED).pk, 1, young),
+    ]:
+        RunProgress.objects.create(job_id=job_id, run_epoch=epoch, percent=1, began_at=Now() - age)
+    assert retention.prune() == NOTHING | {"progress of runs": 2}
+    assert RunProgress.objects.count() == 2
+    assert RunProgress.objects.filter(job_id=goes_on.pk, run_epoch=2).exists()
 
 
 @pytest.mark.usefixtures("batch")

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from django.db import connection
 from django.utils import timezone
 
 from jobs.intake.enqueue import NewJob, enqueue
-from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
+from jobs.models import Job, JobEvent, Outbox, RunProgress, Status, WorkerHeartbeat
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor
 from opsconsole_worker.environment import QueueConfig
-from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs import heartbeats, lifecycle, progress
 from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.lifecycle import Failure, Refused, Run
 from opsconsole_worker.runs.running_job import RunningJob
@@ -177,10 +178,32 @@ def test_note() -> None:
     theirs, ours = both()
     run = claim_both(theirs, ours)
     say("note", theirs, note="12 of 50", reference="batch-9")
-    lifecycle.progress(run, "12 of 50", reference="batch-9")
+    lifecycle.note(run, "12 of 50", reference="batch-9")
     first, second = JobEvent.objects.filter(kind=JobEvent.Kind.PROGRESS)
     assert first.details == second.details
     assert picture(theirs) == picture(ours)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_progress(late: bool) -> None:
+    theirs, ours = both()
+    run = claim_both(theirs, ours)
+    assert say("last progress", theirs) == []
+    if late:
+        restart(Job.objects.all())
+    for percent, text in [(10, "begun"), (40.5, "12 of 30")]:
+        [verdict] = say("progress", theirs, percent=percent, text=text)
+        assert (verdict["status"] == "in_progress") is not late
+        assert (progress.report(ADA, run.job_id, 1, percent, text) is heartbeats.Verdict.GO_ON) is not late
+    rows = [
+        RunProgress.objects.filter(job_id=job.pk).values_list("run_epoch", "percent", "text")
+        for job in (theirs, ours)
+    ]
+    assert [list(each) for each in rows] == [[] if late else [(1, Decimal("40.5"), "12 of 30")]] * 2
+    last = progress.last(theirs.pk, 2)
+    if last:
+        wanted = {"percent": 40.5, "text": "12 of 30", "run_epoch": 1, "at": last.at}
+        assert say("last progress", theirs, 2) == [wanted]
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -278,6 +301,8 @@ def test_documented_privileges_suffice() -> None:
         "note": "",
         "reference": "",
         "details": "{}",
+        "percent": 40,
+        "text": "",
     }
     with connection.cursor() as cursor:
         # The rollback of the test's transaction drops this role.
@@ -290,6 +315,8 @@ def test_documented_privileges_suffice() -> None:
         "beat",
         "verdict",
         "note",
+        "progress",
+        "last progress",
         "complete",
         "fail and retry",
         "fail for good",

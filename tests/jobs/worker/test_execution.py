@@ -89,6 +89,7 @@ class TestEndings:
             "payload": {"site": "example.org"},
             "epoch": 3,
             "attempts": 2,
+            "last_progress": None,
         }
 
     @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ class TestNotes:
         assert heard == [False, True]
 
     def test_note_waits_for_the_database(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        fail_times(monkeypatch, "progress", 3)
+        fail_times(monkeypatch, "note", 3)
         work(lambda context: context.note("12 of 50 submitted"))
         assert JobEvent.objects.filter(kind=Kind.PROGRESS).count() == 1
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from opsconsole_worker.runs.progress import InvalidProgress, Progress
     from opsconsole_worker.runs.running_job import RunningJob
     from opsconsole_worker.working.consumer import Consumer
     from opsconsole_worker.working.handlers import (
@@ -20,12 +21,29 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Consumer", "Handler", "PermanentError", "RunContext", "RunStopped", "RunningJob"]
+__all__ = [
+    "Consumer",
+    "Handler",
+    "InvalidProgress",
+    "PermanentError",
+    "Progress",
+    "RunContext",
+    "RunStopped",
+    "RunningJob",
+]
+
+
+_PLACES = {
+    "Consumer": "working.consumer",
+    "InvalidProgress": "runs.progress",
+    "Progress": "runs.progress",
+    "RunningJob": "runs.running_job",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Read a part of the package when it is first asked for: its statements are made of the mapping that is in force then."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = {"Consumer": "working.consumer", "RunningJob": "runs.running_job"}.get(name, "working.handlers")
+    module = _PLACES.get(name, "working.handlers")
     return getattr(import_module(f"{__name__}.{module}"), name)

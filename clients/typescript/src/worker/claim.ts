@@ -3,6 +3,7 @@
 import { type Answer, type ConsoleHttp, NoAnswer } from "../console-http.js";
 import { Backoff, sleep } from "./backoff.js";
 import type { Message, Named } from "./message.js";
+import type { Progress } from "./progress.js";
 import type { Identity, Job } from "./run.js";
 
 const FIRST_HIDDEN = 10;
@@ -78,6 +79,13 @@ export function longer(message: Message, first = FIRST_HIDDEN): number {
   return Math.min(LONGEST_HIDDEN, first * 2 ** Math.min(Math.max(0, message.receiveCount - 1), 10));
 }
 
+/** A console of an earlier version says none. */
+function progressOf(said: unknown): Progress | undefined {
+  if (typeof said !== "object" || said === null) return undefined;
+  const { percent, text, run_epoch: epoch, at } = said as Record<string, unknown>;
+  return { percent: typeof percent === "number" ? percent : null, text: String(text), epoch: Number(epoch), at: String(at) };
+}
+
 function claimed(body: Record<string, unknown>): Claimed {
   const seconds = Number(body["beat_every_seconds"]);
   return {
@@ -89,6 +97,7 @@ function claimed(body: Record<string, unknown>): Claimed {
       payload: (body["payload"] ?? {}) as Record<string, unknown>,
       epoch: Number(body["run_epoch"]),
       attempts: Number(body["attempts"] ?? 0),
+      lastProgress: progressOf(body["last_progress"]),
     },
     beatEvery: (seconds > 0 ? seconds : 15) * 1000,
   };

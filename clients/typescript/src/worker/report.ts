@@ -1,6 +1,6 @@
 // The report of how a run ended, repeated until the console has it: it counts once.
 
-import { type Answer, type ConsoleHttp, NoAnswer } from "../console-http.js";
+import { type Answer, type ConsoleHttp, NoAnswer, repeatable, TOO_LARGE } from "../console-http.js";
 import { Backoff, sleep } from "./backoff.js";
 import type { Run } from "./run.js";
 
@@ -9,7 +9,6 @@ export type Ending =
   | { kind: "fail"; error: string; retryable: boolean };
 
 const LONGEST_ERROR = 2000;
-const TOO_LARGE = 413;
 // The console takes the work without a result that it can't store.
 const UNSTORABLE = [400, TOO_LARGE, 422];
 
@@ -46,12 +45,6 @@ export async function report(
     await run.beat();
     await sleep(Math.max(answer?.retryAfter ?? 0, backoff.next()), givenUp);
   }
-}
-
-/** No answer that is final: an error of the server, too many requests, a key that is being replaced, or something before the console. */
-function repeatable({ status, ofConsole }: Answer): boolean {
-  const redirected = status >= 300 && status < 400;
-  return status >= 500 || redirected || [401, 403, 429].includes(status) || (!ofConsole && status !== TOO_LARGE);
 }
 
 async function told(http: ConsoleHttp, path: string, body: unknown, timeout: number): Promise<Answer | undefined> {

@@ -1,6 +1,7 @@
 // One run of a job, as its handler sees it, and its heartbeats.
 
-import type { ConsoleHttp } from "../console-http.js";
+import { type Answer, type ConsoleHttp, repeatable } from "../console-http.js";
+import { checkedProgress, EVERY, type Outcome, type Progress, type Said, UnsentProgress } from "./progress.js";
 
 export interface Job {
   id: string;
@@ -11,6 +12,8 @@ export interface Job {
   epoch: number;
   /** How many earlier runs reported a failure. */
   attempts: number;
+  /** How far the last earlier run was that reported progress; undefined if none did. */
+  lastProgress: Progress | undefined;
 }
 
 /** The run was cancelled, or given to another worker: nothing that it reports counts. */
@@ -48,6 +51,7 @@ export class Run {
   #timer: ReturnType<typeof setInterval> | undefined;
   #beating: Promise<void> = Promise.resolve();
   #lost: RunLost | undefined;
+  readonly #progress: UnsentProgress;
 
   constructor(
     readonly job: Job,
@@ -57,7 +61,11 @@ export class Run {
     private readonly identity: Identity,
     private readonly beatEvery: number,
     private readonly timeout: number,
-  ) {}
+    private readonly log: (text: string) => void = () => undefined,
+    progressEvery = EVERY,
+  ) {
+    this.#progress = new UnsentProgress((said) => this.#sendProgress(said), progressEvery);
+  }
 
   /** Aborted when the run is lost, and when the time to finish after the order to stop is over. */
   get signal(): AbortSignal {
@@ -77,6 +85,35 @@ export class Run {
     const answer = await this.http.post(`${this.path}/progress`, { ...this.said, note, reference }, this.timeout);
     if (answer.status !== 200) throw new Error(`The note was not recorded: status ${answer.status}.`);
     this.#heard(answer.body["verdict"]);
+  }
+
+  /**
+   * Say how far the run is, from 0 to 100 percent (null: unknown) and in words. It returns at once; about every five seconds the
+   * newest report is sent. The job's page shows it, and the job's next run receives the last one.
+   */
+  progress(percent: number | null, text = ""): void {
+    this.#progress.put(checkedProgress(percent, text));
+  }
+
+  /** Send the last progress: a run that has ended can't say how far it is. */
+  sendLastProgress(): Promise<void> {
+    return this.#progress.last();
+  }
+
+  async #sendProgress(said: Said): Promise<Outcome> {
+    let answer: Answer;
+    try {
+      answer = await this.http.post(`${this.path}/percent`, { ...this.said, ...said }, this.timeout);
+    } catch {
+      return { outcome: "later" };
+    }
+    if (answer.status === 200 && answer.ofConsole) {
+      this.#heard(answer.body["verdict"]);
+      return { outcome: "sent" };
+    }
+    if (repeatable(answer)) return { outcome: "later", pause: answer.retryAfter };
+    this.log(`Job ${this.job.id} run ${this.job.epoch}: its progress can't be kept: ${String(answer.body["detail"] ?? answer.status)}`);
+    return { outcome: "never" };
   }
 
   get said(): Record<string, unknown> {

@@ -30,6 +30,8 @@ export interface WorkerOptions {
   graceMs?: number;
   /** How long one request to the console may take, in milliseconds; default: 10 seconds. */
   timeoutMs?: number;
+  /** The least time between two reports of the progress of a run, in milliseconds; default: 5 seconds. Each counts under the policy of the key. */
+  progressMs?: number;
   /** Stop at SIGTERM and SIGINT; default: true. A second signal ends the process at once. */
   signals?: boolean;
   fetch?: Fetch;
@@ -63,6 +65,7 @@ export class Worker {
     if (Object.keys(options.queues).length === 0) throw new ConfigurationError("Give the worker at least one queue.");
     this.#http = new ConsoleHttp(url, key, options.fetch);
     this.#options = options;
+    if (options.progressMs !== undefined) within("progressMs", options.progressMs, 100, 600_000);
     this.#timeout = within("timeoutMs", options.timeoutMs ?? 10_000, 1, 600_000);
     this.#log = options.log ?? ((text) => console.log(text));
     // New for every start: a worker that kept its id would hide the run that died with it.
@@ -169,7 +172,7 @@ export class Worker {
   }
 
   async #carryOut(queue: Queue, identity: Identity, { job, beatEvery }: Claimed): Promise<void> {
-    const run = new Run(job, this.#told.signal, this.#http, identity, beatEvery, this.#timeout);
+    const run = new Run(job, this.#told.signal, this.#http, identity, beatEvery, this.#timeout, this.#log, this.#options.progressMs);
     const outOfTime = (): void => run.abort(new WorkerStopped());
     this.#graceOver.signal.addEventListener("abort", outOfTime);
     if (this.#graceOver.signal.aborted) outOfTime();
@@ -186,6 +189,7 @@ export class Worker {
       this.#log(`Job ${job.id} run ${job.epoch}: left: ${run.lost.message}`);
       return;
     }
+    await run.sendLastProgress();
     await report(this.#http, run, ending, this.#timeout, this.#graceOver.signal, this.#log);
   }
 }

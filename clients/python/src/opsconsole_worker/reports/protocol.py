@@ -74,8 +74,15 @@ class Reports(Protocol):
     def verdict(self, run: Run) -> Verdict:
         """Return whether a run still counts."""
 
-    def progress(self, run: Run, note: str, reference: str) -> bool:
+    def note(self, run: Run, text: str, reference: str) -> bool:
         """Record what a run has done outside; return False when it no longer counts."""
+
+    @property
+    def progress_seconds(self) -> float:
+        """Return the least time between two reports of a run's progress."""
+
+    def progress(self, run: Run, percent: float | None, text: str) -> Verdict:
+        """Store how far a run is; see ``runs.progress.report``."""
 
     def complete(self, run: Run, details: Mapping[str, Any]) -> bool:
         """Complete a run; see ``lifecycle.complete``."""

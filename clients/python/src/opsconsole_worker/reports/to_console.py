@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
@@ -24,6 +24,7 @@ from opsconsole_worker.reports.protocol import Pause
 from opsconsole_worker.runs import run_log
 from opsconsole_worker.runs.heartbeats import Verdict, Worker
 from opsconsole_worker.runs.lifecycle import ERROR_LENGTH, Failure, Refusal, Refused, Run
+from opsconsole_worker.runs.progress import Progress
 from opsconsole_worker.runs.running_job import RunningJob
 from opsconsole_worker.storable import plain_text
 
@@ -33,6 +34,7 @@ UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, TOO_LARGE, TOO_MANY, FAILED = 401,
 ELSEWHERE = {OK, NOTHING, NOT_FOUND}
 # A report at which the console fails again and again is left to recovery, so that the worker is not lost to it.
 MOST_FAILURES = 8
+PROGRESS_SECONDS = 5.0
 # The console takes the work without a result that it can't store.
 UNSTORABLE = {400, TOO_LARGE, 422}
 _VERDICTS = {"continue": Verdict.GO_ON, "cancelled": Verdict.CANCELLED, "superseded": Verdict.SUPERSEDED}
@@ -142,11 +144,21 @@ class ConsoleReports:
         """Return what the heartbeat says."""
         return self.beat(run)
 
-    def progress(self, run: Run, note: str, reference: str) -> bool:
+    def note(self, run: Run, text: str, reference: str) -> bool:
         """Record what a run has done outside."""
-        said = {"note": _text(note), "reference": _text(reference), "run_epoch": run.epoch}
+        said = {"note": _text(text), "reference": _text(reference), "run_epoch": run.epoch}
         answer = self._post(_path(run.job_id, "progress"), run.worker, said)
         return self._verdict(run, answer) is Verdict.GO_ON
+
+    @property
+    def progress_seconds(self) -> float:
+        """Return as long as a page takes between two looks: each report is a request that the policy of the key counts."""
+        return PROGRESS_SECONDS
+
+    def progress(self, run: Run, percent: float | None, text: str) -> Verdict:
+        """Store how far a run is."""
+        said = {"percent": percent, "text": text, "run_epoch": run.epoch}
+        return self._verdict(run, self._post(_path(run.job_id, "percent"), run.worker, said))
 
     def complete(self, run: Run, details: Mapping[str, Any]) -> bool:
         """Complete a run: the work counts, also where the console can't keep its result."""
@@ -264,7 +276,16 @@ def _job(job_id: UUID, said: Mapping[str, Any]) -> RunningJob:
         payload=said["payload"],
         epoch=int(said["run_epoch"]),
         attempts=int(said["attempts"]),
+        last_progress=_progress(said.get("last_progress")),
     )
+
+
+def _progress(said: object) -> Progress | None:
+    """Return the last progress of an answer to a claim. A console of an earlier version says none."""
+    if not isinstance(said, dict):
+        return None
+    at = datetime.fromisoformat(said["at"])
+    return Progress(said["percent"], said["text"], said["run_epoch"], at)
 
 
 def _path(job_id: UUID, verb: str) -> str:

@@ -13,10 +13,12 @@ from opsconsole_worker.database import door
 from opsconsole_worker.database.troubles import Trouble, headline, sqlstate_of
 from opsconsole_worker.reports import session
 from opsconsole_worker.reports.protocol import Pause
-from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs import heartbeats, lifecycle, progress
 from opsconsole_worker.runs.heartbeats import Verdict, Worker
 from opsconsole_worker.runs.lifecycle import Failure, Refused, Run
 from opsconsole_worker.runs.running_job import RunningJob
+
+PROGRESS_SECONDS = 1.0
 
 
 class DatabaseReports:
@@ -107,9 +109,18 @@ class DatabaseReports:
         """Read whether a run still counts."""
         return heartbeats.verdict(run.job_id, run.epoch, run.worker)
 
-    def progress(self, run: Run, note: str, reference: str) -> bool:
+    def note(self, run: Run, text: str, reference: str) -> bool:
         """Record what a run has done outside."""
-        return lifecycle.progress(run, note, reference=reference)
+        return lifecycle.note(run, text, reference=reference)
+
+    @property
+    def progress_seconds(self) -> float:
+        """Return a second."""
+        return PROGRESS_SECONDS
+
+    def progress(self, run: Run, percent: float | None, text: str) -> Verdict:
+        """Store how far a run is."""
+        return progress.report(run.worker, run.job_id, run.epoch, percent, text)
 
     def complete(self, run: Run, details: Mapping[str, Any]) -> bool:
         """Complete a run."""

@@ -112,6 +112,13 @@ def verdict(job_id: UUID, run_epoch: int, worker: Worker) -> Verdict:
     return _verdict(rows)
 
 
+def verdict_of(rows: Rows) -> Verdict:
+    """Return the verdict of a report. Raise ``WorkerIdTaken`` if the worker's id is another key's."""
+    [(_, _, taken)] = rows
+    _refuse_if(taken)
+    return _verdict(rows)
+
+
 def _verdict(rows: Rows) -> Verdict:
     """Return the verdict from the status, None if the epoch is another one, and whether the fence admits the worker."""
     [(status, admitted, _)] = rows

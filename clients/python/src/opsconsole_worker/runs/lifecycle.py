@@ -1,4 +1,4 @@
-"""The life cycle of a run: claim, progress, completion and failure, each a compare-and-set on epoch and worker (I1)."""
+"""The life cycle of a run: claim, notes, completion and failure, each a compare-and-set on epoch and worker (I1)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from opsconsole_worker.doubling import MOST_DOUBLINGS, doubled
 from opsconsole_worker.mapping.contract_words import CANCELLED, COMPLETED, FAILED, PENDING
 from opsconsole_worker.mapping.mapped_jobs import NoWord
 from opsconsole_worker.messages import REASON_LENGTH, ROW_LOCKED
-from opsconsole_worker.runs import heartbeats, run_log, statements
+from opsconsole_worker.runs import heartbeats, progress, run_log, statements
 from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.running_job import RunningJob
 from opsconsole_worker.runs.tables import JOBS
@@ -164,7 +164,7 @@ def _claimed(run: Run) -> RunningJob | Refused:
     """Read the job of a claimed run, apart from the claim: a large payload must not hold up a transaction."""
     [rows] = door.run(statements.READ, {"job_id": run.job_id})
     try:
-        job = RunningJob.of_row(rows[0]) if rows else None
+        job = RunningJob.of_row(rows[0], progress.last(run.job_id, run.epoch)) if rows else None
     except UnreadableDocument as error:
         fail(run, f"The payload can't be read. {error}", retryable=False)
         return Refused(Refusal.UNREADABLE)
@@ -264,14 +264,14 @@ def backoff(failures: int) -> timedelta:
     return doubled(first, failures - 1, LONGEST_BACKOFF) * random.uniform(0.9, 1.1)
 
 
-def progress(run: Run, note: str, *, reference: str = "") -> bool:
+def note(run: Run, text: str, *, reference: str = "") -> bool:
     """Record what the run has done outside (an id, a link), which is shown before anybody requeues it.
 
     Return False when the run no longer counts; the note is stored nevertheless, as an act of a superseded run. Raise
     ``WorkerIdTaken`` if the worker's id is another key's.
     """
     stored = {
-        "note": plain_text(note)[:ERROR_LENGTH],
+        "note": plain_text(text)[:ERROR_LENGTH],
         "reference": plain_text(reference)[:ERROR_LENGTH],
     }
     [rows] = door.run(statements.NOTE, run.parameters | stored)

@@ -8,6 +8,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from opsconsole_worker.bounded_values import as_whole, read_document
+from opsconsole_worker.runs.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class RunningJob:
     """The job as it was when this run began. ``attempts`` is the number of earlier runs that reported a failure.
 
     ``package_size`` is text only where an existing column holds something else than a whole number.
-    ``customer_id``, ``package_size`` and ``priority`` are None where the row has null.
+    ``customer_id``, ``package_size`` and ``priority`` are None where the row has null. ``last_progress``: how far an earlier
+    run was, None if none reported it.
     """
 
     id: UUID
@@ -25,9 +27,10 @@ class RunningJob:
     payload: dict[str, Any]
     epoch: int
     attempts: int
+    last_progress: Progress | None = None
 
     @classmethod
-    def of_row(cls, row: Sequence[Any]) -> Self:
+    def of_row(cls, row: Sequence[Any], last_progress: Progress | None = None) -> Self:
         """Return the job that ``statements.READ`` read. Raise ``UnreadableDocument`` if no program should follow its payload."""
         job_id, customer_id, size, priority, payload, epoch, attempts = row
         whole = as_whole(size)
@@ -39,4 +42,5 @@ class RunningJob:
             payload=read_document(payload),
             epoch=epoch,
             attempts=attempts,
+            last_progress=last_progress,
         )

@@ -89,7 +89,7 @@ beat AS (
 
 
 _ENDED = ("%(job_id)s", "%(epoch)s")
-_THIS_RUN = f"""
+THIS_RUN = f"""
        {_ID} = %(job_id)s AND {_STATUS} = 'in_progress' AND run_epoch = %(epoch)s AND {fence.in_statement()}
 """
 VERDICT = f"""
@@ -216,7 +216,7 @@ WITH ended AS (
         error_message=JOBS.no_error,
     )
 }
-     WHERE {_THIS_RUN}
+     WHERE {THIS_RUN}
     RETURNING {JOBS.returned("id")}
 ), answer AS (
     SELECT CASE WHEN EXISTS (SELECT FROM ended) THEN 'completed'
@@ -238,7 +238,7 @@ NO_WORD = "no word before"
 _CAN_FAIL, _WITHOUT_WORD = (
     ("", "")
     if JOBS.written("failed")
-    else ("false AND ", f"WHEN EXISTS (SELECT FROM {_JOBS} WHERE {_THIS_RUN}) THEN '{NO_WORD}' ")
+    else ("false AND ", f"WHEN EXISTS (SELECT FROM {_JOBS} WHERE {THIS_RUN}) THEN '{NO_WORD}' ")
 )
 
 # The delays are those after the first, second, ... failure; later ones are as long as the last.
@@ -255,14 +255,14 @@ WITH again AS (
         "(%(delays)s::float8[])[least(greatest(job.attempts, 0) + 1, cardinality(%(delays)s::float8[]))])",
     )
 }
-     WHERE {_THIS_RUN} AND %(retryable)s AND attempts + 1 < %(max_attempts)s
+     WHERE {THIS_RUN} AND %(retryable)s AND attempts + 1 < %(max_attempts)s
     RETURNING {JOBS.returned("id")}, run_epoch, {JOBS.returned("queue")}, not_before
 ), for_good AS (
     UPDATE {JOBS.aliased}
        SET attempts = attempts + 1, {
     JOBS.assignments(status=JOBS.status_written("failed"), error_message="%(error)s", updated_at=_NOW)
 }
-     WHERE {_CAN_FAIL}{_THIS_RUN} AND NOT (%(retryable)s AND attempts + 1 < %(max_attempts)s)
+     WHERE {_CAN_FAIL}{THIS_RUN} AND NOT (%(retryable)s AND attempts + 1 < %(max_attempts)s)
     RETURNING {JOBS.returned("id")}, {JOBS.returned("queue")}
 ), posted AS (
     INSERT INTO outbox (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry, available_at)
@@ -296,7 +296,7 @@ NOTE = f"""
 INSERT INTO job_events (job_id, run_epoch, kind, actor, details)
 SELECT %(job_id)s, %(epoch)s, 'progress', %(actor)s,
        jsonb_build_object('note', %(note)s::text, 'reference', %(reference)s::text,
-                          'late', NOT EXISTS (SELECT FROM {_JOBS} WHERE {_THIS_RUN}))
+                          'late', NOT EXISTS (SELECT FROM {_JOBS} WHERE {THIS_RUN}))
  WHERE NOT {TAKEN}
 RETURNING NOT (details ->> 'late')::bool
 """

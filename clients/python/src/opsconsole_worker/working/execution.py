@@ -39,7 +39,13 @@ def carry_out(
     with log_lines.about(job=job.id, run=job.epoch, worker=worker.id):
         with Pulse(run) as pulse:
             report = _work(run, handler, RunContext(job, pulse, told_to_stop, traceparent))
-        return _report(run, report, told_to_stop)
+        return _report(run, partial(_after_progress, pulse, report), told_to_stop)
+
+
+def _after_progress(pulse: Pulse, report: Callable[[], None]) -> None:
+    """Send the last progress, as far as that succeeds, and then the report: a run that has ended can't say how far it is."""
+    pulse.progress.send_last()
+    report()
 
 
 def _report(run: Run, report: Callable[[], None], told_to_stop: threading.Event | None) -> bool:

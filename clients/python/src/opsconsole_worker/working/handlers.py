@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, cast
 from opsconsole_worker.errors import OpsConsoleError
 from opsconsole_worker.reports import reporting
 from opsconsole_worker.runs.heartbeats import Verdict
+from opsconsole_worker.runs.progress import Progress, checked_progress
 from opsconsole_worker.runs.running_job import RunningJob
 from opsconsole_worker.working.heartbeat_thread import Pulse
 from opsconsole_worker.working.outages import insist
@@ -61,8 +62,21 @@ class RunContext:
         paid work must not be lost. A worker that was told to stop waits for at most the threshold of stale runs, then
         raises the error.
         """
-        if not self._insist(partial(reporting.current().progress, self._pulse.run, text, reference)):
+        if not self._insist(partial(reporting.current().note, self._pulse.run, text, reference)):
             self._insist(self._pulse.look)
+
+    def progress(self, percent: float | None, text: str = "") -> None:
+        """Say how far the run is: from 0 to 100 percent, or None where that is unknown, and in words.
+
+        The job's page shows it, and the next run of the job receives the last one. The call returns at once; about once a second
+        the newest report is sent. Raise ``InvalidProgress`` for anything else than a percentage.
+        """
+        self._pulse.progress.put(*checked_progress(percent, text))
+
+    @property
+    def last_progress(self) -> Progress | None:
+        """Return how far an earlier run of the job was when it last said so; None if none did."""
+        return self.job.last_progress
 
     @property
     def should_stop(self) -> bool:
