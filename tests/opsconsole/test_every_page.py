@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
 FOR_STAFF = (
     "index", "overview_live", "search", "logout", "login", "jsi18n", "app_list", "view_on_site", "autocomplete",
     "password_change", "password_change_done", "second_factor", "second_factor_prove", "second_factor_picture",
-    "second_factor_remove", "oidc_begin", "oidc_return",
+    "second_factor_remove", "oidc_begin", "oidc_return", "oidc_log_out",
 )  # fmt: skip
 # Beside the list, the page, the history, and the forms of each model.
 NEEDS: dict[str, set[str]] = {name: set() for name in FOR_STAFF} | {

@@ -21,7 +21,10 @@ Claims = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody at the provider. ``roles`` None: the provider did not tell the groups. ``second_factor``: what proves it, or ""."""
+    """Somebody at the provider. ``roles`` None: the provider did not tell the groups. ``second_factor``: what proves it, or "".
+
+    ``session``: how the provider calls its own session, or "".
+    """
 
     issuer: str
     subject: str
@@ -30,6 +33,7 @@ class Person:
     email: str
     roles: frozenset[str] | None
     second_factor: str = ""
+    session: str = ""
 
 
 def read(claims: Claims, configuration: Configuration) -> Person:
@@ -44,7 +48,12 @@ def read(claims: Claims, configuration: Configuration) -> Person:
         email=_text(claims, "email"),
         roles=None if groups is None else roles_of(groups, configuration.roles),
         second_factor=second_factor_in(claims, configuration.second_factor),
+        session=_session(claims.get("sid")),
     )
+
+
+def _session(name: object) -> str:
+    return name if isinstance(name, str) and len(name) <= LONGEST_SUBJECT and is_storable(name) else ""
 
 
 def has_usable_subject(claims: Claims) -> bool:

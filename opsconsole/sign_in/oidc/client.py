@@ -21,6 +21,7 @@ from opsconsole.kit.errors import first_line
 from opsconsole.sign_in.oidc.claims import groups_in, has_usable_subject
 from opsconsole.sign_in.oidc.configuration import Configuration
 from opsconsole.sign_in.oidc.errors import BadAnswer, ProviderAway
+from opsconsole.sign_in.oidc.logout_token import LogoutToken
 
 CONNECT_SECONDS, READ_SECONDS, WHOLE_SECONDS = 3.05, 5.0, 8.0
 LARGEST = 512 * 1024
@@ -94,14 +95,34 @@ def _exchange(
         state=kept["state"],
         code_verifier=kept["code_verifier"],
     )
-    expected = {
-        "iss": {"essential": True, "values": [configuration.issuer]},
-        "aud": {"essential": True, "values": [configuration.client_id]},
-    }
+    expected = _expected(configuration)
     claims = client.parse_id_token(token, kept["nonce"], claims_options=expected, leeway=SKEW_SECONDS)
     if claims is None or not has_usable_subject(claims):
         raise BadAnswer("there is no ID token, or it has no usable subject")
     return _with_groups(client, configuration, dict(claims), token), str(token["id_token"])
+
+
+def _expected(configuration: Configuration) -> dict[str, Any]:
+    """Return by whom and for whom a token must have been issued."""
+    return {
+        "iss": {"essential": True, "values": [configuration.issuer]},
+        "aud": {"essential": True, "values": [configuration.client_id]},
+    }
+
+
+def logout_claims(document: dict[str, Any], configuration: Configuration, token: str) -> dict[str, Any]:
+    """Return the checked claims of a logout token."""
+    client = _client(document, configuration)
+    expected = _expected(configuration)
+    try:
+        claims = client.parse_id_token(
+            {"id_token": token}, None, claims_options=expected, claims_cls=LogoutToken, leeway=SKEW_SECONDS
+        )
+    except requests.RequestException as error:
+        raise ProviderAway(f"{type(error).__name__}: {first_line(error)}") from error
+    except (AuthlibBaseError, JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadAnswer(f"{type(error).__name__}: {first_line(error)}") from error
+    return dict(claims)
 
 
 def _with_groups(

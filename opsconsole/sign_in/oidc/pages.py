@@ -20,7 +20,16 @@ from django.views.decorators.http import require_safe
 
 from opsconsole.kit.audit_models import Refusal
 from opsconsole.sign_in import local_addresses, refusals, second_factor
-from opsconsole.sign_in.oidc import accounts, backend, begun, claims, configuration, log_out, provider
+from opsconsole.sign_in.oidc import (
+    accounts,
+    back_channel,
+    backend,
+    begun,
+    claims,
+    configuration,
+    log_out,
+    provider,
+)
 from opsconsole.sign_in.oidc.claims import Person
 from opsconsole.sign_in.oidc.errors import BadAnswer, ProviderAway
 from ratelimits.identity import client_ip
@@ -169,6 +178,7 @@ def _log_in(request: HttpRequest, user: User, person: Person, id_token: str) -> 
     request.signed_in_by = f"By single sign-on as {person.subject} at {person.issuer}, {proof}."  # type: ignore[attr-defined]  # for the audit
     login(request, user, backend=backend.PATH)
     request.session[log_out.ID_TOKEN] = id_token
+    request.session[back_channel.PROVIDER_SESSION] = person.session
     # The same person may have signed in before with one.
     request.session[second_factor.AT_PROVIDER] = person.second_factor
 
@@ -201,4 +211,5 @@ def _address(request: HttpRequest) -> str:
 urlpatterns = [
     path("begin/", begin, name="oidc_begin"),
     path("return/", come_back, name="oidc_return"),
+    path("log-out/", back_channel.log_out, name="oidc_log_out"),
 ]

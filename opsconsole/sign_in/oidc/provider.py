@@ -184,6 +184,15 @@ def exchange(answer: dict[str, str], kept: dict[str, Any]) -> tuple[dict[str, An
         return client.exchange(found, configuration.current(), answer, kept)
 
 
+def logout_claims(token: str) -> dict[str, Any]:
+    """Return the checked claims of a logout token. Raise ``BadAnswer`` or ``ProviderAway``."""
+    from opsconsole.sign_in.oidc import client  # noqa: PLC0415 - likewise
+
+    found = document()
+    with place():
+        return client.logout_claims(found, configuration.current(), token)
+
+
 def begin(redirect_uri: str) -> dict[str, Any]:
     """Return the address to send the browser to, with what is needed when it comes back."""
     from opsconsole.sign_in.oidc import client  # noqa: PLC0415 - likewise
