@@ -8,7 +8,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import OperationalError, transaction
 
-from jobs.dead_letters import envelopes, operations, redaction, requeue
+from jobs.dead_letters import envelopes, letter_locks, operations, redaction, requeue
+from jobs.dead_letters.letter_locks import LetterGone
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job
 from jobs.operations.steps import LOCKED_BY_OTHERS, OperationRefused, Outcome
@@ -82,7 +83,9 @@ def replay_edited(letter_id: UUID, body: str, actor: Actor, reason: str) -> Outc
 
 def _replay_edited(letter_id: UUID, body: str, actor: Actor, reason: str) -> Outcome:
     with transaction.atomic():
-        letter = locked(DeadLetter.objects.defer("words")).get(pk=letter_id)
+        letter = locked(DeadLetter.objects.defer("words")).filter(pk=letter_id).first()
+        if letter is None:
+            raise LetterGone(letter_locks.GONE)
         job = requeue.jobs_of([letter]).get(letter.job_id)
         if problem := problem_with(letter, body):
             raise OperationRefused(problem)

@@ -12,6 +12,8 @@ from jobs.models import DeadLetter, Job
 from jobs.operations.steps import LOCKED_BY_OTHERS, OperationRefused, Step
 from opsconsole.kit.row_locks import WaitBudget, locked, waited_in_vain
 
+GONE = "The letter was deleted a moment ago, because its retention had ended. Nothing was changed."
+
 
 def named(steps: Sequence[Step]) -> QuerySet[DeadLetter]:
     return DeadLetter.objects.filter(pk__in=[step.job_id for step in steps])
@@ -31,14 +33,23 @@ def lock(steps: Sequence[Step], budget: WaitBudget) -> dict[UUID, DeadLetter]:
     return {letter.pk: letter for letter in budget.lock(letters.order_by("pk"), of=("self",))}
 
 
+class LetterGone(OperationRefused):
+    """The letter is no longer there: retention deletes those that were settled long ago."""
+
+
 def lock_one(letter_id: UUID) -> DeadLetter:
-    """Lock the letter, and return it as it is now. Raise ``OperationRefused`` while somebody else has it locked."""
+    """Lock the letter, and return it as it is now. Raise ``OperationRefused`` while somebody else has it locked.
+
+    Raise ``LetterGone`` if it was deleted since it was looked at.
+    """
     try:
-        locked(DeadLetter.objects.only("pk")).get(pk=letter_id)
+        held = locked(DeadLetter.objects.only("pk")).filter(pk=letter_id).first()
     except OperationalError as error:
         if waited_in_vain(error):
             raise OperationRefused(LOCKED_BY_OTHERS) from error
         raise
+    if held is None:
+        raise LetterGone(GONE)
     return DeadLetter.objects.select_related("group", "dlq").defer("words").get(pk=letter_id)
 
 

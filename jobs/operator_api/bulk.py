@@ -168,7 +168,8 @@ def _chosen(
     return choice.rows, choice.scope, choice.query
 
 
-def _ids(kind: Kind, texts: Sequence[str]) -> list[Any]:
+def _ids(kind: Kind, asked: Sequence[str | int]) -> list[Any]:
+    texts = [str(each) for each in asked]
     parsed = [job_ids.parse(text) if kind.model is Job else _uuid(text) for text in texts]
     if None in parsed:
         raise Problem(422, f"ids: '{texts[parsed.index(None)]}' is not the id of a {kind.one}.")

@@ -26,8 +26,10 @@ class BulkRequest(Asked):
     action: Action = Field(
         examples=["requeue"], description="The first three are about jobs, the others about dead letters."
     )
-    ids: Annotated[list[Identifier], Field(min_length=1, max_length=MOST_IDS)] | None = Field(
-        None, examples=[["5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901"]]
+    ids: Annotated[list[Identifier | StrictInt], Field(min_length=1, max_length=MOST_IDS)] | None = Field(
+        None,
+        examples=[["5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901"]],
+        description="As the list gave them: ids of jobs are numbers where the database numbers them.",
     )
     filters: Annotated[dict[Identifier, Identifier], Field(min_length=1, max_length=MOST_FILTERS)] | None = (
         Field(

@@ -11,6 +11,7 @@ from pydantic import StringConstraints
 
 from jobs.admin.dead_letters.letter_actions import ask_cluster
 from jobs.dead_letters import editing, letter_locks, operations, redaction, requeue
+from jobs.dead_letters.letter_locks import LetterGone
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.operations.steps import OperationRefused
@@ -74,6 +75,8 @@ def edit_letter(request: OperatorRequest, letter_id: UUID, change: EditBody) -> 
         raise operator_api.refused(seen.sentence, seen.model_dump(mode="json"))
     try:
         letter = letter_locks.lock_one(letter_id)
+    except LetterGone as error:
+        raise _gone(error) from error
     except OperationRefused as error:
         raise locked() from error
     # Somebody else may have held the lock.
@@ -81,6 +84,8 @@ def edit_letter(request: OperatorRequest, letter_id: UUID, change: EditBody) -> 
     try:
         body = editing.entered_body(letter, change.body)
         outcome = editing.replay_edited(letter_id, body, actor_of(request), change.reason)
+    except LetterGone as error:
+        raise _gone(error) from error
     except OperationRefused as error:
         raise Problem(422, f"{str(error).rstrip('.')}. Nothing was changed.") from error
     now = load(letter_id)
@@ -102,6 +107,10 @@ def show_letter_body(request: OperatorRequest, letter_id: UUID) -> EditableBody:
     request.auth.require(VIEW)
     request.auth.require_scope(PAYLOADS_READ)
     return _shown(_whole(letter_id))
+
+
+def _gone(error: LetterGone) -> Problem:
+    return Problem(404, str(error), reason="unknown_letter")
 
 
 def _whole(letter_id: UUID) -> DeadLetter:

@@ -9,7 +9,7 @@ from functools import cache, partial, wraps
 from typing import Any, TypeAlias
 
 from django.contrib import admin
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig, SuspiciousOperation
 from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.template.response import TemplateResponse
@@ -224,6 +224,16 @@ def _failed(request: HttpRequest, error: Exception) -> HttpResponse:
 @api.exception_handler(Http404)
 def _not_found(request: HttpRequest, error: Http404) -> HttpResponse:
     return Problem(404, problems.SENTENCES[404]).response()
+
+
+@api.exception_handler(ObjectDoesNotExist)
+def _gone(request: HttpRequest, error: ObjectDoesNotExist) -> HttpResponse:
+    """Answer for a row that was deleted between two statements: retention does so, and so does whoever owns the jobs."""
+    logger.warning("%s %s: %s", request.method, request.path, error)
+    kept = "" if request.method in problems.SAFE_METHODS else f" {kept_by(request, error).sentence}"
+    return Problem(
+        404, f"What the request is about was deleted a moment ago.{kept}", reason="gone"
+    ).response()
 
 
 @api.exception_handler(RequestDataTooBig)

@@ -9,6 +9,7 @@ import pytest
 
 from jobs.dead_letters import redaction
 from jobs.models import DeadLetter, ReplayAttempt
+from opsconsole.kit import operator_api
 from opsconsole_worker.environment import QueueConfig
 from ratelimits.keys import api_keys
 from tests import people
@@ -67,6 +68,31 @@ def test_what_the_page_refuses_is_refused(settings: Any) -> None:
     off = program.get(f"letters/{one.pk}/body").json()
     assert "OPSCONSOLE_EDIT_DEAD_LETTERS" in off["sentence"]
     assert program.change(f"letters/{one.pk}/edit", off["version"], body=changed).status_code == 409
+    assert audited() == [] and not ReplayAttempt.objects.exists()
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_letter_that_retention_deletes_meanwhile_is_not_found(
+    monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    """Before the lock, and after the look that follows it."""
+    one = dead_letter(body=BODY)
+    program = Program(*ALL)
+    shown = program.get(f"letters/{one.pk}/body").json()
+    real, looked = operator_api.refuse_if_changed, []
+
+    def deleted_meanwhile(*given: Any) -> None:
+        real(*given)
+        looked.append(1)
+        if len(looked) == looks:
+            DeadLetter.objects.all().delete()
+
+    monkeypatch.setattr(operator_api, "refuse_if_changed", deleted_meanwhile)
+
+    answer = program.change(f"letters/{one.pk}/edit", shown["version"], body='{"order": "4712"}')
+
+    assert (answer.status_code, answer.json()["reason"]) == (404, "unknown_letter"), answer.content
+    assert answer.json()["detail"].endswith("Nothing was changed.")
     assert audited() == [] and not ReplayAttempt.objects.exists()
 
 
