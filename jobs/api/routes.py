@@ -189,10 +189,19 @@ def beat_run(request: _Called, job_id: JobId, said: schemas.RunSaid) -> Any:
     summary="Record what the run has done",
 )
 def note_progress(request: _Called, job_id: JobId, said: schemas.ProgressRequest) -> Any:
-    """Operators read the notes before they requeue the job. A note is kept whatever the verdict is."""
+    """Operators read the notes before they requeue the job. A note is kept whatever the verdict is.
+
+    When the answer is lost, repeat the request with the same `once` and `asked_before: true`: the note is kept once.
+    """
     _known(job_id)
     with _own_id():
-        lifecycle.note(_run(request, job_id, said), said.note, reference=said.reference)
+        lifecycle.note(
+            _run(request, job_id, said),
+            said.note,
+            reference=said.reference,
+            once=said.once,
+            asked_before=said.asked_before,
+        )
     return {"verdict": _VERDICTS[heartbeats.verdict(job_id, said.run_epoch, _worker(request, said))]}
 
 

@@ -199,6 +199,13 @@ class FailRequest(RunSaid):
 class ProgressRequest(RunSaid):
     note: LongText = Field(examples=["submitted to maps"])
     reference: LongText = Field("", examples=["maps/8812-44"])
+    once: Identifier | None = Field(
+        None, examples=["12"], description="A name of this note that no other note of the run has."
+    )
+    asked_before: StrictBool = Field(
+        default=False,
+        description="True when this worker sent the note before and got no answer: with `once`, it is kept once.",
+    )
 
 
 class PercentRequest(RunSaid):

@@ -59,6 +59,27 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             "OPSCONSOLE_URL must be a plain address such as https://ops",
         ),
         (
+            {"OPSCONSOLE_URL": "http://ops.example.com"},
+            ["--http"],
+            "OPSCONSOLE_URL must begin with https://: over http:// to another machine, everybody on the way can read the key.",
+        ),
+        (
+            {"OPSCONSOLE_URL": "http://ops.example.com", "OPSCONSOLE_ALLOW_PLAIN_HTTP": "yes"},
+            ["--http"],
+            "OPSCONSOLE_ALLOW_PLAIN_HTTP must be true or false, not 'yes'.",
+        ),
+        (
+            # It is allowed, so the next thing is missing.
+            {"OPSCONSOLE_URL": "http://ops.example.com", "OPSCONSOLE_ALLOW_PLAIN_HTTP": "true"},
+            ["--http"],
+            "OPSCONSOLE_KEY must be set to an API key",
+        ),
+        (
+            {"OPSCONSOLE_URL": "http://127.0.0.1:8000"},
+            ["--http"],
+            "OPSCONSOLE_KEY must be set to an API key",
+        ),
+        (
             {"OPSCONSOLE_URL": "https://ops.example.com"},
             ["--http"],
             "OPSCONSOLE_KEY must be set to an API key with the scope worker",

@@ -194,6 +194,47 @@ def test_hanging_console_is_no_answer() -> None:
             http.post("workers/beat", {})
 
 
+class _Trickling(BaseHTTPRequestHandler):
+    """Answers for as long as somebody listens: each piece comes well before a wait for one would end."""
+
+    pieces: tuple[bytes, bytes]
+
+    def do_POST(self) -> None:
+        begins, piece = self.pieces
+        try:
+            self.wfile.write(begins)
+            while True:
+                self.wfile.write(piece)
+                threading.Event().wait(0.01)
+        except OSError:
+            self.server.left.set()  # type: ignore[attr-defined]  # of this test
+
+
+@pytest.mark.parametrize(
+    ("begins", "piece"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+        (b"HTTP/1.1 100 Continue\r\n", b"\r\nHTTP/1.1 100 Continue\r\n"),
+        (b"HTTP/1.1 ", b" "),
+        (b"HTTP/1.1 200 OK\r\nAPI-Version: 1\r\nContent-Length: 1000000\r\n\r\n{", b" "),
+        (b"HTTP/1.1 200 OK\r\nAPI-Version: 1\r\nConnection: close\r\n\r\n{", b" "),
+    ],
+    ids=["header", "interim answers", "status line", "body", "body without an end"],
+)
+def test_answer_that_trickles_is_none_and_is_left(begins: bytes, piece: bytes) -> None:
+    kind = type("Trickling", (_Trickling,), {"pieces": (begins, piece)})
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        server.left = threading.Event()  # type: ignore[attr-defined]  # of this test
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        http = ConsoleHttp(f"http://127.0.0.1:{server.server_port}", "ock_test", timeout=0.3)
+        with pytest.raises(ConsoleAway):
+            http.post("workers/beat", {})
+        # The server would go on for ever: that it noticed is the proof that nobody listens any longer.
+        assert server.left.wait(60)  # type: ignore[attr-defined]  # of this test
+        server.shutdown()
+
+
 def test_claimed_job_is_what_the_database_would_say(console: Console, reports: ConsoleReports) -> None:
     console.answer(200, JOB_OF_ANSWER)
     job = claim(reports)

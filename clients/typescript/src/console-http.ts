@@ -1,6 +1,6 @@
 // HTTP to the console: one POST within a hard limit of time.
 
-import { ConfigurationError } from "./environment.js";
+import { ConfigurationError, setting } from "./environment.js";
 
 export type Fetch = typeof fetch;
 
@@ -32,8 +32,9 @@ export class ConsoleHttp {
   readonly #headers: Record<string, string>;
   readonly #fetch: Fetch;
 
-  constructor(url: string, key: string, fetcher?: Fetch) {
-    this.url = checkedUrl(url);
+  /** `plainHttp`: the key may cross the network in clear; default: OPSCONSOLE_ALLOW_PLAIN_HTTP. */
+  constructor(url: string, key: string, fetcher?: Fetch, plainHttp?: boolean) {
+    this.url = checkedUrl(url, plainHttp ?? setting(ALLOW) === "true");
     this.#headers = { Authorization: `Bearer ${key}`, "Content-Type": "application/json" };
     // Looked up at each call, because Next.js replaces the global function.
     this.#fetch = fetcher ?? ((...given) => fetch(...given));
@@ -86,7 +87,10 @@ export function repeatable({ status, ofConsole }: Answer): boolean {
   return status >= 500 || redirected || [401, 403, 429].includes(status) || (!ofConsole && status !== TOO_LARGE);
 }
 
-function checkedUrl(url: string): string {
+const ALLOW = "OPSCONSOLE_ALLOW_PLAIN_HTTP";
+const LOOPBACK = ["localhost", "127.0.0.1", "[::1]"];
+
+function checkedUrl(url: string, plainHttp: boolean): string {
   let parsed: URL;
   try {
     parsed = new URL(url);
@@ -95,6 +99,11 @@ function checkedUrl(url: string): string {
   }
   if (parsed.protocol !== "https:" && parsed.protocol !== "http:") {
     throw new ConfigurationError(`The console's address must begin with https:// or http://, not '${parsed.protocol}'.`);
+  }
+  if (parsed.protocol === "http:" && !plainHttp && !LOOPBACK.includes(parsed.hostname)) {
+    throw new ConfigurationError(
+      `The console's address must begin with https://: over http:// to another machine, everybody on the way can read the key. Where nobody is, set ${ALLOW}=true or the option plainHttp.`,
+    );
   }
   return (parsed.origin + parsed.pathname).replace(/\/+$/, "");
 }

@@ -35,7 +35,7 @@ function stage({ limit = LIMIT, instances = 1, budget = 50, most = 1000, request
     breaker: new Breaker(clock), known: new KnownClients(most), local: new LocalWindows(clock, most, requests),
     asking: new Map(), complainedAt: -Infinity,
   };
-  const http = new ConsoleHttp("http://console.invalid/", "ock_x", fetcher);
+  const http = new ConsoleHttp("https://console.invalid/", "ock_x", fetcher);
   const log = (message) => stage.logged.push(message);
   stage.limiter = new Limiter(http, stage.shared, { policy: "standard", limit, window: 60, budget, instances, clock, log });
   return stage;

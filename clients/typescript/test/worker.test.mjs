@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { test } from "node:test";
 
-import { fromSqs, PermanentError, Worker } from "../dist/index.js";
+import { fromSqs, PermanentError, rateLimit, Worker } from "../dist/index.js";
 import { Backoff } from "../dist/worker/backoff.js";
 import { namedBy } from "../dist/worker/message.js";
 
@@ -37,7 +37,7 @@ async function play(handler, answers = {}, options = {}) {
     return undefined;
   };
   const queues = { default: { receive, handler, ...options.queue } };
-  worker = new Worker({ queues, url: "http://console.invalid", key: "ock_x", fetch: fetcher, log: () => {}, signals: false, graceMs: 50, ...options.worker });
+  worker = new Worker({ queues, url: "https://console.invalid", key: "ock_x", fetch: fetcher, log: () => {}, signals: false, graceMs: 50, ...options.worker });
   await worker.run();
   const of = (what) => asked.filter(([each]) => each === what).map(([, body]) => body);
   return { asked, message, of, worker };
@@ -114,6 +114,50 @@ test("a run learns from its progress that it is lost", async () => {
     { percent: () => [200, { verdict: "superseded" }] },
   );
   assert.deepEqual([played.of("complete").length, played.of("fail").length], [0, 0]);
+});
+
+test("a note is repeated until the console has it, under one name, and refused ones throw", async () => {
+  const refused = [];
+  const played = await play(
+    async (run) => {
+      await run.note("submitted to maps", "maps/1");
+      await run.note("submitted to pages");
+      await run.note("x").catch((error) => refused.push(error.message));
+    },
+    {
+      progress: ({ note }, times) => {
+        if (note === "x") return [422, { detail: "no" }];
+        if (times === 1) return broken();
+        return times === 2 ? [503, { outcome: "unknown" }] : [200, { verdict: "continue" }];
+      },
+    },
+  );
+  assert.deepEqual(
+    played.of("progress").map(({ note, once, asked_before }) => [note, once, asked_before]),
+    [
+      ["submitted to maps", "1", false],
+      ["submitted to maps", "1", true],
+      ["submitted to maps", "1", true],
+      ["submitted to pages", "2", false],
+      ["x", "3", false],
+    ],
+  );
+  assert.deepEqual(refused, ["The note was not recorded: no"]);
+});
+
+test("a note of a run that is lost, or out of time, is not repeated for ever", async () => {
+  const ended = [];
+  const noted = async (run) => run.note("x").catch((error) => (ended.push(error.name), Promise.reject(error)));
+  await play(noted, { progress: broken, beat: (_, times) => [200, { verdict: times > 2 ? "superseded" : "continue" }] });
+  await play(
+    async (run) => {
+      process.emit("SIGTERM");
+      return noted(run);
+    },
+    { progress: broken },
+    { worker: { signals: true, graceMs: 20 } },
+  );
+  assert.deepEqual(ended, ["RunLost", "WorkerStopped"]);
 });
 
 test("a job is claimed, its message deleted, its run reported, and the worker leaves", async () => {
@@ -201,6 +245,31 @@ test("a result that is too large is replaced, also where a proxy says so", async
   assert.deepEqual(played.of("complete")[1].details, { result_not_kept: "the console refused it" });
 });
 
+test("a result that is cut off each time is left out, and one that is no JSON at once", async () => {
+  const cut = ({ details }) => ("result_not_kept" in details ? [200, { outcome: "completed" }] : broken());
+  const large = await play(() => ({ text: "é".repeat(100_000) }), { complete: cut });
+  const sent = large.of("complete");
+  assert.deepEqual(
+    sent.map(({ details }) => Object.keys(details)),
+    [["text"], ["text"], ["text"], ["result_not_kept"]],
+  );
+  assert.match(sent.at(-1).details.result_not_kept, /the connection broke each time that 2000\d\d bytes were sent/);
+  for (const result of [{ number: 1n }, (() => { const own = {}; own.own = own; return own; })()]) {
+    const [one, ...more] = (await play(() => result)).of("complete");
+    assert.match(one.details.result_not_kept, /it is not JSON/);
+    assert.equal(more.length, 0);
+  }
+});
+
+test("a result is kept while the console is away, however large it is", async () => {
+  let away = 4;
+  const played = await play(() => ((away = 4), { text: "x".repeat(100_000) }), {
+    complete: (body) => ((away -= 1) >= 0 ? broken() : [200, { outcome: "completed" }]),
+    beat: (body) => ("run_epoch" in body && away < 4 && away > 0 ? broken() : [200, { verdict: "continue" }]),
+  });
+  assert.deepEqual(Object.keys(played.of("complete").at(-1).details), ["text"]);
+});
+
 test("a page that answers in the console's place claims nothing", async () => {
   const played = await play(() => {}, { claim: (_, times) => (times === 1 ? [200, {}, { "Content-Type": "text/html" }] : [200, JOB]) });
   assert.equal(played.of("claim").length, 2);
@@ -260,6 +329,21 @@ test("messages of SQS are received, deleted and hidden", async () => {
   await message.remove();
   await message.hide(1.2);
   assert.deepEqual(calls.slice(1), [{ QueueUrl: "q", ReceiptHandle: "r" }, { QueueUrl: "q", ReceiptHandle: "r", VisibilityTimeout: 2 }]);
+});
+
+test("a key crosses no network in clear, unless that is allowed", async () => {
+  const made = (url, more = {}) => new Worker({ queues: { default: {} }, url, key: "ock_x", ...more });
+  for (const url of ["http://ops.example.com", "http://10.0.0.7:8000/ops", "http://localhost.example.com"]) {
+    assert.throws(() => made(url), /must begin with https:.* set OPSCONSOLE_ALLOW_PLAIN_HTTP=true/);
+    const limiter = rateLimit({ policy: "in-clear", maxRequests: 1, url, key: "ock_x" });
+    await assert.rejects(limiter.check({ headers: {}, socket: { remoteAddress: "192.0.2.1" } }), /must begin with https:/);
+    made(url, { plainHttp: true });
+    process.env.OPSCONSOLE_ALLOW_PLAIN_HTTP = "true";
+    made(url);
+    assert.throws(() => made(url, { plainHttp: false }), /must begin with https:/);
+    delete process.env.OPSCONSOLE_ALLOW_PLAIN_HTTP;
+  }
+  for (const url of ["https://ops.example.com", "http://localhost:8000", "http://127.0.0.1:8000", "http://[::1]:8000"]) made(url);
 });
 
 test("pauses grow, have jitter and an end", () => {

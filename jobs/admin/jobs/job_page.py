@@ -38,7 +38,7 @@ NOTES_SHOWN = 50
 ATTEMPTS_SHOWN = 20
 # Of all events together, so that a page stays below a megabyte or two.
 MOST_CHARACTERS = 500_000
-TIDY = {"note", "reference", "late"}
+TIDY = {"note", "reference", "late", "once"}
 NOT_SHOWN = "To see why, you need the permission to view outgoing messages and queues."
 
 

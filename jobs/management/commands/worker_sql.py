@@ -74,6 +74,7 @@ def _settled(name: str) -> dict[str, Any]:
         "key": "",
         "redriven": False,
         "asked_before": False,
+        "once": None,
         "protocol": json.dumps(PROTOCOL | {"key": ""}),
         "lives": f"{stale_after().total_seconds():g} s",
         "max_attempts": settings.OPSCONSOLE_MAX_ATTEMPTS,

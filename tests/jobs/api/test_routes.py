@@ -645,7 +645,12 @@ def test_refused_claim_gives_the_reason(
 
 @pytest.mark.parametrize("path", ["claim", "beat", "progress", "percent", "complete", "fail"])
 def test_unknown_job_is_not_found_and_writes_nothing(worker: Worker, path: str) -> None:
-    said = {"progress": {"note": "x"}, "percent": {"percent": 1}, "fail": {"error": "x"}}.get(path, {})
+    bodies: dict[str, dict[str, Any]] = {
+        "progress": {"note": "x"},
+        "percent": {"percent": 1},
+        "fail": {"error": "x"},
+    }
+    said = bodies.get(path, {})
     response = worker.post(f"jobs/{uuid4()}/{path}", run_epoch=1, **said)
 
     assert (response.status_code, response.json()["reason"]) == (404, "unknown_job")

@@ -153,7 +153,8 @@ class TestNotes:
     def test_notes_are_stored_with_their_run(self) -> None:
         job = work(lambda context: context.note("12 of 50 submitted", reference="batch-9"))
         event = JobEvent.objects.get(job_id=job.pk, kind=Kind.PROGRESS)
-        assert event.details == {"note": "12 of 50 submitted", "reference": "batch-9", "late": False}
+        said = {"note": "12 of 50 submitted", "reference": "batch-9", "once": "1", "late": False}
+        assert event.details == said
 
     def test_note_raises_at_once_when_the_run_is_superseded(self, settings: Any) -> None:
         settings.OPSCONSOLE_BEAT_INTERVAL_SECONDS = 60
@@ -167,6 +168,28 @@ class TestNotes:
 
         work(handler)
         assert heard == [False, True]
+
+    def test_note_whose_answer_was_lost_stands_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        place = type(reporting.current())
+        kept, lost = place.note, [True, True, False, True, False]
+
+        def answer_lost(*given: Any, **named: Any) -> bool:
+            told = kept(*given, **named)
+            if lost.pop(0):
+                raise reporting.current().away[0]("the connection broke")
+            return told
+
+        monkeypatch.setattr(place, "note", answer_lost)
+
+        def handler(context: RunContext) -> None:
+            context.note("submitted to maps")
+            context.note("submitted to maps")
+
+        assert work(handler).status == Status.COMPLETED
+        notes = (
+            JobEvent.objects.filter(kind=Kind.PROGRESS).order_by("pk").values_list("details__once", flat=True)
+        )
+        assert list(notes) == ["1", "2"]
 
     def test_note_waits_for_the_database(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fail_times(monkeypatch, "note", 3)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from opsconsole_worker import __version__
 from opsconsole_worker.environment import Environment, QueueConfig
 from opsconsole_worker.errors import InvalidSetting, OpsConsoleError
+from opsconsole_worker.url_check import is_loopback
 
 if TYPE_CHECKING:
     from opsconsole_worker.working.consumer import Consumer
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 STOPPED, REFUSED = 0, 2
 DATABASE_EXAMPLE = "postgres://user:password@host:5432/name"
 CONSOLE_EXAMPLE = "https://ops.example.com"
+ALLOW = "OPSCONSOLE_ALLOW_PLAIN_HTTP"
 EPILOG = """\
 examples:
   python -m opsconsole_worker --handler shop.jobs.submit
@@ -35,6 +37,7 @@ examples:
 environment (the names and meanings of the console; a name with _FILE names a file that holds the secret):
   DATABASE_URL, DATABASE_URL_FILE   the database of the jobs; or, without it or with --http:
   OPSCONSOLE_URL                    the console, and in OPSCONSOLE_KEY or OPSCONSOLE_KEY_FILE a key with the scope worker
+  OPSCONSOLE_ALLOW_PLAIN_HTTP       true: http:// to another machine, where the key crosses the network in clear
   SQS_QUEUE_URL, SQS_DLQ_URL        the queue 'default'; OPSCONSOLE_QUEUES names others
   AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, and whatever boto3 finds credentials by
   OPSCONSOLE_MAPPING, OPSCONSOLE_COLUMNS, OPSCONSOLE_SCHEMA
@@ -147,6 +150,12 @@ def _console(environment: Environment, *, forced: bool) -> tuple[str, str] | Non
         return None
     if urlsplit(url).query or urlsplit(url).fragment or urlsplit(url).username:
         environment.refuse("OPSCONSOLE_URL", f"a plain address such as {CONSOLE_EXAMPLE}")
+    in_clear = environment.choice(ALLOW, "false", ("true", "false")) == "true"
+    if not in_clear and urlsplit(url).scheme != "https" and not is_loopback(url):
+        raise InvalidSetting(
+            "OPSCONSOLE_URL must begin with https://: over http:// to another machine, everybody on the way can read the key. "
+            f"Where nobody is, set {ALLOW}=true."
+        )
     key = environment.secret("OPSCONSOLE_KEY")
     if not re.fullmatch("[!-~]+", key):
         environment.refuse(

@@ -29,6 +29,8 @@ export interface RateLimitOptions {
   url?: string;
   key?: string;
   fetch?: Fetch;
+  /** Allow an address that begins with http:// on another machine: the key crosses the network in clear. Default: OPSCONSOLE_ALLOW_PLAIN_HTTP. */
+  plainHttp?: boolean;
   log?: (message: string) => void;
 }
 
@@ -84,7 +86,7 @@ class Decider {
     this.#log = options.log ?? ((message) => console.warn(message));
     const url = options.url ?? setting("OPSCONSOLE_URL");
     const key = options.key ?? setting("OPSCONSOLE_KEY");
-    const http = url && key ? new ConsoleHttp(url, key, options.fetch) : undefined;
+    const http = url && key ? new ConsoleHttp(url, key, options.fetch, options.plainHttp) : undefined;
     if (!http) {
       this.#log("@opsconsole/client: OPSCONSOLE_URL and OPSCONSOLE_KEY are not both set, so this process counts requests by itself.");
     }

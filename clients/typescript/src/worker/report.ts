@@ -11,6 +11,9 @@ export type Ending =
 const LONGEST_ERROR = 2000;
 // The console takes the work without a result that it can't store.
 const UNSTORABLE = [400, TOO_LARGE, 422];
+// What is too large may be cut off in place of an answer. Smaller results never are.
+const LARGE = 64 * 1024;
+const MOST_CUT_OFF = 3;
 
 /** Report until an answer is final, or the signal is aborted. Return false if nobody has the report. */
 export async function report(
@@ -24,12 +27,18 @@ export async function report(
   const backoff = new Backoff();
   let { kind, ...said } = ending as { kind: string } & Record<string, unknown>;
   if (typeof said["error"] === "string") said = { ...said, error: said["error"].slice(0, LONGEST_ERROR) };
-  for (;;) {
+  if (kind === "complete") said = { details: storable(said["details"]) };
+  for (let cutOff = 0; ; ) {
+    if (cutOff === MOST_CUT_OFF) {
+      said = { details: { result_not_kept: `the connection broke each time that ${sizeOf(said)} bytes were sent` } };
+      cutOff += 1;
+    }
     const answer = await told(http, `${run.path}/${kind}`, { ...run.said, ...said }, timeout);
     const final = answer && !repeatable(answer);
-    if (final && UNSTORABLE.includes(answer.status) && kind === "complete" && !("result_not_kept" in (said["details"] as object))) {
-      // The work counts, whatever the handler returned.
-      said = { details: { result_not_kept: String(answer.body["detail"] ?? "the console refused it") } };
+    // The work counts, whatever the handler returned.
+    const refusal = final && UNSTORABLE.includes(answer.status) ? String(answer.body["detail"] ?? "the console refused it") : undefined;
+    if (refusal !== undefined && kind === "complete" && !isReplaced(said)) {
+      said = { details: { result_not_kept: refusal } };
       continue;
     }
     if (final) {
@@ -42,9 +51,29 @@ export async function report(
       return false;
     }
     // A run that waits to be reported is alive.
-    await run.beat();
+    const answers = await run.beat();
+    if (!answer && answers && kind === "complete" && sizeOf(said) > LARGE) cutOff += 1;
     await sleep(Math.max(answer?.retryAfter ?? 0, backoff.next()), givenUp);
   }
+}
+
+/** Return the result, or why it is none that JSON can hold. */
+function storable(details: unknown): unknown {
+  try {
+    JSON.stringify(details);
+    return details;
+  } catch (error) {
+    return { result_not_kept: `it is not JSON (${String(error)})` };
+  }
+}
+
+function isReplaced(said: Record<string, unknown>): boolean {
+  const details = said["details"];
+  return typeof details === "object" && details !== null && "result_not_kept" in details;
+}
+
+function sizeOf(said: Record<string, unknown>): number {
+  return new TextEncoder().encode(JSON.stringify(said)).length;
 }
 
 async function told(http: ConsoleHttp, path: string, body: unknown, timeout: number): Promise<Answer | undefined> {

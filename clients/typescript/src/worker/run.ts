@@ -1,7 +1,10 @@
 // One run of a job, as its handler sees it, and its heartbeats.
 
-import { type Answer, type ConsoleHttp, repeatable } from "../console-http.js";
+import { type Answer, type ConsoleHttp, NoAnswer, repeatable } from "../console-http.js";
+import { Backoff, sleep } from "./backoff.js";
 import { checkedProgress, EVERY, type Outcome, type Progress, type Said, UnsentProgress } from "./progress.js";
+
+const LONGEST_NOTE = 10_000;
 
 export interface Job {
   id: string;
@@ -49,8 +52,9 @@ export interface Identity {
 export class Run {
   readonly #aborter = new AbortController();
   #timer: ReturnType<typeof setInterval> | undefined;
-  #beating: Promise<void> = Promise.resolve();
+  #beating: Promise<unknown> = Promise.resolve();
   #lost: RunLost | undefined;
+  #notes = 0;
   readonly #progress: UnsentProgress;
 
   constructor(
@@ -80,11 +84,33 @@ export class Run {
     return `jobs/${encodeURIComponent(this.job.id)}`;
   }
 
-  /** Record what the run has done outside. Operators read it before they send the job again. */
+  /**
+   * Record what the run has done outside. Operators read it before they send the job again. The call waits while the console is
+   * away, and repeats the note until it is kept, once. It throws when the run is lost or out of time, or the console refuses the note.
+   */
   async note(note: string, reference = ""): Promise<void> {
-    const answer = await this.http.post(`${this.path}/progress`, { ...this.said, note, reference }, this.timeout);
-    if (answer.status !== 200) throw new Error(`The note was not recorded: status ${answer.status}.`);
-    this.#heard(answer.body["verdict"]);
+    const backoff = new Backoff();
+    const said = { ...this.said, note: note.slice(0, LONGEST_NOTE), reference: reference.slice(0, LONGEST_NOTE), once: String((this.#notes += 1)) };
+    for (let tried = false; ; tried = true) {
+      const answer = await this.#told({ ...said, asked_before: tried });
+      if (answer && !repeatable(answer)) {
+        if (answer.status !== 200) throw new Error(`The note was not recorded: ${String(answer.body["detail"] ?? answer.status)}`);
+        return this.#heard(answer.body["verdict"]);
+      }
+      // It may be told that nobody waits for the run any longer, or be out of time.
+      this.signal.throwIfAborted();
+      await sleep(Math.max(answer?.retryAfter ?? 0, backoff.next()), this.signal);
+      this.signal.throwIfAborted();
+    }
+  }
+
+  async #told(said: Record<string, unknown>): Promise<Answer | undefined> {
+    try {
+      return await this.http.post(`${this.path}/progress`, said, this.timeout);
+    } catch (error) {
+      if (error instanceof NoAnswer) return undefined;
+      throw error;
+    }
   }
 
   /**
@@ -139,14 +165,17 @@ export class Run {
     await this.#beating;
   }
 
-  async beat(): Promise<void> {
+  /** Return whether the console answered. */
+  async beat(): Promise<boolean> {
     try {
       const answer = await this.http.post(`${this.path}/beat`, this.said, this.timeout);
       if (answer.status === 200) this.#heard(answer.body["verdict"]);
       // The job's row is gone.
       if (answer.status === 404 && answer.body["reason"] === "unknown_job") this.#heard("superseded");
+      return answer.ofConsole;
     } catch {
       // The next heartbeat tries again. Whether the run is lost is the console's to say.
+      return false;
     }
   }
 

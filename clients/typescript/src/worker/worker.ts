@@ -35,6 +35,8 @@ export interface WorkerOptions {
   /** Stop at SIGTERM and SIGINT; default: true. A second signal ends the process at once. */
   signals?: boolean;
   fetch?: Fetch;
+  /** Allow an address that begins with http:// on another machine: the key crosses the network in clear. Default: OPSCONSOLE_ALLOW_PLAIN_HTTP. */
+  plainHttp?: boolean;
   log?: (text: string) => void;
 }
 
@@ -63,7 +65,7 @@ export class Worker {
     const key = options.key ?? setting("OPSCONSOLE_KEY");
     if (!url || !key) throw new ConfigurationError("Give the worker the console's url and key, or set OPSCONSOLE_URL and OPSCONSOLE_KEY.");
     if (Object.keys(options.queues).length === 0) throw new ConfigurationError("Give the worker at least one queue.");
-    this.#http = new ConsoleHttp(url, key, options.fetch);
+    this.#http = new ConsoleHttp(url, key, options.fetch, options.plainHttp);
     this.#options = options;
     if (options.progressMs !== undefined) within("progressMs", options.progressMs, 100, 600_000);
     this.#timeout = within("timeoutMs", options.timeoutMs ?? 10_000, 1, 600_000);

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from opsconsole_worker import __version__
 from opsconsole_worker.database import door
+from opsconsole_worker.reports.bounded_connection import BoundedConnection, BoundedTlsConnection
 
 # In seconds. A console that hangs must not keep a heartbeat for longer than the interval between two.
 TIMEOUT = 10.0
@@ -89,12 +90,12 @@ class ConsoleHttp:
 
     def post(self, path: str, body: Mapping[str, Any]) -> Answer:
         """Send a request and return the whole answer, whatever its status. Raise ``ConsoleAway`` if there is none."""
-        ends_at = time.monotonic() + self._timeout
         connection = self._connection()
+        connection.ends_at = time.monotonic() + self._timeout
         try:
             is_sent = self._send(connection, path, json.dumps(body).encode())
             response = connection.getresponse()
-            text = self._read(connection, response, ends_at)
+            text = self._read(response)
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise ConsoleAway(str(error) or type(error).__name__) from error
@@ -105,7 +106,7 @@ class ConsoleHttp:
         pause = _seconds(response.getheader("Retry-After"))
         return Answer(response.status, of_console, _object(text), pause)
 
-    def _send(self, connection: http.client.HTTPConnection, path: str, body: bytes) -> bool:
+    def _send(self, connection: BoundedConnection, path: str, body: bytes) -> bool:
         """Send a request. Return False if the other side listened to a part only: the answer may be there nevertheless."""
         if connection.sock is None:
             connection.connect()
@@ -116,30 +117,23 @@ class ConsoleHttp:
             return False
         return True
 
-    def _read(
-        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, ends_at: float
-    ) -> bytes:
-        """Read all of the body before the time ends: an answer that trickles is none."""
+    def _read(self, response: http.client.HTTPResponse) -> bytes:
+        """Read all of the body: an answer that trickles beyond the limit of time is none."""
         parts, size = [], 0
         while part := response.read1(_CHUNK):
             parts.append(part)
             size += len(part)
-            left = ends_at - time.monotonic()
-            if left <= 0 or size > LARGEST_ANSWER:
-                raise TimeoutError("the answer did not end" if left <= 0 else "the answer is too large")
-            if connection.sock:
-                connection.sock.settimeout(left)
+            if size > LARGEST_ANSWER:
+                raise TimeoutError("the answer is too large")
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
         # Only then does the connection take another request.
         response.close()
-        if connection.sock:
-            connection.sock.settimeout(self._timeout)
         return b"".join(parts)
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self) -> BoundedConnection:
         """Return the connection of this thread, or a new one where the other side has closed it meanwhile."""
-        kept: http.client.HTTPConnection | None = getattr(self._of_thread, "connection", None)
+        kept: BoundedConnection | None = getattr(self._of_thread, "connection", None)
         if kept is not None and (kept.sock is None or _has_ended(kept)):
             self.close()
             kept = None
@@ -147,10 +141,10 @@ class ConsoleHttp:
             kept = self._of_thread.connection = self._new()
         return kept
 
-    def _new(self) -> http.client.HTTPConnection:
+    def _new(self) -> BoundedConnection:
         if self._context:
-            return http.client.HTTPSConnection(*self.place, timeout=self._timeout, context=self._context)
-        return http.client.HTTPConnection(*self.place, timeout=self._timeout)
+            return BoundedTlsConnection(*self.place, context=self._context)
+        return BoundedConnection(*self.place)
 
     def close(self) -> None:
         """Close the connection of this thread."""

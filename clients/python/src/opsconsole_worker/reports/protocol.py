@@ -74,8 +74,8 @@ class Reports(Protocol):
     def verdict(self, run: Run) -> Verdict:
         """Return whether a run still counts."""
 
-    def note(self, run: Run, text: str, reference: str) -> bool:
-        """Record what a run has done outside; return False when it no longer counts."""
+    def note(self, run: Run, text: str, reference: str, *, once: str, asked_before: bool) -> bool:
+        """Record what a run has done outside; return False when it no longer counts. See ``lifecycle.note``."""
 
     @property
     def progress_seconds(self) -> float:

@@ -144,9 +144,10 @@ class ConsoleReports:
         """Return what the heartbeat says."""
         return self.beat(run)
 
-    def note(self, run: Run, text: str, reference: str) -> bool:
+    def note(self, run: Run, text: str, reference: str, *, once: str, asked_before: bool) -> bool:
         """Record what a run has done outside."""
-        said = {"note": _text(text), "reference": _text(reference), "run_epoch": run.epoch}
+        named = {"once": once, "asked_before": asked_before}
+        said = named | {"note": _text(text), "reference": _text(reference), "run_epoch": run.epoch}
         answer = self._post(_path(run.job_id, "progress"), run.worker, said)
         return self._verdict(run, answer) is Verdict.GO_ON
 

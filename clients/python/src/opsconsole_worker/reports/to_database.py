@@ -109,9 +109,9 @@ class DatabaseReports:
         """Read whether a run still counts."""
         return heartbeats.verdict(run.job_id, run.epoch, run.worker)
 
-    def note(self, run: Run, text: str, reference: str) -> bool:
+    def note(self, run: Run, text: str, reference: str, *, once: str, asked_before: bool) -> bool:
         """Record what a run has done outside."""
-        return lifecycle.note(run, text, reference=reference)
+        return lifecycle.note(run, text, reference=reference, once=once, asked_before=asked_before)
 
     @property
     def progress_seconds(self) -> float:

@@ -264,8 +264,12 @@ def backoff(failures: int) -> timedelta:
     return doubled(first, failures - 1, LONGEST_BACKOFF) * random.uniform(0.9, 1.1)
 
 
-def note(run: Run, text: str, *, reference: str = "") -> bool:
+def note(
+    run: Run, text: str, *, reference: str = "", once: str | None = None, asked_before: bool = False
+) -> bool:
     """Record what the run has done outside (an id, a link), which is shown before anybody requeues it.
+
+    ``once`` names the note among those of the run; one that was ``asked_before`` without an answer is kept once.
 
     Return False when the run no longer counts; the note is stored nevertheless, as an act of a superseded run. Raise
     ``WorkerIdTaken`` if the worker's id is another key's.
@@ -273,8 +277,10 @@ def note(run: Run, text: str, *, reference: str = "") -> bool:
     stored = {
         "note": plain_text(text)[:ERROR_LENGTH],
         "reference": plain_text(reference)[:ERROR_LENGTH],
+        "once": once,
+        "asked_before": asked_before and once is not None,
     }
-    [rows] = door.run(statements.NOTE, run.parameters | stored)
+    _, rows = door.run(statements.NOTE, run.parameters | stored)
     if not rows:
         raise WorkerIdTaken
     return bool(rows[0][0])

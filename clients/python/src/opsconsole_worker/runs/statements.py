@@ -291,14 +291,26 @@ SELECT outcome FROM answer
 """
 
 # It locks nothing, so that a handler may note what it does while its own transaction holds the row.
-# No row: the worker's id is another key's, and the timeline says nothing in its name.
+# No row: the worker's id is another key's, and the timeline says nothing in its name. A note that a worker repeats, because it
+# got no answer, is kept once: the advisory lock waits for a first try that the server still works on, and for nothing else.
 NOTE = f"""
-INSERT INTO job_events (job_id, run_epoch, kind, actor, details)
-SELECT %(job_id)s, %(epoch)s, 'progress', %(actor)s,
-       jsonb_build_object('note', %(note)s::text, 'reference', %(reference)s::text,
-                          'late', NOT EXISTS (SELECT FROM {_JOBS} WHERE {THIS_RUN}))
- WHERE NOT {TAKEN}
-RETURNING NOT (details ->> 'late')::bool
+SELECT pg_advisory_xact_lock(hashtextextended(%(job_id)s::text || ' ' || %(once)s::text, %(epoch)s::bigint))
+ WHERE %(once)s::text IS NOT NULL;
+WITH before AS (
+    SELECT details FROM job_events
+     WHERE %(asked_before)s AND job_id = %(job_id)s AND run_epoch = %(epoch)s AND kind = 'progress' AND actor = %(actor)s
+       AND details ->> 'once' = %(once)s::text
+     LIMIT 1
+), told AS (
+    INSERT INTO job_events (job_id, run_epoch, kind, actor, details)
+    SELECT %(job_id)s, %(epoch)s, 'progress', %(actor)s,
+           jsonb_build_object('note', %(note)s::text, 'reference', %(reference)s::text,
+                              'late', NOT EXISTS (SELECT FROM {_JOBS} WHERE {THIS_RUN}))
+           || CASE WHEN %(once)s::text IS NULL THEN '{{}}' ELSE jsonb_build_object('once', %(once)s::text) END
+     WHERE NOT {TAKEN} AND NOT EXISTS (SELECT FROM before)
+    RETURNING details
+)
+SELECT NOT (details ->> 'late')::bool FROM (SELECT details FROM told UNION ALL SELECT details FROM before) AS note
 """
 
 GIVE_BACK = f"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -53,6 +54,8 @@ class RunContext:
         # The trace in which the job was accepted, to continue it: a header of W3C Trace Context, or ''.
         self.traceparent = traceparent
         self._pulse = pulse
+        # Each note has a number, by which one that is repeated is recognised.
+        self._notes = itertools.count(1)
         self._insist = partial(insist, told_to_stop=told_to_stop)
 
     def note(self, text: str, reference: str = "") -> None:
@@ -62,7 +65,13 @@ class RunContext:
         paid work must not be lost. A worker that was told to stop waits for at most the threshold of stale runs, then
         raises the error.
         """
-        if not self._insist(partial(reporting.current().note, self._pulse.run, text, reference)):
+        once, tries = str(next(self._notes)), itertools.count()
+
+        def tell() -> bool:
+            run, repeated = self._pulse.run, next(tries) > 0
+            return reporting.current().note(run, text, reference, once=once, asked_before=repeated)
+
+        if not self._insist(tell):
             self._insist(self._pulse.look)
 
     def progress(self, percent: float | None, text: str = "") -> None:
