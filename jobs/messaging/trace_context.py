@@ -1,12 +1,14 @@
-"""The trace in which a job was accepted, on its way to the worker: kept on the timeline, and sent beside the first message.
+"""The trace in which a job was accepted, on its way to the worker: kept on the timeline, and sent beside each message of the job.
 
 The message has it as an attribute of its own, which workers that know nothing of it ignore; the body is as ever.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from jobs.messaging.leases import Letter
 from jobs.models import JobEvent, Outbox
@@ -23,14 +25,18 @@ def details() -> dict[str, str]:
 
 def of_letters(letters: Sequence[Letter]) -> Mapping[int, Mapping[str, Attribute]]:
     """Return the attributes of the messages whose jobs were accepted in a trace, by letter. Nothing is read without traces."""
-    firsts = {
-        letter.message.job_id: letter.id
-        for letter in letters
-        if letter.message.run_epoch == 1 and letter.destination == Outbox.Destination.QUEUE
-    }
-    if not firsts or not tracing.is_on():
+    of_job: dict[UUID, list[int]] = defaultdict(list)
+    for letter in letters:
+        if letter.destination == Outbox.Destination.QUEUE:
+            of_job[letter.message.job_id].append(letter.id)
+    if not of_job or not tracing.is_on():
         return {}
     events: Any = JobEvent.objects.filter(
-        job_id__in=firsts, kind=JobEvent.Kind.ENQUEUED, details__has_key=ATTRIBUTE
+        job_id__in=list(of_job), kind=JobEvent.Kind.ENQUEUED, details__has_key=ATTRIBUTE
     ).values_list("job_id", f"details__{ATTRIBUTE}")
-    return {firsts[job_id]: {ATTRIBUTE: Attribute(kept)} for job_id, kept in events if checked(kept)}
+    return {
+        letter: {ATTRIBUTE: Attribute(kept)}
+        for job_id, kept in events
+        if checked(kept)
+        for letter in of_job[job_id]
+    }

@@ -246,10 +246,17 @@ def test_send_run_and_sweep_are_traced_without_the_payload(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_trace_goes_on_from_the_acceptance_of_a_job_to_its_first_run(
+def test_trace_goes_on_from_the_acceptance_of_a_job_to_each_of_its_runs(
     finished: Callable[[], list[ReadableSpan]], sqs_queue: TestQueue, settings: Any
 ) -> None:
     """The message carries it beside its body; a run that was begun by a message without it, or with nonsense, begins a trace."""
+    settings.OPSCONSOLE_RETRY_BACKOFF_SECONDS = 0
+    failures = [ValueError("the directory answered 502"), None, None, None]
+
+    def work(context: RunContext) -> None:
+        if context.job.customer_id == "TEST-001" and (failure := failures.pop(0)):
+            raise failure
+
     with tracing.span("request"):
         job = enqueue(NewJob(customer_id="TEST-001", package_size=50))
     other = enqueue(NewJob(customer_id="TEST-002", package_size=50))
@@ -257,18 +264,27 @@ def test_trace_goes_on_from_the_acceptance_of_a_job_to_its_first_run(
     strange = factories.job()
     nonsense = {"traceparent": Attribute("00-zz-1-01"), "baggage": Attribute("x")}
     sqs.send_raw(sqs_queue.url, JobMessage(job_id=strange.pk, run_epoch=1).to_body(), nonsense)
-    consumer = Consumer(settings.QUEUES["default"], traced(lambda _run: None, "default"), poll_seconds=0)
+    consumer = Consumer(settings.QUEUES["default"], traced(work, "default"), poll_seconds=0)
     for _ in range(3):
         consumer.poll()
+    assert dispatch().sent == 1
+    consumer.poll()
 
     spans = finished()
     [request] = [span for span in spans if span.name == "request"]
     runs = {
         span.attributes["opsconsole.job"]: span for span in spans if span.name == "run" and span.attributes
     }
-    mine = runs[str(job.pk)]
-    assert request.context and mine.context and mine.parent
-    assert (mine.context.trace_id, mine.parent.span_id) == (request.context.trace_id, request.context.span_id)
+    mine = [
+        span
+        for span in spans
+        if span.name == "run" and span.attributes and span.attributes["opsconsole.job"] == str(job.pk)
+    ]
+    assert [span.attributes and span.attributes["opsconsole.run"] for span in mine] == [1, 2]
+    for each in mine:
+        assert request.context and each.context and each.parent
+        assert each.context.trace_id == request.context.trace_id
+        assert each.parent.span_id == request.context.span_id
     assert runs[str(other.pk)].parent is None and runs[str(strange.pk)].parent is None
     assert set(Job.objects.values_list("status", flat=True)) == {"completed"}
 
