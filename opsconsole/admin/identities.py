@@ -4,73 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.safestring import SafeString
 
 from opsconsole.admin import linked_accounts
 from opsconsole.kit import audit
-from opsconsole.kit.display import age, badge
+from opsconsole.kit.display import age
 from opsconsole.kit.identity_models import SignInIdentity
-from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
-from opsconsole.kit.reasons import ReasonPageForm
+from opsconsole.kit.read_only_admin import Question
 from opsconsole.kit.row_locks import locked
 from opsconsole.sign_in import handing_out
 from opsconsole.sign_in.oidc import accounts
 
 LIST = "admin:opsconsole_signinidentity_changelist"
-NO_ACCOUNT = "There is no account of this name that an identity can be linked to: it must be active, no superuser’s and not linked."
 
 
-class LinkForm(ReasonPageForm):
-    """The account to link to, and why."""
-
-    account = forms.CharField(
-        label="User name of the account",
-        max_length=150,
-        help_text="An active account of this console that is no superuser’s and is not linked.",
+class LinkForm(linked_accounts.LinkForm):
+    account = linked_accounts.account_field(
+        "An active account of this console that is no superuser’s and is not linked."
     )
-
-    def clean_account(self) -> str:
-        name: str = self.cleaned_data["account"]
-        if not linkable().filter(username=name).exists():
-            raise forms.ValidationError(NO_ACCOUNT)
-        return name
-
-
-def linkable() -> QuerySet[User]:
-    """Return the accounts that an identity can be linked to."""
-    return User.objects.filter(is_active=True, is_superuser=False, identity=None)
+    linkable = User.objects.filter(is_active=True, is_superuser=False, identity=None)
+    no_account = (
+        "There is no account of this name that an identity can be linked to: "
+        "it must be active, no superuser’s and not linked."
+    )
 
 
 @admin.register(SignInIdentity)
-class IdentityAdmin(ReadOnlyAdmin):
+class IdentityAdmin(linked_accounts.LinkedAdmin):
     list_display = ("name", "email", "account", "subject", "issuer", "noticed", "signed_in")
-    list_display_links = ("name",)
-    list_select_related = ("user",)
     search_fields = ("name__startswith", "email__startswith", "subject")
     search_help_text = "The beginning of a name or an address, or a whole subject"
     fields = ("name", "email", "user", "subject", "issuer", "noticed_at", "signed_in_at")
-    sortable_by = ()
-    actions = ("link", "unlink")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: QuerySet[Any] = super().get_queryset(request).annotate(db_now=Now())
-        return rows
-
-    @admin.display(description="account")
-    def account(self, identity: SignInIdentity) -> SafeString | str:
-        return identity.user.get_username() if identity.user else badge("Waits to be linked", "warning")
-
-    @admin.display(description="first seen")
-    def noticed(self, identity: Any) -> SafeString:
-        return age(identity.noticed_at, identity.db_now, suffix=" ago")
 
     @admin.display(description="last sign-in")
     def signed_in(self, identity: Any) -> SafeString | str:
@@ -94,7 +64,7 @@ class IdentityAdmin(ReadOnlyAdmin):
             action="link",
             title="Link an identity to an account",
             button="Link",
-            seen=_seen,
+            seen=linked_accounts.seen,
             consequence="This person at the identity provider then signs in to the account. Its password ends, and its roles "
             "become those of the person’s groups. Compare the subject with the provider’s: a name can be anybody’s.",
             takes_away=True,
@@ -103,7 +73,7 @@ class IdentityAdmin(ReadOnlyAdmin):
         reason = self.ask_why(request, question, [(identity, str(identity))])
         if not isinstance(reason, str):
             return reason
-        account = linked_accounts.chosen(request, linkable())
+        account = linked_accounts.chosen(request, LinkForm.linkable)
         if account is None:
             return redirect(LIST)
         accounts.link(identity, account)
@@ -129,7 +99,7 @@ class IdentityAdmin(ReadOnlyAdmin):
             action="unlink",
             title="Unlink identities from their accounts",
             button="Unlink",
-            seen=_seen,
+            seen=linked_accounts.seen,
             consequence="These people can’t sign in to the accounts by single sign-on any more, and their sessions end. The "
             "accounts stay, with their roles and without a password.",
             takes_away=True,
@@ -142,7 +112,3 @@ class IdentityAdmin(ReadOnlyAdmin):
             accounts.unlink(each)
         messages.success(request, f"Unlinked: {', '.join(each.name or each.subject for each in chosen)}.")
         return redirect(LIST)
-
-
-def _seen(identity: SignInIdentity) -> dict[str, Any]:
-    return {"account": identity.user.get_username() if identity.user else "none"}

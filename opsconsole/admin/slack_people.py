@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.safestring import SafeString
@@ -17,58 +15,27 @@ from django.utils.safestring import SafeString
 from alerts.models import SlackPerson
 from opsconsole.admin import linked_accounts
 from opsconsole.kit import audit
-from opsconsole.kit.display import age, badge
-from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
-from opsconsole.kit.reasons import ReasonPageForm
+from opsconsole.kit.display import age
+from opsconsole.kit.read_only_admin import Question
 from opsconsole.kit.row_locks import locked
 
 LIST = "admin:alerts_slackperson_changelist"
-NO_ACCOUNT = "There is no account of this name that can be linked: it must be active, of the console’s staff and not linked."
 
 
-class LinkForm(ReasonPageForm):
-    """The account to link to, and why."""
-
-    account = forms.CharField(
-        label="User name of the account",
-        max_length=150,
-        help_text="An active account of this console that is not linked to somebody else in Slack.",
+class LinkForm(linked_accounts.LinkForm):
+    account = linked_accounts.account_field(
+        "An active account of this console that is not linked to somebody else in Slack."
     )
-
-    def clean_account(self) -> str:
-        name: str = self.cleaned_data["account"]
-        if not linkable().filter(username=name).exists():
-            raise forms.ValidationError(NO_ACCOUNT)
-        return name
-
-
-def linkable() -> QuerySet[User]:
-    """Return the accounts that somebody in Slack can be linked to."""
-    return User.objects.filter(is_active=True, is_staff=True, slack_person=None)
+    linkable = User.objects.filter(is_active=True, is_staff=True, slack_person=None)
+    no_account = "There is no account of this name that can be linked: it must be active, of the console’s staff and not linked."
 
 
 @admin.register(SlackPerson)
-class SlackPersonAdmin(ReadOnlyAdmin):
+class SlackPersonAdmin(linked_accounts.LinkedAdmin):
     list_display = ("name", "member", "team", "account", "noticed", "clicked")
-    list_display_links = ("name",)
-    list_select_related = ("user",)
     search_fields = ("name__startswith", "member")
     search_help_text = "The beginning of a name, or a whole member id"
     fields = ("name", "member", "team", "user", "noticed_at", "clicked_at")
-    sortable_by = ()
-    actions = ("link", "unlink")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: QuerySet[Any] = super().get_queryset(request).annotate(db_now=Now())
-        return rows
-
-    @admin.display(description="account")
-    def account(self, person: SlackPerson) -> SafeString | str:
-        return person.user.get_username() if person.user else badge("Waits to be linked", "warning")
-
-    @admin.display(description="first seen")
-    def noticed(self, person: Any) -> SafeString:
-        return age(person.noticed_at, person.db_now, suffix=" ago")
 
     @admin.display(description="last click")
     def clicked(self, person: Any) -> SafeString:
@@ -90,7 +57,7 @@ class SlackPersonAdmin(ReadOnlyAdmin):
             action="link",
             title="Link a person in Slack to an account",
             button="Link",
-            seen=_seen,
+            seen=linked_accounts.seen,
             consequence="What this person presses in Slack then counts as a decision of the account, with its permissions. "
             "Compare the member id with the person’s profile in Slack: a name can be anybody’s.",
             takes_away=True,
@@ -99,7 +66,7 @@ class SlackPersonAdmin(ReadOnlyAdmin):
         reason = self.ask_why(request, question, [(person, str(person))])
         if not isinstance(reason, str):
             return reason
-        account = linked_accounts.chosen(request, linkable())
+        account = linked_accounts.chosen(request, LinkForm.linkable)
         if account is None:
             return redirect(LIST)
         SlackPerson.objects.filter(pk=person.pk).update(user=account)
@@ -120,7 +87,7 @@ class SlackPersonAdmin(ReadOnlyAdmin):
             action="unlink",
             title="Unlink people in Slack from their accounts",
             button="Unlink",
-            seen=_seen,
+            seen=linked_accounts.seen,
             consequence="What these people press in Slack then changes nothing. The accounts stay as they are.",
             takes_away=True,
         )
@@ -132,7 +99,3 @@ class SlackPersonAdmin(ReadOnlyAdmin):
         SlackPerson.objects.filter(pk__in=[each.pk for each in chosen]).update(user=None)
         messages.success(request, f"Unlinked: {', '.join(each.name or each.member for each in chosen)}.")
         return redirect(LIST)
-
-
-def _seen(person: SlackPerson) -> dict[str, Any]:
-    return {"account": person.user.get_username() if person.user else "none"}
