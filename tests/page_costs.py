@@ -1,0 +1,29 @@
+"""What a page asks the database: its statements, counted so that caches of a few seconds don't decide a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+REQUESTS = 3
+
+
+def fewest_statements(
+    client: Client, url: str, query: dict[str, Any] | None = None, *, before: Callable[[], None] | None = None
+) -> list[str]:
+    """Return the statements of the cheapest of three requests: any of them may read what is cached for seconds.
+
+    ``before`` is called before each request, to forget what only others than the tested one would have cached.
+    """
+    asked = []
+    for _ in range(REQUESTS):
+        if before:
+            before()
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(url, query or {}).status_code == 200
+        asked.append([each["sql"] for each in captured.captured_queries])
+    return min(asked, key=len)
