@@ -1,7 +1,8 @@
 """``make bench-bulk``: freezing and requeueing many failed jobs, in chunks and with one transaction per job.
 
 One run measures everything on one PostgreSQL with default settings. Environment: BENCH_BULK_ROWS (1000000) jobs
-in the table, BENCH_BULK_MEMBERS (5000) requeued, BENCH_BULK_FROZEN (100000) frozen, also by the cluster, BENCH_REPEATS (3).
+in the table, BENCH_BULK_MEMBERS (5000) requeued, BENCH_BULK_FROZEN (100000) frozen, also by the cluster, BENCH_REPEATS (3),
+BENCH_BULK_PARTS (all): words of the names of the parts to measure, such as 'answer,cluster'.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ def _measure(members: int, frozen: int, repeats: int) -> None:
         (f"requeue {members:,}, chunks", members, lambda: _in_chunks(kind_of("requeue"), few)),
         (f"requeue {members:,}, one by one", members, lambda: _one_by_one(oldest)),
     ):
+        if not any(part in name for part in os.environ.get("BENCH_BULK_PARTS", "").split(",")):
+            continue
         seconds = [_timed(act) for _ in range(repeats)]
         middle = statistics.median(seconds)
         spread = ", ".join(f"{each:.2f}" for each in seconds)
