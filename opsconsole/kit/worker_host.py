@@ -24,6 +24,13 @@ from opsconsole_worker.settings import Settings
 from opsconsole_worker.settings import use as use_settings
 from opsconsole_worker.sqs import followers
 
+_KEEP_WAITING = (
+    "SELECT set_config('opsconsole.synchronous_commit', current_setting('synchronous_commit'), true)"
+)
+_WAIT_AS_BEFORE = (
+    "SELECT set_config('synchronous_commit', current_setting('opsconsole.synchronous_commit'), true)"
+)
+
 
 class DjangoDatabase:
     """Django's connection of each thread. In a caller's transaction, statements are part of it."""
@@ -40,6 +47,12 @@ class DjangoDatabase:
     def run(self, statements: str, parameters: Mapping[str, Any]) -> list[door.Rows]:
         """Run statements in one round trip; see ``opsconsole.kit.round_trip``."""
         return round_trip.run(statements, parameters)
+
+    def run_often(self, statement: str, parameters: Mapping[str, Any]) -> door.Rows:
+        """Run one statement. In a caller's transaction, how its commit waits for the disk stays the caller's."""
+        if not connection.in_atomic_block:
+            return round_trip.run(statement, parameters)[0]
+        return round_trip.run(f"{_KEEP_WAITING};\n{statement};\n{_WAIT_AS_BEFORE}", parameters)[1]
 
     def refresh(self) -> None:
         """Close a connection that is broken, or has been open for longer than the settings allow."""

@@ -12,6 +12,8 @@ from contextlib import ExitStack
 
 import psycopg
 
+from opsconsole_worker.database import search_path
+from opsconsole_worker.database.direct import DirectDatabase
 from tests.field.console import NAME, PASSWORD, Console
 from tests.field.visitor import Answer, Visitor
 from tests.programs import program
@@ -117,3 +119,16 @@ def test_rows_of_a_client_that_vanished_are_free_soon_and_others_go_on(console: 
         free = f"SELECT count(*) FROM (SELECT FROM jobs WHERE id = '{first}' FOR NO KEY UPDATE SKIP LOCKED) AS row"
         wait_until(lambda: console.database.value(free) == 1, timeout=30)
     assert console.database.value(f"SELECT status FROM jobs WHERE id = '{first}'") != "in_progress"
+
+
+def test_heartbeats_of_a_worker_leave_no_plan_in_the_sessions_of_the_pooler(console: Console) -> None:
+    """Another client would meet it there, and its own connection would miss it."""
+    worker = DirectDatabase(console.environment["DATABASE_URL"], "opsconsole")
+    try:
+        assert worker.run_often("SELECT %(number)s::int", {"number": 5}) == [(5,)]
+        assert worker.session
+        assert not search_path.serves_alone(worker.session)
+        kept = worker.session.execute("SELECT count(*) FROM pg_prepared_statements").fetchone()
+        assert kept == (0,)
+    finally:
+        worker.close()

@@ -33,6 +33,9 @@ MOST_TRIES = 3
 PAUSE_SECONDS = (0.05, 0.2)
 # Each statement needs its own snapshot, to see what was committed while an earlier one waited for a lock.
 _OWN_TRANSACTION = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+_OWN_TRANSACTIONS = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED"
+# What the server undid for the sake of another transaction.
+_UNDONE = (DeadlockDetected, SerializationFailure)
 
 
 class RowLocked(psycopg.OperationalError, door.RowLocked):
@@ -75,9 +78,35 @@ class DirectDatabase:
         for _ in range(MOST_TRIES - 1):
             try:
                 return self._run(statements, parameters)
-            except (DeadlockDetected, SerializationFailure):
+            except _UNDONE:
                 time.sleep(random.uniform(*PAUSE_SECONDS))
         return self._run(statements, parameters)
+
+    def run_often(self, statement: str, parameters: Mapping[str, Any]) -> door.Rows:
+        """Run one statement whose plan a connection without a pooler keeps; see ``door.Database``."""
+        session = self.session or self._connect()
+        if self._of_thread.keeps_plans:
+            try:
+                return self._run_prepared(session, statement, parameters)
+            except psycopg.ProgrammingError:
+                # A pooler that was not recognized lost the statement, or a type is not known without its value. Otherwise the
+                # text says what is wrong.
+                self._of_thread.keeps_plans = False
+            except _UNDONE:
+                pass
+        [rows] = self.run(statement, parameters)
+        return rows
+
+    def _run_prepared(
+        self, session: psycopg.Connection[Any], statement: str, parameters: Mapping[str, Any]
+    ) -> door.Rows:
+        session.prepare_threshold = 0
+        try:
+            return psycopg.Cursor(session).execute(statement, parameters, prepare=True).fetchall()
+        except LockNotAvailable as error:
+            raise RowLocked(*error.args) from error
+        finally:
+            session.prepare_threshold = None
 
     def _run(self, statements: str, parameters: Mapping[str, Any]) -> list[door.Rows]:
         session = self.session or self._connect()
@@ -95,7 +124,7 @@ class DirectDatabase:
         return results[len(preamble) :]
 
     def _connect(self) -> psycopg.Connection[Any]:
-        # Statements are never prepared: a pooler may use another session for each transaction.
+        # Statements are not prepared: a pooler may use another session for each transaction.
         session = psycopg.connect(
             **self.arguments, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.ClientCursor
         )
@@ -103,6 +132,11 @@ class DirectDatabase:
         path = search_path.for_transactions(session, self._schema)
         # A percent sign would be read as a parameter.
         self._of_thread.preamble = [f"SET LOCAL search_path = {path.replace('%', '%%')}"] if path else []
+        self._of_thread.keeps_plans = search_path.serves_alone(session)
+        if self._of_thread.keeps_plans:
+            wait = f"SET lock_timeout = {round(self.wait.total_seconds() * 1000)}"
+            own_path = [f"SET search_path = {path}"] if path else []
+            session.execute(";\n".join([_OWN_TRANSACTIONS, wait, *own_path]))
         self._of_thread.session = session
         return session
 

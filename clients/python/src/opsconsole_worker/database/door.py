@@ -29,6 +29,12 @@ class Database(Protocol):
     def run(self, statements: str, parameters: Mapping[str, Any]) -> list[Rows]:
         """Run statements, separated by semicolons, as one transaction; return the rows of each. Raise ``RowLocked``."""
 
+    def run_often(self, statement: str, parameters: Mapping[str, Any]) -> Rows:
+        """Run one statement that is sent often; return its rows. Raise ``RowLocked``.
+
+        A connection without a pooler keeps its plan. The statement says itself whether its commit waits for the disk.
+        """
+
     @property
     def session(self) -> object:
         """Return the connection of this thread, to compare it with a later one; None while there is none."""
@@ -65,6 +71,11 @@ def current() -> Database:
 def run(statements: str, parameters: Mapping[str, Any]) -> list[Rows]:
     """Run statements in one round trip; see ``Database.run``."""
     return current().run(statements, parameters)
+
+
+def run_often(statement: str, parameters: Mapping[str, Any]) -> Rows:
+    """Run one statement that is sent often; see ``Database.run_often``."""
+    return current().run_often(statement, parameters)
 
 
 def tell(what: str, level: int, facts: Mapping[str, Any]) -> None:

@@ -33,6 +33,14 @@ def with_first(schema: str, current: str, user: str) -> str:
     return ", ".join(quoted(each) for each in [schema, *(each for each in names if each != schema)])
 
 
+def serves_alone(session: Any) -> bool:
+    """Tell whether one server process serves this connection for as long as it lasts, so that its session keeps settings and plans.
+
+    A pooler announces a process of its own making.
+    """
+    return bool(session.execute("SELECT pg_backend_pid()").fetchone()[0] == session.info.backend_pid)
+
+
 def for_transactions(session: Any, schema: str) -> str | None:
     """Return the search path that each transaction of this psycopg connection must set, or None if its sessions have it.
 
@@ -41,7 +49,7 @@ def for_transactions(session: Any, schema: str) -> str | None:
     """
     current, pooled = session.info.parameter_status("search_path"), False
     if current is None:  # Servers before PostgreSQL 18, and poolers, don't report it.
-        row = session.execute("SELECT current_setting('search_path'), pg_backend_pid()").fetchone()
-        current, pooled = row[0], row[1] != session.info.backend_pid
+        [current] = session.execute("SELECT current_setting('search_path')").fetchone()
+        pooled = not serves_alone(session)
     wanted = with_first(schema, current, session.info.user)
     return wanted if pooled or wanted != current else None

@@ -84,8 +84,8 @@ def beat(worker: Worker, job_id: UUID, run_epoch: int) -> Verdict:
     Raise ``WorkerIdTaken`` if the worker's id is another key's.
     """
     usual = {"job_id": job_id, "epoch": run_epoch} | worker.parameters
-    [rows] = door.run(statements.USUAL_BEAT, usual)
-    return Verdict.GO_ON if rows else whole_beat(worker, job_id, run_epoch)
+    seen = door.run_often(statements.USUAL_BEAT, usual)
+    return Verdict.GO_ON if seen else whole_beat(worker, job_id, run_epoch)
 
 
 def whole_beat(worker: Worker, job_id: UUID, run_epoch: int) -> Verdict:
