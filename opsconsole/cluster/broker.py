@@ -17,6 +17,7 @@ from datetime import timedelta
 from time import sleep
 from typing import Any
 
+from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 from django_q.brokers.orm import ORM
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 CLUSTER_ID = "SUPERVISED_CLUSTER_ID"
 # A queue that no cluster reads. Its rows stay for people to look at; the time of ``lock`` is when they were refused.
 REFUSED = "refused"
+ANY_WAITS = "SELECT EXISTS (SELECT FROM django_q_ormq WHERE key = ANY(%s) AND lock < %s)"
 REFUSED_KEPT, REFUSED_SHOWN = 100, timedelta(days=1)
 
 
@@ -56,25 +58,32 @@ class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
         return super().enqueue(packages.pack(SignedPackage.loads(task)))
 
     def dequeue(self) -> list[tuple[int, str]] | None:
-        """Return up to ``bulk`` tasks as (id, package), or None after an idle pause when there are none."""
-        if not self._has_any():
+        """Return tasks as django-q2's own sentinel takes them, or None after an idle pause when there are none."""
+        tasks = self.take()
+        if tasks is None:
             sleep(Conf.POLL)
             return None
-        taken: list[tuple[int, str]] | None = self._take_probe() or super().dequeue()
-        if not taken and taken is not None:
-            # Other clusters were faster, or a row has a time such as '-infinity', which django-q2 can't compare.
-            OrmQ.objects.exclude(key=REFUSED).filter(far("lock")).update(key=REFUSED, lock=timezone.now())
-        if taken is None:
-            return None
-        tasks = [(pk, task) for pk, payload in taken if (task := _verified(pk, payload))]
         return [(pk, SignedPackage.dumps(task)) for pk, task in tasks]
+
+    def take(self) -> list[tuple[int, dict[str, Any]]] | None:
+        """Lease up to ``bulk`` tasks, and return them as (id, task); None when there are none."""
+        if not self._has_any():
+            return None
+        taken = self._take_probe() or self._take_shared()
+        if not taken:
+            # Other clusters were faster, or a row has a time such as '-infinity', which can't be compared.
+            OrmQ.objects.exclude(key=REFUSED).filter(far("lock")).update(key=REFUSED, lock=timezone.now())
+        return [(pk, task) for pk, payload in taken if (task := _verified(pk, payload))]
 
     def _has_any(self) -> bool:
         """Tell by one query whether a task waits in the shared queue or in the private one: mostly, none does."""
         cluster_id = os.environ.get(CLUSTER_ID)
         queues = [self.list_key, *([private_queue(cluster_id)] if cluster_id else [])]
-        waiting: bool = self.get_connection().filter(key__in=queues, lock__lt=timezone.now()).exists()
-        return waiting
+        self.get_connection()  # It closes a connection that is no longer usable.
+        # It is asked each second, and the ORM would take longer than the database.
+        with connection.cursor() as cursor:
+            cursor.execute(ANY_WAITS, [queues, timezone.now()])
+            return bool(cursor.fetchone()[0])
 
     def _take_probe(self) -> list[tuple[int, str]]:
         cluster_id = os.environ.get(CLUSTER_ID)
@@ -85,6 +94,15 @@ class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
             (probe.pk, probe.payload)
             for probe in waiting[:1]
             if waiting.filter(pk=probe.pk).update(lock=self.timeout(probe))
+        ]
+
+    def _take_shared(self) -> list[tuple[int, str]]:
+        queue = self.get_connection()
+        waiting = queue.filter(key=self.list_key, lock__lt=timezone.now())
+        return [
+            (row.pk, row.payload)
+            for row in waiting[: Conf.BULK]
+            if queue.filter(pk=row.pk, lock=row.lock).update(lock=self.timeout(row))
         ]
 
 

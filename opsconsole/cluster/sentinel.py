@@ -1,9 +1,7 @@
-"""django-q2's sentinel, which also ends the cluster when the death of a process may have blocked it.
+"""The sentinel of a cluster: one process that queues due schedules, takes tasks, gives them to workers and stores their results.
 
-An idle worker and the monitor hold the lock of the queue that they wait for, and the pusher takes a place in the queue
-before it sends a task. When such a process is killed, its replacement waits for ever, and the cluster does nothing
-while it reports "Working". The sentinel alone sees how its children ended. It kills the whole group at once, and the
-supervisor starts the cluster again (docs/decisions/0004-cluster-supervision.md).
+django-q2 has five processes for this, whose queues and locks a killed one can block. Here it is one loop that waits for whatever
+comes first; the tasks themselves run in workers (``opsconsole.cluster.workers``), which are forked when they are needed.
 """
 
 from __future__ import annotations
@@ -11,43 +9,188 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
+from multiprocessing import connection as pipes
 from typing import Any
 
-from django_q import cluster
+from django.db import DataError, Error, IntegrityError, close_old_connections, connection
+from django_q.brokers import get_broker
+from django_q.conf import Conf
 
-from opsconsole.cluster import scheduler
-from opsconsole.cluster.broker import CLUSTER_ID
+from opsconsole.cluster import results, scheduler
+from opsconsole.cluster.broker import ProbedBroker
+from opsconsole.cluster.workers import Worker
+from opsconsole.kit.database_troubles import headline, trouble_behind
+from opsconsole.kit.errors import first_line
+from opsconsole.kit.supervision.supervisor import StopRequests
 
 logger = logging.getLogger(__name__)
 
+# The shortest wait for a limit that has passed, such as that of a worker that is ending.
+TURN_SECONDS = 0.2
+SCHEDULER_SECONDS = 30.0
+# After the database did not answer.
+AWAY_SECONDS = 5.0
+# A second worker is started when the first has run a task for so long: most tasks are shorter than a start is worth.
+LONG_SECONDS = 2.0
+# A worker that waited for so long ends, and its memory with it. Schedules come in bursts, once a minute.
+IDLE_SECONDS = 10.0
 
-class Sentinel(cluster.Sentinel):  # type: ignore[misc]  # django-q2 has no types
-    def guard(self) -> None:
-        """Queue what is due at once, and then watch the children. django-q2 alone would wait for half a minute."""
-        scheduler.run(self.broker)
-        super().guard()
 
-    def reincarnate(self, process: Any) -> None:
-        """Replace a child that ended, or end the cluster when a kill may have blocked it."""
-        if os.environ.get(CLUSTER_ID) and self._may_block(process):
-            number = signal.Signals(-(process.exitcode or 0))
+class Sentinel:
+    """Runs tasks until it is asked to stop, at most as many at once as django-q2's setting ``workers`` says."""
+
+    def __init__(self, stop: StopRequests) -> None:
+        self._stop = stop
+        self._broker: ProbedBroker = get_broker()
+        self._workers: list[Worker] = []
+        self._scheduler_at = self._ask_at = time.monotonic()
+        self._is_away = False
+
+    def run(self, *, once: bool = False) -> None:
+        """Run what is due, until asked to stop, and then let the running tasks finish. ``once``: take one turn only."""
+        logger.info("The cluster runs as process %d.", os.getpid())
+        while not self._stop.asked:
+            self._take_turn()
+            if once:
+                break
+            self._wait(self._next_at(), self._stop.fd)
+        logger.info("Stopping the cluster: waiting for the tasks of %d workers.", len(self._workers))
+        for worker in self._workers:
+            worker.end()
+        while self._workers:
+            self._wait(time.monotonic() + 1)
+            self._look_at_workers()
+
+    def _take_turn(self) -> None:
+        self._look_at_workers()
+        if time.monotonic() >= self._scheduler_at:
+            scheduler.run(self._broker)
+            # What it queued need not wait.
+            self._scheduler_at = time.monotonic() + SCHEDULER_SECONDS
+            self._ask_at = min(self._ask_at, time.monotonic())
+        if time.monotonic() >= self._ask_at:
+            self._take_tasks()
+        self._end_idle_workers()
+
+    def _wait(self, until: float, *also: int) -> None:
+        """Wait until a worker has a result or ends, or until that time."""
+        signs = [sign for worker in self._workers for sign in worker.signs()]
+        pipes.wait([*signs, *also], max(0.0, until - time.monotonic()))
+
+    def _next_at(self) -> float:
+        """Return when there is something to do, whatever the workers do."""
+        times = [self._scheduler_at]
+        if self._has_room():
+            times.append(self._ask_at)
+        now = time.monotonic()
+        for worker in self._workers:
+            if worker.is_idle:
+                limit = IDLE_SECONDS
+            else:
+                limit = LONG_SECONDS if worker.lasted < LONG_SECONDS else Conf.TIMEOUT
+            times.append(now + max(TURN_SECONDS, limit - worker.lasted))
+        return min(times)
+
+    def _has_room(self) -> bool:
+        """Tell whether a worker waits, or another one may be started beside those that run long tasks."""
+        if any(worker.is_idle for worker in self._workers):
+            return True
+        return len(self._workers) < Conf.WORKERS and all(
+            worker.is_ending or worker.lasted >= LONG_SECONDS for worker in self._workers
+        )
+
+    def _take_tasks(self) -> None:
+        """Take tasks while somebody can run them, and leave the others to other clusters."""
+        while self._has_room():
+            try:
+                tasks = self._broker.take()
+                self._is_away = False
+            except Error as error:
+                self._tell(error)
+                self._ask_at = time.monotonic() + AWAY_SECONDS
+                return
+            if tasks is None:
+                self._ask_at = time.monotonic() + Conf.POLL
+                return
+            for pk, task in tasks:
+                self._free_worker().give(task | {"ack_id": pk, "cluster": Conf.CLUSTER_NAME})
+
+    def _free_worker(self) -> Worker:
+        for worker in self._workers:
+            if worker.is_idle:
+                return worker
+        worker = Worker(self._workers)
+        self._workers.append(worker)
+        return worker
+
+    def _end_idle_workers(self) -> None:
+        for worker in self._workers:
+            if worker.is_idle and worker.lasted >= IDLE_SECONDS:
+                worker.end()
+
+    def _look_at_workers(self) -> None:
+        """Store results, end tasks that run over time, and forget the workers that ended."""
+        for worker in list(self._workers):
+            # Whether it has ended is asked first: what it sent before its end is read all the same.
+            code = worker.code
+            if finished := worker.result():
+                self._store(finished)
+            if code is not None:
+                self._forget(worker, code)
+            elif worker.is_over_time and worker.task:
+                logger.critical(
+                    "Worker %d is killed: its task '%s' ignores its time limit.",
+                    worker.pid,
+                    _named(worker.task),
+                )
+                worker.kill()
+
+    def _forget(self, worker: Worker, code: int) -> None:
+        self._workers.remove(worker)
+        worker.close()
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        if worker.task:
             logger.critical(
-                "Process %s of the cluster was killed by %s and may hold a lock: the cluster starts again.",
-                process.pid,
-                number.name,
+                "Worker %d %s while it ran '%s'; the task is run again in %d s.",
+                worker.pid,
+                how,
+                _named(worker.task),
+                Conf.RETRY,
             )
-            # The supervisor started the cluster as the leader of a process group.
-            os.killpg(os.getpgrp(), signal.SIGKILL)
-        super().reincarnate(process)
+        elif code:
+            logger.warning("Worker %d %s while it waited; another is started when needed.", worker.pid, how)
 
-    def _may_block(self, process: Any) -> bool:
-        if process.exitcode is None or process.exitcode >= 0:
-            return False
-        # A worker that is executing a task holds no lock. Its timer counts down to 0, when it is ended for its time limit.
-        return process in (self.monitor, self.pusher) or bool(process.timer.value < 0)
+    def _store(self, finished: dict[str, Any]) -> None:
+        """Store the result, and acknowledge the task. Without that, it is run again."""
+        # Somebody may wait for room.
+        self._ask_at = min(self._ask_at, time.monotonic())
+        try:
+            close_old_connections()
+            self._keep_result(finished)
+            if finished["success"] or finished.get("ack_failure", False):
+                self._broker.acknowledge(finished["ack_id"])
+        except Error as error:
+            self._tell(error)
+            return
+        if finished["success"]:
+            logger.info("Processed '%s' (%s)", _named(finished), finished["name"])
+        else:
+            logger.error("Failed '%s' (%s) - %s", _named(finished), finished["name"], finished["result"])
+
+    def _keep_result(self, finished: dict[str, Any]) -> None:
+        try:
+            results.store(finished)
+        except (DataError, IntegrityError) as error:
+            # The same would happen again, so that the task counts as run.
+            logger.error("The result of '%s' can't be stored: %s", _named(finished), first_line(error))  # noqa: TRY400
+
+    def _tell(self, error: Error) -> None:
+        connection.close()
+        if not self._is_away:
+            logger.warning("%s, trying again: %s", headline(trouble_behind(error)), first_line(error))
+        self._is_away = True
 
 
-def use() -> None:
-    """Let the clusters that this process starts have this sentinel and our scheduler."""
-    cluster.Sentinel = Sentinel
-    cluster.scheduler = scheduler.run
+def _named(task: dict[str, Any]) -> str:
+    return str(task.get("group") or task["func"])

@@ -23,22 +23,18 @@ from django.db.models import F, QuerySet
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
-from opsconsole.cluster import forks, schedules
+from opsconsole.cluster import forks, loops, schedules
 from opsconsole.cluster.broker import CLUSTER_ID, private_queue
 from opsconsole.cluster.task_table import PROBE
 from opsconsole.kit import alive, intervals, schema_version
 from opsconsole.kit.database_troubles import Trouble, headline, require_writable, trouble_behind
 from opsconsole.kit.errors import first_line
 from opsconsole.kit.models import ClusterProgress
-from opsconsole.kit.supervision.supervisor import TURN_SECONDS, Program, StopRequests, Supervisor
+from opsconsole.kit.supervision.supervisor import Program, StopRequests, Supervisor
 
 logger = logging.getLogger(__name__)
 
 CLUSTER = "cluster"
-DISPATCHER = "dispatcher"
-SENDER = "sender"
-SWEEPER = "sweeper"
-CHECKER = "checker"
 # How often the database is asked whether migrations are missing, and whether the cluster works, unless a stall is a short time.
 WAIT_SECONDS = 1.0
 LOOK_SECONDS = 5.0
@@ -52,20 +48,22 @@ SENDER_SECONDS = 25.0
 
 
 def run(stop: StopRequests, beside: Iterable[Program] = ()) -> None:
-    """Keep the cluster, the dispatcher, the sender and what is ``beside`` running until asked to stop, then let them finish."""
+    """Keep the cluster, its loops and what is ``beside`` running until asked to stop, then let them finish."""
     life = alive.SignOfLife()
-    _wait_for_migrations(stop, life)
-    cluster_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
-    watch = Watch(cluster_id)
-    watch.follow_settings()
     # A fork must not have our connection.
     with Supervisor(_log, before_start=connections.close_all) as supervisor:
         forks.share_memory()
-        for program in (*programs(cluster_id), *beside):
+        for program in beside:
+            supervisor.start(program)
+        _wait_for_migrations(supervisor, stop, life)
+        cluster_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
+        watch = Watch(cluster_id)
+        watch.follow_settings()
+        for program in programs(cluster_id):
             supervisor.start(program)
         watch.begin()
         while not stop.asked:
-            time.sleep(TURN_SECONDS)
+            supervisor.wait(WAIT_SECONDS, stop)
             life.give()
             if CLUSTER in supervisor.turn():
                 watch.begin()
@@ -77,7 +75,7 @@ def run(stop: StopRequests, beside: Iterable[Program] = ()) -> None:
     watch.leave()
 
 
-def _wait_for_migrations(stop: StopRequests, life: alive.SignOfLife) -> None:
+def _wait_for_migrations(supervisor: Supervisor, stop: StopRequests, life: alive.SignOfLife) -> None:
     """Wait while migrations are missing: django-q2 would fail at each of its tables. An outage is left to the programs."""
     told = False
     while not stop.asked:
@@ -91,7 +89,8 @@ def _wait_for_migrations(stop: StopRequests, life: alive.SignOfLife) -> None:
             logger.warning("%s Waiting for python manage.py migrate.", Trouble.NOT_MIGRATED.value)
         told = True
         life.give()
-        time.sleep(WAIT_SECONDS)
+        supervisor.turn()
+        supervisor.wait(WAIT_SECONDS, stop)
 
 
 def programs(cluster_id: str) -> list[Program]:
@@ -99,18 +98,18 @@ def programs(cluster_id: str) -> list[Program]:
     task_seconds = cast(int, settings.Q_CLUSTER["timeout"])
     return [
         forks.program(CLUSTER, "qcluster", grace=task_seconds + END_SECONDS, env={CLUSTER_ID: cluster_id}),
-        forks.program(DISPATCHER, "dispatch_outbox", "--loop", grace=END_SECONDS),
-        forks.program(SENDER, "send_alerts", "--loop", grace=SENDER_SECONDS),
-        *_short_loops(),
+        loops.program([*_loops()], grace=SENDER_SECONDS),
     ]
 
 
-def _short_loops() -> Iterator[Program]:
-    """Yield a program for the work whose interval is below a minute, which django-q2 can't schedule."""
+def _loops() -> Iterator[tuple[str, str]]:
+    """Yield the loops, also for work whose interval is below a minute, which django-q2 can't schedule."""
+    yield "dispatch_outbox", "--loop"
+    yield "send_alerts", "--loop"
     if not intervals.of_sweeps().minutes:
-        yield forks.program(SWEEPER, "recover_stale_jobs", "--loop", grace=END_SECONDS)
+        yield "recover_stale_jobs", "--loop"
     if not intervals.of_dead_letter_checks().minutes:
-        yield forks.program(CHECKER, "check_dlq", "--loop", grace=END_SECONDS)
+        yield "check_dlq", "--loop"
 
 
 def _log(name: str, sentence: str) -> None:

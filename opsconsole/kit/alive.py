@@ -8,19 +8,35 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
 from django.conf import settings
 
+_heard = threading.local()
+
+
+@contextmanager
+def heard_by(listener: Callable[[], None]) -> Iterator[None]:
+    """Call the listener at each sign of the loop that this thread runs, in place of telling the outside."""
+    _heard.by = listener
+    try:
+        yield
+    finally:
+        del _heard.by
+
 
 class SignOfLife:
-    """The sign of this process. Children that are started later give none in its name."""
+    """The sign of this process, or of this thread where somebody listens. Children that are started later give none in its name."""
 
     # Whether this process, or the one that forked it, promised to touch the file: without that, an old file says nothing.
     is_promised: ClassVar[bool] = False
 
     def __init__(self) -> None:
+        self._listener: Callable[[], None] | None = getattr(_heard, "by", None)
         # A fork has our settings, and no longer the variable.
         is_mine = bool(os.environ.pop("OPSCONSOLE_ALIVE_FILE", ""))
         self._file = settings.OPSCONSOLE_ALIVE_FILE if is_mine else ""
@@ -35,6 +51,9 @@ class SignOfLife:
 
     def give(self) -> None:
         """Touch the file that ``OPSCONSOLE_ALIVE_FILE`` names, and tell systemd's watchdog, where there is one."""
+        if self._listener:
+            self._listener()
+            return
         if self._file:
             Path(self._file).touch()
         if self._watchdog:

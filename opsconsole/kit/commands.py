@@ -146,9 +146,25 @@ def runs_for_long() -> Iterator[None]:
         yield
 
 
+_stopped = threading.local()
+
+
+@contextmanager
+def stopped_by(event: threading.Event) -> Iterator[None]:
+    """Let the event stop the loop that this thread runs: only the main thread of a process can handle signals."""
+    _stopped.by = event
+    try:
+        yield
+    finally:
+        del _stopped.by
+
+
 @contextmanager
 def stopped_by_signals() -> Iterator[threading.Event]:
     """Give an event that the first SIGTERM or SIGINT sets, so that the turn finishes; a second ends the process."""
+    if event := getattr(_stopped, "by", None):
+        yield event
+        return
     stopped = threading.Event()
 
     def stop(number: int, _frame: object) -> None:

@@ -47,6 +47,8 @@ class Fork:
         self._process = get_context("fork").Process(target=run)
         self._process.start()
         self.pid = cast(int, self._process.pid)
+        # A descriptor that is readable once the process has ended.
+        self.sentinel = self._process.sentinel
 
     def poll(self) -> int | None:
         return self._process.exitcode

@@ -12,13 +12,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import connection
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Self
 
 from opsconsole.kit.supervision import guard
-from opsconsole.kit.supervision.owned import Guard, Started
+from opsconsole.kit.supervision.owned import Fork, Guard, Started
 
 TURN_SECONDS = 0.2
 FIRST_PAUSE_SECONDS = 1.0
@@ -78,6 +80,11 @@ class Child:
     def code(self) -> int | None:
         """Return the exit code, or minus the number of the signal that killed the child; None while it runs."""
         return self._process.poll()
+
+    @property
+    def sign(self) -> int | None:
+        """Return a descriptor that is readable once the child has ended; None where there is none."""
+        return self._process.sentinel if isinstance(self._process, Fork) else None
 
     @property
     def lived(self) -> float:
@@ -162,6 +169,19 @@ class Supervisor:
     def groups(self) -> list[int]:
         return [kept.child.pid for kept in self._kept.values() if kept.child]
 
+    def wait(self, seconds: float, stop: StopRequests) -> None:
+        """Wait until a program ends, one is due to start, or we are asked to end: at most for so long."""
+        now = time.monotonic()
+        signs = [stop.fd]
+        for kept in self._kept.values():
+            if kept.child is None:
+                seconds = min(seconds, max(0.0, kept.due_at - now))
+            elif kept.child.sign is None:
+                seconds = min(seconds, TURN_SECONDS)
+            elif not (kept.program.once and kept.child.code is not None):
+                signs.append(kept.child.sign)
+        connection.wait(signs, seconds)
+
     def turn(self) -> list[str]:
         """Check all programs once, and return the names of those that were started again."""
         self._guard.renew()
@@ -218,12 +238,19 @@ class StopRequests:
         self.asked = 0
 
     def __enter__(self) -> Self:
+        # ``fd`` becomes readable with the first request, and ends a wait for other things.
+        self.fd, self._wake = os.pipe()
+        os.set_blocking(self._wake, False)
         self._before = {number: signal.signal(number, self._count) for number in self.signals}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        os.close(self._wake)
+        os.close(self.fd)
 
     def _count(self, number: int, frame: FrameType | None) -> None:
         self.asked += 1
+        with suppress(BlockingIOError):
+            os.write(self._wake, b".")

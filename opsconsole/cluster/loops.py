@@ -1,0 +1,93 @@
+"""The loops beside a cluster, such as the dispatcher and the sender of alerts, as threads of one process.
+
+Each has its own connection and gives its own signs of life. If one ends or hangs, the process ends, and the supervisor starts
+all of them again: what a loop had begun is continued after a lease, as after any crash.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from multiprocessing import connection
+
+from django.core.management import CommandError, call_command
+from django.db import connections
+
+from opsconsole.kit import alive, commands
+from opsconsole.kit.supervision.supervisor import Program, StopRequests
+
+logger = logging.getLogger(__name__)
+
+LOOPS = "loops"
+LOOK_SECONDS = 5.0
+# A turn that does not end in this time hangs. The longest waits are those for SQS and for channels, many times in a turn.
+HUNG_SECONDS = 600.0
+FAILED = 1
+
+Words = Sequence[str]
+
+
+def program(loops: Sequence[Words], *, grace: float) -> Program:
+    """Return the program that runs these commands; each is told to loop."""
+    names = [words[0] for words in loops]
+    return Program(LOOPS, ["opsconsole", LOOPS, *names], grace=grace, run=partial(run, loops, grace))
+
+
+class _Loop(threading.Thread):
+    def __init__(self, words: Words, stopped: threading.Event) -> None:
+        super().__init__(name=words[0], daemon=True)
+        self.words = words
+        self._stopped = stopped
+        self._sign_at = time.monotonic()
+
+    @property
+    def silent(self) -> float:
+        return time.monotonic() - self._sign_at
+
+    def run(self) -> None:
+        try:
+            with commands.stopped_by(self._stopped), alive.heard_by(self._hear):
+                call_command(*self.words)
+        except CommandError as error:
+            logger.error("%s: %s", self.name, error)  # noqa: TRY400 - a sentence for whoever runs it
+        finally:
+            connections.close_all()
+
+    def _hear(self) -> None:
+        self._sign_at = time.monotonic()
+
+
+def run(loops: Sequence[Words], grace: float) -> None:
+    """Run the loops until asked to stop. End the process when one of them ends or hangs."""
+    # The supervisor has what belongs beside it, such as the port of the metrics.
+    commands.beside.clear()
+    stopped = threading.Event()
+    threads = [_Loop(words, stopped) for words in loops]
+    failed: str | None = None
+    with StopRequests() as stop:
+        for each in threads:
+            each.start()
+        while not stop.asked and not failed:
+            connection.wait([stop.fd], LOOK_SECONDS)
+            failed = _failed(threads)
+        stopped.set()
+        ends_at = time.monotonic() + grace
+        for each in threads:
+            each.join(0 if failed else max(0.0, ends_at - time.monotonic()))
+    if failed:
+        logger.critical("%s; the loops start again.", failed)
+        # Not at the end of a turn that never comes.
+        os._exit(FAILED)
+
+
+def _failed(threads: Sequence[_Loop]) -> str | None:
+    for each in threads:
+        if not each.is_alive():
+            return f"The loop {each.name} ended"
+        if each.silent > HUNG_SECONDS:
+            return f"The loop {each.name} has not finished a turn for {each.silent:.0f} s"
+    return None

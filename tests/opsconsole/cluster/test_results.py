@@ -1,0 +1,67 @@
+"""Tests of the results of tasks: the newest successes of a group are kept, and all failures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from django_q.conf import Conf
+from django_q.models import Failure, Success, Task
+
+from opsconsole.cluster import results
+
+pytestmark = pytest.mark.django_db
+
+
+def finished(number: int, **more: Any) -> dict[str, Any]:
+    now = timezone.now() + timedelta(seconds=number)
+    return {
+        "id": f"{number:032}",
+        "name": "n",
+        "func": "f",
+        "args": (1, "x"),
+        "kwargs": {},
+        "group": "g",
+        "started": now,
+        "stopped": now,
+        "result": f"result {number}",
+        "success": True,
+    } | more
+
+
+def test_task_that_was_run_again_has_its_last_result() -> None:
+    results.store(finished(1, success=False, result="no"))
+    results.store(finished(1))
+    assert Task.objects.values_list("result", "success", "args").get() == ("result 1", True, [1, "x"])
+
+
+def test_success_that_nobody_wants_is_not_stored() -> None:
+    results.store(finished(1, save=False))
+    results.store(finished(2, save=False, success=False))
+    assert Task.objects.values_list("pk", flat=True).get() == f"{2:032}"
+
+
+def test_newest_successes_of_each_group_are_kept(
+    monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    monkeypatch.setattr(results, "LOOK_EVERY", 4)
+    monkeypatch.setattr(results, "_since_look", Counter())
+    monkeypatch.setattr(Conf, "SAVE_LIMIT", 2)
+    for number in range(3):
+        results.store(finished(number + 100, group=None))
+        results.store(finished(number + 200, success=False))
+    for number in range(3):
+        results.store(finished(number))
+    assert Success.objects.filter(group="g").count() == 3
+    results.store(finished(3))
+    assert sorted(Success.objects.filter(group="g").values_list("result", flat=True)) == [
+        "result 2",
+        "result 3",
+    ]
+    assert Success.objects.filter(group=None).count() == 3
+    assert Failure.objects.count() == 3
+    with django_assert_num_queries(1):
+        results.store(finished(4))

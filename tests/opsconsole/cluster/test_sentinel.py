@@ -1,0 +1,170 @@
+"""Tests of the sentinel with real workers: how many there are, what it stores, and what it kills."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django_q.conf import Conf
+from django_q.models import Failure, OrmQ, Success
+from django_q.tasks import async_task
+
+from opsconsole.cluster import scheduler, sentinel, task_table, workers
+from opsconsole.cluster.sentinel import Sentinel
+from opsconsole.kit.supervision.supervisor import StopRequests
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+GATE = "tests.opsconsole.cluster.gate.wait_for_gate"
+STUBBORN = "tests.opsconsole.cluster.gate.ignore_the_limit"
+
+
+@pytest.fixture
+def ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sentinel]:
+    """Give a sentinel that this test lets take its turns; its schedules are not due."""
+    monkeypatch.setattr(task_table, "UNSCHEDULED", task_table.UNSCHEDULED | {GATE, STUBBORN})
+    monkeypatch.setattr(scheduler, "run", lambda _: None)
+    monkeypatch.setattr(Conf, "POLL", 0)
+    with StopRequests() as stop:
+        made = Sentinel(stop)
+        yield made
+        for worker in made._workers:
+            worker.kill()
+
+
+def until(ours: Sentinel, condition: Callable[[], Any]) -> None:
+    def taken() -> Any:
+        ours._take_turn()
+        return condition()
+
+    wait_until(taken, 60)
+
+
+def gates(tmp_path: Path, count: int, task: str = GATE) -> list[Path]:
+    folders = [Path(mkdtemp(dir=tmp_path)) for _ in range(count)]
+    for folder in folders:
+        async_task(task, str(folder))
+    return folders
+
+
+def began(folders: list[Path]) -> list[Path]:
+    return [folder for folder in folders if (folder / "began").exists()]
+
+
+def test_workers_are_started_when_needed_and_end_when_idle(
+    ours: Sentinel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours._take_turn()
+    assert ours._workers == []
+    [first] = gates(tmp_path, 1)
+    until(ours, lambda: began([first]))
+    assert len(ours._workers) == 1
+    (first / "gate").touch()
+    until(ours, Success.objects.exists)
+    [worker] = ours._workers
+    others = gates(tmp_path, 3)
+    until(ours, lambda: len(began(others)) == 1)
+    ours._take_turn()
+    # Most tasks are short.
+    assert ours._workers == [worker]
+    monkeypatch.setattr(sentinel, "LONG_SECONDS", 0)
+    until(ours, lambda: len(began(others)) == Conf.WORKERS)
+    # No third is started: the task waits where another cluster finds it.
+    assert worker in ours._workers
+    assert len(ours._workers) == Conf.WORKERS == 2
+    assert OrmQ.objects.count() == 3
+    assert not ours._has_room()
+    for folder in others:
+        (folder / "gate").touch()
+    until(ours, lambda: Success.objects.count() == 4)
+    assert not OrmQ.objects.exists()
+    assert len(ours._workers) == 2
+    monkeypatch.setattr(sentinel, "IDLE_SECONDS", 0)
+    until(ours, lambda: not ours._workers)
+
+
+def test_failure_is_stored_and_acknowledged(ours: Sentinel, caplog: pytest.LogCaptureFixture) -> None:
+    async_task(GATE, "/no/such/folder")
+    until(ours, Failure.objects.exists)
+    until(ours, lambda: not OrmQ.objects.exists())
+    assert "No such file or directory" in Failure.objects.get().result
+    assert f"Failed '{GATE}'" in caplog.text
+
+
+def test_task_that_ignores_its_limit_is_killed_and_kept(
+    ours: Sentinel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Conf, "TIMEOUT", 1)
+    monkeypatch.setattr(workers, "PATIENCE_SECONDS", 1)
+    folders = gates(tmp_path, 1, STUBBORN)
+    until(ours, lambda: began(folders))
+    pid = int((folders[0] / "began").read_text())
+    until(ours, lambda: not ours._workers)
+    assert f"Worker {pid} is killed: its task '{STUBBORN}' ignores its time limit." in caplog.text
+    assert f"Worker {pid} was killed by SIGKILL while it ran '{STUBBORN}'" in caplog.text
+    # Another worker runs it, once its lease has ended.
+    assert OrmQ.objects.count() == 1
+    assert not Success.objects.exists()
+
+
+def test_task_that_obeys_its_limit_is_a_failure(
+    ours: Sentinel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Conf, "TIMEOUT", 1)
+    gates(tmp_path, 1)
+    until(ours, Failure.objects.exists)
+    assert "exceeded maximum timeout" in Failure.objects.get().result
+    until(ours, lambda: not OrmQ.objects.exists() and not ours._workers)
+
+
+def test_killed_idle_worker_blocks_nothing(ours: Sentinel, caplog: pytest.LogCaptureFixture) -> None:
+    async_task(task_table.PROBE, "nobody", 1)
+    until(ours, Success.objects.exists)
+    [worker] = ours._workers
+    os.kill(worker.pid, signal.SIGKILL)
+    async_task(task_table.PROBE, "nobody", 2)
+    # One that died before the task reached it has the task, which is run again after its lease.
+    until(ours, lambda: not ours._workers or Success.objects.count() == 2)
+    async_task(task_table.PROBE, "nobody", 3)
+    until(ours, lambda: Success.objects.filter(pk__isnull=False).count() >= 2)
+    assert "was killed by SIGKILL" in caplog.text
+
+
+def test_outage_is_told_once_and_outlived(
+    ours: Sentinel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> None:
+        raise OperationalError("connection refused\nIs the server running?")
+
+    monkeypatch.setattr(sentinel, "AWAY_SECONDS", 0)
+    with monkeypatch.context() as away:
+        away.setattr(ours._broker, "take", refuse)
+        for _ in range(3):
+            ours._take_turn()
+    assert caplog.text.count("connection refused") == 1
+    async_task(task_table.PROBE, "nobody", 1)
+    until(ours, Success.objects.exists)
+
+
+def test_result_that_cannot_be_stored_is_no_end_of_the_sentinel(
+    ours: Sentinel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_pk: int) -> None:
+        connection.close()
+        raise OperationalError("gone")
+
+    with monkeypatch.context() as away:
+        away.setattr(ours._broker, "acknowledge", refuse)
+        async_task(task_table.PROBE, "nobody", 1)
+        until(ours, lambda: "gone" in caplog.text)
+    assert OrmQ.objects.count() == 1
+    async_task(task_table.PROBE, "nobody", 2)
+    until(ours, lambda: Success.objects.count() == 2)
+    assert OrmQ.objects.count() == 1
