@@ -44,13 +44,14 @@ def on_starting(server: Any) -> None:
 
 
 def _load_what_requests_need() -> None:
-    """Import what Django imports with the first request: the addresses, with all pages and routes."""
+    """Import what Django imports with the first requests: addresses, pages, routes and templates."""
     from django.apps import apps  # noqa: PLC0415 - the application has set Django up, unless it is another one
 
     if apps.ready:
         from django.db import connections  # noqa: PLC0415 - as above
-        from django.urls import get_resolver  # noqa: PLC0415 - as above
 
-        get_resolver().url_patterns  # noqa: B018 - reading it imports them
+        from opsconsole.serving import program  # noqa: PLC0415 - as above
+
+        program.load()
         # The checks asked the database. A forked process must not have the connection of another one.
         connections.close_all()

@@ -19,6 +19,8 @@ from opsconsole.serving.requests import Request
 
 # How long the loop waits for something to do. gunicorn hears from the process, and slow clients are looked for, as often.
 TURN_SECONDS = 1.0
+# The same while nobody is connected, so that nobody can be slow. A new connection ends the wait.
+IDLE_TURN_SECONDS = 5.0
 # A stopping process still answers on kept connections for this long, because a client may be sending a request already.
 LAST_REQUESTS_SECONDS = 2.0
 
@@ -51,7 +53,7 @@ class Worker(ProcessOfGunicorn):  # type: ignore[misc]  # gunicorn has no types
 
     def _turn(self) -> None:
         self.notify()
-        wasyncore.poll2(TURN_SECONDS, self.connections)
+        wasyncore.poll2(self._patience(), self.connections)
         is_due = time.monotonic() >= self.looked_at + TURN_SECONDS
         for server in self.servers:
             server.resume()
@@ -60,6 +62,12 @@ class Worker(ProcessOfGunicorn):  # type: ignore[misc]  # gunicorn has no types
                 server.close_overdue()
         if is_due:
             self.looked_at = time.monotonic()
+
+    def _patience(self) -> float:
+        if any(server.active_channels for server in self.servers):
+            return TURN_SECONDS
+        # gunicorn ends a process from which it does not hear for its ``timeout``.
+        return min(IDLE_TURN_SECONDS, self.cfg.timeout / 3 or IDLE_TURN_SECONDS)
 
     def _stop(self) -> None:
         """Finish the requests that were begun, and those that clients may be sending on kept connections just now."""

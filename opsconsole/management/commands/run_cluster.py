@@ -1,7 +1,8 @@
-"""The command that runs the scheduled tasks, the outbox dispatcher and the alert sender."""
+"""The command that runs the scheduled tasks, the outbox dispatcher, the alert sender, and the web server if asked to."""
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management import call_command
@@ -10,6 +11,7 @@ from opsconsole import metrics_server
 from opsconsole.cluster import supervised
 from opsconsole.kit import commands
 from opsconsole.kit.supervision.supervisor import StopRequests
+from opsconsole.serving import program as web_server
 
 
 class Command(commands.ConsoleCommand):
@@ -18,9 +20,23 @@ class Command(commands.ConsoleCommand):
         "nothing comes through it. "
         "SIGTERM or Ctrl-C: running tasks finish first; a second signal ends them."
     )
-    examples = ("run_cluster",)
+    examples = ("run_cluster", "run_cluster --web")
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--web",
+            action="store_true",
+            help=(
+                "also run the web server, with gunicorn's options from GUNICORN_CMD_ARGS; on a host that runs both, it "
+                "takes less memory than a service of its own"
+            ),
+        )
+
+    def handle(self, *args: Any, web: bool, **options: Any) -> None:
         call_command("check", tags=["store"], deploy=True)
+        beside = metrics_server.programs()
+        if web:
+            web_server.load()
+            beside.append(web_server.program())
         with StopRequests() as stop:
-            supervised.run(stop, metrics_server.programs())
+            supervised.run(stop, beside)

@@ -238,6 +238,38 @@ def test_short_intervals_are_served_by_loops(sqs_queue: TestQueue, tmp_path: Pat
         assert "can't be served" not in cluster.said
 
 
+def test_web_runs_beside_the_cluster_and_ends_with_it(sqs_queue: TestQueue, tmp_path: Path) -> None:
+    port = free_port()
+    options = f"--bind 127.0.0.1:{port} --workers 2"
+    with running(sqs_queue, tmp_path, "--web", GUNICORN_CMD_ARGS=options) as host:
+        wait_until(lambda: answers(port), SECONDS)
+        host.wait_for_work()
+        served = [each for each in host.mark.processes() if "gunicorn" in " ".join(each.cmdline())]
+        [master] = [each for each in served if each.ppid() == host.process.pid]
+        assert len(served) == 3
+        cluster = host.leader().pid
+        master.kill()
+        wait_until(lambda: "web: process" in host.said, BACK_SECONDS)
+        wait_until(lambda: not {each.pid for each in served} & host.mark.pids(), BACK_SECONDS)
+        wait_until(lambda: answers(port), BACK_SECONDS)
+        assert host.leader().pid == cluster
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/admin/login/", timeout=30) as page:
+            assert b"Log in" in page.read()
+        host.process.terminate()
+        assert host.process.wait(SECONDS) == 0
+        assert not host.mark.pids()
+
+
+def test_web_beside_the_cluster_is_killed_with_its_supervisor(sqs_queue: TestQueue, tmp_path: Path) -> None:
+    port = free_port()
+    with running(sqs_queue, tmp_path, "--web", GUNICORN_CMD_ARGS=f"--bind 127.0.0.1:{port}") as host:
+        wait_until(lambda: answers(port), SECONDS)
+        host.process.kill()
+        host.process.wait()
+        wait_until(lambda: not host.mark.pids(), 10)
+        assert not answers(port)
+
+
 def metrics(port: int, token: str) -> str:
     asked = urllib.request.Request(
         f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"}
