@@ -20,9 +20,13 @@ MAX_CLIENTS = 10_000
 
 
 class Owed(NamedTuple):
-    """What a store must learn about a client: it counted ``at_least`` this before it lost its data, and ``more`` came since."""
+    """What a store must learn about a client: it counted ``at_least`` this before it lost its data, and ``more`` came since.
+
+    ``at``: the time of the first, by the store's clock.
+    """
 
     at_least: int = 0
+    at: int = 0
     more: int = 0
 
 
@@ -31,7 +35,8 @@ NOTHING = Owed()
 
 @dataclass(slots=True)
 class _Client:
-    """A client. ``used``: the store's last answer, which holds until ``used_until``, and ``generation`` the store's then.
+    """A client. ``used``: the store's last answer, which holds until ``used_until``; ``at``: its time, and ``generation`` its
+    generation then.
 
     ``untold``: the admissions without the store, as [number of the part, admissions], oldest first.
     """
@@ -39,6 +44,7 @@ class _Client:
     policy: PolicySnapshot
     used: int = 0
     used_until: float = 0.0
+    at: int = 0
     generation: int = 0
     untold: deque[list[int]] = field(default_factory=deque)
 
@@ -67,12 +73,12 @@ class Admissions:
                 client.untold.append([part, 0])
             client.untold[-1][1] += count
 
-    def learn(self, key: str, policy: PolicySnapshot, used: int, generation: int) -> None:
-        """Remember the store's answer: how much of the limit is used."""
+    def learn(self, key: str, policy: PolicySnapshot, used: int, at: int, generation: int) -> None:
+        """Remember the store's answer: how much of the limit is used at that time of its clock."""
         with self._lock:
             client = self._client(key, policy)
             client.used, client.used_until = used, self._clock() + policy.window
-            client.generation = generation
+            client.at, client.generation = at, generation
 
     def owed(self, key: str, generation: int) -> Owed:
         """Return what a store of this generation does not know about the client."""
@@ -124,7 +130,8 @@ class Admissions:
         lost = client.generation not in {0, generation} and self._clock() < client.used_until
         if not lost and not client.untold:
             return NOTHING
-        return Owed(client.used if lost else 0, sum([count for _, count in client.untold]))
+        more = sum([count for _, count in client.untold])
+        return Owed(client.used, client.at, more) if lost else Owed(more=more)
 
     def _client(self, key: str, policy: PolicySnapshot) -> _Client:
         client = self._clients.get(key)

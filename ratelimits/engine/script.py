@@ -17,7 +17,7 @@ STORE_CLOCK = "redis.call('TIME')"
 
 # KEYS: one per policy, then the generation's. ARGV: the cost and the generation that the process knows (0: none), then for
 # each policy: algorithm, limit, window in seconds, '1' if it can refuse, how many requests the store counted at least
-# before it lost its data (0: it did not), and how many it doesn't know.
+# before it lost its data (0: it did not), at which time of the store, and how many it doesn't know.
 # Returns the generation. If that is the one that the process named, or it named none, then the time of the store, and for
 # each policy: 1 if the request fits and 0 if not, the number of requests that count now, and the microseconds until the
 # oldest of them leaves the window or, if the request does not fit, until it would. Times are whole microseconds.
@@ -33,10 +33,11 @@ local policies = #KEYS - 1
 local function kind_of(key) return redis.call('type', key).ok end
 
 local function current_generation(key)
-    local kind = kind_of(key)
-    local found = kind == 'string' and tonumber(redis.call('get', key))
+    local stored = redis.pcall('get', key)
+    local found = type(stored) == 'string' and tonumber(stored)
     if found then return found end
-    if kind ~= 'none' then redis.call('del', key) end
+    -- Something else that others wrote there.
+    if stored then redis.call('del', key) end
     redis.call('set', key, now)
     return now
 end
@@ -120,26 +121,57 @@ local function carry_over(key, kind, algorithm, limit, window)
     end
 end
 
-local function used(key, algorithm, limit, window)
-    if algorithm == 'counter' then return math.ceil(weighted_count(counter(key, window), window)) end
+-- How many of the newest requests count, at most the limit; and the oldest of them, if that was read.
+local function in_window(key, limit, window)
+    local kept = math.min(redis.call('llen', key), limit)
+    if kept == 0 then return 0 end
+    local oldest = tonumber(redis.call('lindex', key, kept - 1))
+    -- Usually all that are kept. Otherwise it takes a search.
+    if oldest and oldest >= now - window then return kept, oldest end
     local seen = look({key}, {now - window, limit})
     return seen and seen[2] or 0
 end
 
--- Count admissions that the store doesn't know as if they were made now. Several processes may say what it counted at
--- least, so that is counted once; what they admitted without it is added up.
-local function count_unknown(key, algorithm, limit, window, at_least, more)
+local function used(key, algorithm, limit, window)
+    if algorithm == 'counter' then return math.ceil(weighted_count(counter(key, window), window)) end
+    return (in_window(key, limit, window))
+end
+
+-- Count as many requests as are missing among those that had been counted at that time. New requests are no part of them, nor
+-- what other processes admitted without the store. What was restored is, whenever it was, because another process may have known
+-- of the same requests, and of later ones; its entries end in '.0'.
+local function restore(key, limit, window, at_least, time)
+    local entries, newer, known = redis.call('lrange', key, 0, -1), 0, 0
+    for _, entry in ipairs(entries) do
+        local at = tonumber(entry) or 0
+        if at > time then newer = newer + 1 end
+        local counted = at <= time or string.sub(entry, -2) == '.0'
+        if counted and at >= time - window then known = known + 1 end
+    end
+    -- A full list has forgotten the requests that left the window meanwhile.
+    if #entries >= limit then known = used(key, 'moving', limit, window) end
+    if known >= at_least then return end
+    redis.call('ltrim', key, newer, -1)
+    local restored = string.format('%.0f.0', time)
+    for _ = 1, math.min(at_least - known, limit) do redis.call('lpush', key, restored) end
+    for i = newer, 1, -1 do redis.call('lpush', key, entries[i]) end
+end
+
+-- Count admissions that the store doesn't know. Several processes may say what it counted at least, so that is counted
+-- once; what they admitted without it is added up, as if it had been admitted now.
+local function count_unknown(key, algorithm, limit, window, at_least, time, more)
     if at_least + more == 0 then return end
-    local count = more + math.max(0, at_least - used(key, algorithm, limit, window))
     if algorithm == 'counter' then
         local state = counter(key, window)
-        state.c = state.c + count
+        state.c = state.c + more + math.max(0, at_least - used(key, algorithm, limit, window))
         write_counter(key, window, state)
         return
     end
-    for _ = 1, math.min(count, limit) do redis.call('lpush', key, now) end
+    local kept = redis.call('pttl', key)
+    if at_least > 0 then restore(key, limit, window, at_least, math.min(time, now)) end
+    for _ = 1, math.min(more, limit) do redis.call('lpush', key, now) end
     redis.call('ltrim', key, 0, limit - 1)
-    redis.call('pexpire', key, math.max(redis.call('pttl', key), math.ceil(window / 1000)))
+    redis.call('pexpire', key, math.max(kept, math.ceil(window / 1000)))
 end
 
 local function evaluate(key, algorithm, limit, window)
@@ -151,11 +183,11 @@ local function evaluate(key, algorithm, limit, window)
             or until_room(state, window, limit - cost)
         return {fits = fits, used = math.ceil(used), free = free, state = state}
     end
-    local seen = look({key}, {now - window, limit})
-    local used = seen and seen[2] or 0
+    local used, oldest = in_window(key, limit, window)
     local fits = used + cost <= limit
     -- The entry whose expiry makes room for this request; if it fits already, the oldest entry that counts.
-    local entry = used > 0 and cost <= limit and redis.call('lindex', key, fits and used - 1 or limit - cost)
+    local entry = used > 0 and cost <= limit
+        and (fits and oldest or redis.call('lindex', key, fits and used - 1 or limit - cost))
     -- An entry exactly as old as the window still counts, so it expires a microsecond later.
     return {fits = fits, used = used, free = entry and entry + window - now + 1 or window + 1}
 end
@@ -175,18 +207,18 @@ end
 
 local all, results = true, {}
 for i = 1, policies do
-    local key, at = KEYS[i], 6 * i - 3
+    local key, at = KEYS[i], 7 * i - 4
     local algorithm, limit, window = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2] * 1000000
     local kind = kind_of(key)
     repair(key, kind, window)
     carry_over(key, kind, algorithm, limit, window)
-    count_unknown(key, algorithm, limit, window, tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]))
+    count_unknown(key, algorithm, limit, window, tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]))
     results[i] = evaluate(key, algorithm, limit, window)
     if not results[i].fits and ARGV[at + 3] == '1' then all = false end
 end
 local answer = {generation, now}
 for i = 1, policies do
-    local at = 6 * i - 3
+    local at = 7 * i - 4
     if cost > 0 and all and results[i].fits then
         count_request(KEYS[i], ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2] * 1000000, results[i])
     end

@@ -240,8 +240,8 @@ class Engine:
         self, counted: Sequence[PolicyAndKey], standings: Sequence[Standing], cost: int, asked_at: float
     ) -> list[Decision]:
         decisions = []
-        for (policy, key), (fits, used, microseconds, generation) in zip(counted, standings, strict=True):
-            self.admissions.learn(key, policy, used, generation)
+        for (policy, key), (fits, used, microseconds, at, generation) in zip(counted, standings, strict=True):
+            self.admissions.learn(key, policy, used, at, generation)
             seconds = microseconds / MICROSECONDS
             decisions.append(
                 Decision(

@@ -27,11 +27,12 @@ Parts = Mapping[str, Sequence[PolicyAndKey]]
 
 
 class Standing(NamedTuple):
-    """How a client stands under one policy. ``microseconds``: see ``ratelimits.engine.script``."""
+    """How a client stands under one policy. ``microseconds``: see ``ratelimits.engine.script``; ``at``: the store's time."""
 
     fits: bool
     used: int
     microseconds: int
+    at: int
     generation: int
 
 
@@ -197,7 +198,7 @@ def _refuses(part: Sequence[PolicyAndKey], answer: Answer) -> bool:
 
 def _standing(answer: Answer, at: int, returned: int) -> Standing:
     fits, used, microseconds = answer.numbers[3 * at : 3 * at + 3]
-    return Standing(bool(fits), used - (returned if fits else 0), microseconds, answer.generation)
+    return Standing(bool(fits), used - (returned if fits else 0), microseconds, answer.at, answer.generation)
 
 
 def _take_back(store: AnyStore, parts: Parts, answers: Mapping[str, Answer], cost: int) -> None:

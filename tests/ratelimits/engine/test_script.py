@@ -10,6 +10,9 @@ from typing import Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratelimits.engine.admissions import Owed
+from ratelimits.engine.questions import Answer, Question
+from ratelimits.engine.store_client import Store
 from ratelimits.policies.policy_snapshot import SHADOW, PolicySnapshot
 from tests.ratelimits.engine.simulated_store import SECOND, Clock, ask, numbers, simulated_store
 
@@ -186,3 +189,69 @@ def test_cost_above_the_limit_is_always_refused() -> None:
         assert ask(store, policy, client, cost=3)[:2] == (True, 3)
         assert ask(store, policy, client, cost=1)[:2] == (False, 3)
     assert clock.now
+
+
+# --- what a store that lost its data is told ---
+
+LOST = PolicySnapshot(name="lost", limit=100, window=60)
+
+
+def tell(store: Store, client: str, *owed: int) -> int:
+    """Tell the store what it does not know, as one process does. Return how much it counts now."""
+    counted = [(LOST, f"rl:lost:{client}")]
+    [answer] = store.ask([Question("", counted, 0, 0, [Owed(*owed)])])
+    assert isinstance(answer, Answer)
+    return answer.numbers[1]
+
+
+def test_admissions_without_the_store_do_not_stand_for_those_that_it_lost() -> None:
+    """The process that knows of most requests need not be the first that tells."""
+    clock, store, client = Clock(), simulated_store(), key()
+    clock.pass_(SECOND)
+    assert tell(store, client, 50, clock.now - 30, 10) == 60
+    assert ask(store, LOST, client) == (True, 61, 60 * SECOND - 30 + 1)
+    clock.pass_(SECOND)
+    assert tell(store, client, 60, clock.now - SECOND - 10, 0) == 71
+    assert tell(store, client, 55, clock.now - SECOND - 20, 3) == 74
+    # What was lost leaves the window when it would have left it.
+    clock.pass_(59 * SECOND - 10)
+    assert ask(store, LOST, client)[1] == 10 + 1 + 10 + 3 + 1
+    clock.pass_(1)
+    assert ask(store, LOST, client)[1] == 11 + 3 + 2
+
+
+def test_processes_that_knew_of_fewer_requests_add_nothing() -> None:
+    clock, store, client = Clock(), simulated_store(), key()
+    clock.pass_(SECOND)
+    for ago, used in ((0, 90), (10, 89), (30, 60), (20, 85), (0, 90)):
+        assert tell(store, client, used, clock.now - ago, 0) == 90
+    assert tell(store, client, 60, clock.now - 30, 4) == 94
+
+
+def test_what_a_replica_has_is_counted_once() -> None:
+    clock, store, client = Clock(), simulated_store(), key()
+    counted_at = []
+    for _ in range(40):
+        clock.pass_(10)
+        ask(store, LOST, client)
+        counted_at.append(clock.now)
+    clock.pass_(SECOND)
+    assert tell(store, client, 40, counted_at[-1], 0) == 40
+    assert tell(store, client, 20, counted_at[19], 5) == 45
+    # It had missed the last three.
+    assert tell(store, client, 43, counted_at[-1] + 10, 0) == 48
+    # Its clock is behind that of the server before it.
+    assert tell(store, client, 50, clock.now + SECOND, 0) == 50
+
+
+def test_full_list_is_told_nothing_twice() -> None:
+    """It keeps no requests that have left the window, so that it can't tell whether it knew them."""
+    clock, store, client = Clock(), simulated_store(), key()
+    for _ in range(100):
+        ask(store, LOST, client)
+    full_at = clock.now
+    clock.pass_(60 * SECOND + 1)
+    for _ in range(80):
+        ask(store, LOST, client)
+    assert tell(store, client, 80, clock.now, 0) == 80
+    assert tell(store, client, 70, full_at + 30 * SECOND, 0) == 80
