@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
 .PHONY: drill-upgrade drill-restore clients
-.PHONY: bench-beats bench-worker bench-recovery bench-pages bench-growth bench-job bench-layouts bench-ids bench-dlq bench-sending bench-burst bench-bulk bench-ratelimit bench-serving bench-next bench-footprint
+.PHONY: bench-beats bench-worker bench-recovery bench-pages bench-growth bench-job bench-layouts bench-ids bench-dlq bench-sending bench-burst bench-bulk bench-ratelimit bench-clients bench-check bench-serving bench-next bench-footprint
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -170,6 +170,12 @@ bench-bulk: .venv/installed ## measure previewing and requeueing thousands of jo
 
 bench-ratelimit: .venv-bench/installed ## measure what a limited request costs, compared with other limiters
 	.venv-bench/bin/python -m bench.ratelimit
+
+bench-clients: .venv-bench/installed ## measure the clients of the store that could ask for a decision
+	.venv-bench/bin/python -m bench.limiter_clients
+
+bench-check: .venv/installed ## measure POST /api/limits/check beside a plain Django view that reads the same JSON
+	$(BIN)/python -m bench.check_view
 
 bench-serving: .venv/installed ## measure the web server, compared with plain gunicorn, and the probe while clients are slow
 	$(BIN)/python -m bench.serving

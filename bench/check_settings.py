@@ -1,0 +1,18 @@
+"""The console's settings. With BENCH_VIEW=plain, one plain view with the middleware that ``startproject`` chooses."""
+
+import os
+
+from opsconsole.settings import *  # noqa: F403
+
+ALLOWED_HOSTS = ["127.0.0.1"]
+if os.environ["BENCH_VIEW"] == "plain":
+    ROOT_URLCONF = "bench.check_views"
+    MIDDLEWARE = [
+        "django.middleware.security.SecurityMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    ]
