@@ -1,6 +1,6 @@
 """The search on every page: jobs, customers, workers, messages, dead letters, clients, alerts, the audit, and every number.
 
-Each finder uses an index, or reads few rows, and shows at most ``SHOWN`` hits. Where there are more, ``more`` links to
+Each finder uses an index, or reads few rows, and shows at most ``SHOWN`` hits. Where there are more, a link leads to
 the whole list.
 """
 
