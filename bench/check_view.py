@@ -32,6 +32,8 @@ from tests.programs import program
 SECONDS, CONNECTIONS, ASKED_BY_ONE = 0.5, 4, 50
 OURS, PLAIN = "POST /api/limits/check", "a plain Django view"
 VIEWS = {PLAIN: "plain", OURS: "console"}
+# The console's own refuses to serve without its middleware.
+APPLICATIONS = {PLAIN: "django.core.wsgi:get_wsgi_application()", OURS: "opsconsole.wsgi:application"}
 HEAD = (
     "POST /api/limits/check HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\n"
     "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n"
@@ -98,7 +100,7 @@ def _server(environ: Mapping[str, str], name: str) -> Iterator[int]:
         "gunicorn",
         "--config",
         "python:opsconsole.serving",
-        "opsconsole.wsgi:application",
+        APPLICATIONS[name],
     ]
     command += ["--bind", f"127.0.0.1:{port}", "--workers", "1", "--log-level", "critical"]
     with program(command, end_signal=signal.SIGTERM, env=own, stderr=subprocess.DEVNULL):
