@@ -31,6 +31,8 @@ PAGE = 5_000
 _SIGNER = signing.Signer(salt="jobs.bulk.background_freezing")
 # Where the last page ended: the key of a row and its time, as texts.
 Place: TypeAlias = Sequence[str | None]
+# A group of members with the same plan: whether it is carried out, what was seen, how many, and a sentence of one.
+Counted: TypeAlias = tuple[bool, str, str, int, str]
 
 # Rows without a time come last, and are read by their keys alone, so that each page is one range of an index.
 _WITH_TIME = "place IS NOT NULL"
@@ -92,10 +94,11 @@ def advance(operation: BulkOperation, runner: str, kind: Kind) -> bool:
     room = settings.OPSCONSOLE_BULK_MOST - operation.total
     rows = _next_rows(operation, kind, min(PAGE, room + 1))
     stored = rows[:room]
-    will = _store(operation, kind, stored)
+    planned = _store(operation, kind, stored)
     changes: dict[str, Any] = {
         "total": operation.total + len(stored),
-        "will": operation.will + will,
+        "will": operation.will + sum(step.will for step in planned),
+        "counted": _counted(operation.counted or [], planned),
         "frozen_to": list(rows[-1][:2]) if rows else ["", None],
         "troubles": 0,
     }
@@ -142,8 +145,18 @@ def _condition(frozen_to: Place | None) -> tuple[str, Place]:
     return (_AFTER_WITHOUT_TIME, (subject,)) if subject else (_WITHOUT_TIME, ())
 
 
-def _store(operation: BulkOperation, kind: Kind, rows: Sequence[tuple[Any, ...]]) -> int:
-    """Store these rows as members with their plans, in their order; return how many would be changed."""
+def _counted(before: Sequence[Counted], planned: Sequence[Step]) -> list[Counted]:
+    """Add the members of a page to the groups of the preview, so that its page need not read a million members."""
+    groups = {(will, status, reason): (count, example) for will, status, reason, count, example in before}
+    for step in planned:
+        key = step.will, step.seen_status, step.seen_reason
+        count, example = groups.get(key, (0, step.sentence))
+        groups[key] = count + 1, min(example, step.sentence)
+    return [(*key, *seen) for key, seen in groups.items()]
+
+
+def _store(operation: BulkOperation, kind: Kind, rows: Sequence[tuple[Any, ...]]) -> list[Step]:
+    """Store these rows as members with their plans, in their order; return the plans."""
     steps = _plans(kind, rows)
     members = [(subject, steps.get(subject)) for subject, *_ in rows]
     planned = [step or _gone(kind, subject) for subject, step in members]
@@ -160,7 +173,7 @@ def _store(operation: BulkOperation, kind: Kind, rows: Sequence[tuple[Any, ...]]
                 [step.sentence for step in planned],
             ],
         )
-    return sum(step.will for step in planned)
+    return planned
 
 
 def _plans(kind: Kind, rows: Sequence[tuple[Any, ...]]) -> dict[str, Step]:

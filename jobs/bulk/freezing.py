@@ -168,6 +168,9 @@ def _write_plans(page: Mapping[int, str], steps: Mapping[str, Step]) -> None:
 
 def groups(operation: BulkOperation, *, will: bool) -> list[Group]:
     """Return the members that will be changed, or those that will be skipped, grouped by what was seen of them."""
+    if operation.counted is not None:
+        own = [Group(*seen) for each, *seen in operation.counted if each == will]
+        return sorted(own, key=lambda group: (-group.count, group.seen_status))
     counted = operation.members.filter(will=will).values_list("seen_status", "seen_reason")
     return [
         Group(*row)

@@ -27,23 +27,20 @@ _LIGHT = [
     if field.attname not in {"body", "attributes", "system_attributes", "words"}
 ]
 
-# One statement with an array per column: with a value per letter and column, most of the time went into the text of
-# the statement. Another cluster may store the same message at the same moment.
+# One statement with all rows as one JSON text: making it takes a third of what an array per column takes, and with a value per
+# letter and column most of the time went into the text of the statement. Another cluster may store the same message at
+# the same moment.
 _INSERT = """
 INSERT INTO dead_letters (
        dlq_id, words_of, message_id, queue, source_arn, addressee, body, body_bytes, attributes, system_attributes,
        sent_at, expires_at, receive_count, group_id, job_id, run_epoch, dead_letter_id, returned_from_id, returns, words)
-SELECT %(dlq)s, %(words_of)s, message_id, queue, source_arn, addressee, body, body_bytes, attributes::jsonb,
-       system_attributes::jsonb, sent_at, expires_at, receive_count, group_id, job_id, run_epoch, dead_letter_id,
+SELECT %(dlq)s, %(words_of)s, message_id, queue, source_arn, addressee, body, body_bytes, attributes,
+       system_attributes, sent_at, expires_at, receive_count, group_id, job_id, run_epoch, dead_letter_id,
        returned_from_id, returns, to_tsvector('simple', words)
-  FROM unnest(
-       %(message_id)s::text[], %(queue)s::text[], %(source_arn)s::text[], %(addressee)s::text[], %(body)s::text[],
-       %(body_bytes)s::int[], %(attributes)s::text[], %(system_attributes)s::text[], %(sent_at)s::timestamptz[],
-       %(expires_at)s::timestamptz[], %(receive_count)s::int[], %(group_id)s::bigint[], %(job_id)s::{job_id}[],
-       %(run_epoch)s::int[], %(dead_letter_id)s::text[], %(returned_from_id)s::uuid[], %(returns)s::int[],
-       %(words)s::text[])
-       AS new (message_id, queue, source_arn, addressee, body, body_bytes, attributes, system_attributes, sent_at,
-               expires_at, receive_count, group_id, job_id, run_epoch, dead_letter_id, returned_from_id, returns, words)
+  FROM json_to_recordset(%(rows)s::json) AS new (
+       message_id text, queue text, source_arn text, addressee text, body text, body_bytes int, attributes jsonb,
+       system_attributes jsonb, sent_at timestamptz, expires_at timestamptz, receive_count int, group_id bigint,
+       job_id {job_id}, run_epoch int, dead_letter_id text, returned_from_id uuid, returns int, words text)
 ON CONFLICT DO NOTHING
 RETURNING {light}
 """.replace("{job_id}", job_ids.TYPE).replace("{light}", ", ".join(_LIGHT))
@@ -146,8 +143,12 @@ def _store(dlq: DeadLetterQueue, new: Sequence[Received]) -> dict[str, DeadLette
 
 
 def _insert(dlq: DeadLetterQueue, rows: Sequence[Row]) -> dict[str, DeadLetter]:
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    values = {**columns, "dlq": dlq.pk, "words_of": redaction_version.current()}
+    # Ids and times become texts, which PostgreSQL reads.
+    values = {
+        "rows": json.dumps(rows, default=str),
+        "dlq": dlq.pk,
+        "words_of": redaction_version.current(),
+    }
     return {letter.message_id: letter for letter in DeadLetter.objects.raw(_INSERT, values)}
 
 
@@ -185,8 +186,8 @@ def _row(
         "addressee": addressee,
         "body": body,
         "body_bytes": len(received.body.encode("utf-8", "surrogatepass")),
-        "attributes": json.dumps(attributes),
-        "system_attributes": json.dumps(received.system_attributes),
+        "attributes": attributes,
+        "system_attributes": received.system_attributes,
         "sent_at": received.sent_at,
         "expires_at": dlq.expiry_of(received.sent_at),
         "receive_count": received.receive_count,

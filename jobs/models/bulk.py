@@ -83,6 +83,10 @@ class BulkOperation(models.Model):
     # While it is being frozen (``jobs.bulk.background_freezing``).
     choice = models.TextField(blank=True, db_default="", help_text="The signed SELECT of what was chosen.")
     frozen_to = models.JSONField(null=True, help_text="The key and the time of the last row that is frozen.")
+    counted = models.JSONField(
+        null=True,
+        help_text="The groups of a preview that the cluster froze: will, status, reason, count, example.",
+    )
 
     # The first members after this one are a trial for the rest (``jobs.bulk.trial``).
     trial_after = models.BigIntegerField(db_default=0)

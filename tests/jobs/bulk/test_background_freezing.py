@@ -69,6 +69,14 @@ def test_preview_of_many_is_the_one_that_is_frozen_at_once() -> None:
     at_once = freezing.freeze(kind_of("requeue"), chosen, ADA, scope="all jobs")
 
     assert members(operation) == members(at_once)
+    for will in (True, False):
+        counted = [
+            (each.seen_status, each.seen_reason, each.count) for each in freezing.groups(operation, will=will)
+        ]
+        read = [
+            (each.seen_status, each.seen_reason, each.count) for each in freezing.groups(at_once, will=will)
+        ]
+        assert sorted(counted) == sorted(read)
     assert (operation.state, operation.choice) == (State.PREVIEW, "")
     assert (operation.total, operation.will, operation.capped) == (at_once.total, at_once.will, False)
 
