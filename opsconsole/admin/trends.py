@@ -40,7 +40,6 @@ CHOICES: Mapping[str, str] = {
 }
 # The cluster counts every minute what was sealed the minute before.
 NO_VALUE = "(unknown)"
-LIST = "admin:jobs_runrollup_runs"
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,7 @@ class Choice:
 
     def list_of(self, bar: Bar, outcome: str) -> str:
         """Return the address of the list of a bar."""
-        return list_url(bar.start, self.period.minutes, self.by, self.only, outcome)
-
-
-def list_url(start: datetime, minutes: int, by: str, only: str | None, outcome: str) -> str:
-    named = {"at": f"{start:%Y-%m-%dT%H:%MZ}", "minutes": str(minutes)}
-    if only is not None:
-        named |= {"by": by, "only": only}
-    return f"{reverse(LIST)}?{urlencode(named | ({'ended': outcome} if outcome else {}))}"
+        return run_list.list_url(bar.start, self.period.minutes, self.by, self.only, outcome)
 
 
 @admin.register(RunRollup)

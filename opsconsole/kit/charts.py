@@ -26,6 +26,11 @@ class Series:
     label: str
     tone: str
     values: Sequence[int]
+    # The address of the list that each value counts, or '' where none counts the same.
+    urls: Sequence[str] = ()
+
+    def url_at(self, place: int) -> str:
+        return self.urls[place] if self.urls and self.values[place] else ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Bar:
     height: str
     tone: str
     title: str
+    # Of the list of what it counts, if there is one.
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,16 @@ class Chart:
     header: list[str]
     rows: list[list[str]]
     alert: Line | None = None
+
+    @property
+    def cells(self) -> list[list[tuple[str, str]]]:
+        """Return the table with the address of what each figure counts; '' where there is none."""
+        urls = (["", *(each.url_at(place) for each in self.legend)] for place in range(len(self.rows)))
+        return [list(zip(row, of_row, strict=True)) for row, of_row in zip(self.rows, urls, strict=True)]
+
+    @property
+    def has_links(self) -> bool:
+        return any(each.urls for each in self.legend)
 
 
 def stacked(
@@ -152,6 +169,7 @@ def _bars(labels: Sequence[str], series: Sequence[Series], highest: int) -> Iter
                 height=number_text(thin),
                 tone=each.tone,
                 title=f"{label}: {value:,} {each.label}",
+                url=each.url_at(place),
             )
             below += value
 

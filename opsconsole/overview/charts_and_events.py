@@ -15,13 +15,15 @@ from jobs.models import Sweep
 from opsconsole.kit import charts, figures
 from opsconsole.kit.charts import Series
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.durations import HOUR, MINUTE
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.kit.trend_charts import MarkLine
 from opsconsole.overview import slow_rows
 from opsconsole.overview.memory import SLOW_KEPT_SECONDS, memory
 from opsconsole.overview.slow_rows import DEPTH, OUTCOMES, RECOVERED
-from opsconsole.trends import drawing
+from opsconsole.trends import drawing, run_list
+from opsconsole.trends.ended_runs import Dimension, Outcome
 from opsconsole.trends.marks import Mark
 from ratelimits.records import usage_report
 
@@ -104,7 +106,10 @@ def _charts() -> list[QuotedChart]:
     def whole(name: str) -> list[int]:
         return [int(value or 0) for value in values[name]]
 
-    jobs = [Series(outcome, tone, whole(f"jobs {outcome}")) for outcome, tone in OUTCOMES]
+    jobs = [
+        Series(outcome, tone, whole(f"jobs {outcome}"), _lists_of(outcome, rows.hours[-figures.HOURS :]))
+        for outcome, tone in OUTCOMES
+    ]
     recovered = [Series("recovered", "running", whole(RECOVERED))]
     return [
         QuotedChart("jobs_job", charts.stacked("Jobs by outcome, UTC", labels, jobs)),
@@ -112,6 +117,17 @@ def _charts() -> list[QuotedChart]:
         *_limited(lines["limited_requests_hour"].threshold),
         QuotedChart("jobs_deadletter", _depth(labels, values[DEPTH], lines["dlq_not_empty"].threshold)),
     ]
+
+
+def _lists_of(outcome: str, hours: Sequence[datetime]) -> list[str]:
+    """Return the address of the list of runs of each hour that is over, for outcomes of which the trends count the runs.
+
+    Both count the same events; the trends count those of the last minutes later.
+    """
+    if outcome not in set(Outcome):
+        return []
+    lists = [run_list.list_url(hour, HOUR // MINUTE, Dimension.QUEUE, None, outcome) for hour in hours[:-1]]
+    return [*lists, ""]
 
 
 def _depth(labels: list[str], values: Sequence[float | None], line: float | None) -> charts.Chart:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.db.models import Q
+from django.urls import reverse
 
 from jobs.models import Job, JobEvent, RunRollup
 from jobs.runs.timeline import Actor
@@ -16,6 +18,7 @@ from opsconsole.trends import ended_runs
 from opsconsole.trends.ended_runs import Dimension, End, EndedRun, Outcome
 from opsconsole.trends.report import Figures
 
+PAGE = "admin:jobs_runrollup_runs"
 SHOWN = 50
 # Runs of one value are searched among so many per page.
 READ = 1_500
@@ -45,6 +48,14 @@ class RunList:
     counted: int
     runs: list[EndedRun]
     older: int | None
+
+
+def list_url(start: datetime, minutes: int, by: str, only: str | None, outcome: str) -> str:
+    """Return the address of the list of the runs that ended so in this time; of one value where ``only`` is given."""
+    named = {"at": f"{start:%Y-%m-%dT%H:%MZ}", "minutes": str(minutes)}
+    if only is not None:
+        named |= {"by": by, "only": only}
+    return f"{reverse(PAGE)}?{urlencode(named | ({'ended': outcome} if outcome else {}))}"
 
 
 def read(wanted: Wanted, before: int | None = None) -> RunList:
