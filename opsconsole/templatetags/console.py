@@ -22,6 +22,8 @@ from opsconsole.kit.audit import Told
 from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.page_permissions import Person
 from opsconsole.site import NAMES
+from opsconsole.trends import drawing, marks
+from opsconsole.trends.drawing import MarkedAxis
 
 register = template.Library()
 _CONVERTED = re.compile(r"<(?:\w+:)?(\w+)>")
@@ -138,6 +140,12 @@ def finding_advice(finding: overview.Finding) -> SafeString:
         finding.url,
         finding.where,
     )
+
+
+@register.simple_tag
+def chart_marks(user: Person, begin: datetime, end: datetime) -> MarkedAxis:
+    """Return what this person may see of what people did in the time that the axis of a chart shows."""
+    return drawing.marked_axis(marks.within(user, begin, end), begin, end)
 
 
 @register.filter

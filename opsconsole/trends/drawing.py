@@ -63,6 +63,18 @@ def mark_lines(marks: Sequence[Mark], report: Report) -> list[MarkLine]:
     return lines_between(marks, report.bars[0].start, report.bars[-1].end)
 
 
+@dataclass(frozen=True)
+class MarkedAxis:
+    """Marks with the lines that stand for them on a chart, both in the same order."""
+
+    marks: Sequence[Mark]
+    lines: Sequence[MarkLine]
+
+
+def marked_axis(marks: Sequence[Mark], begin: datetime, end: datetime) -> MarkedAxis:
+    return MarkedAxis(marks, lines_between(marks, begin, end))
+
+
 def lines_between(marks: Sequence[Mark], begin: datetime, end: datetime) -> list[MarkLine]:
     """Return a vertical line per mark on an axis of this time."""
     return [

@@ -219,6 +219,8 @@ def _report(query: ReportQuery, names: Names) -> dict[str, Any]:
     return {
         "total": report.total,
         "charts": _charts(query.period, report.steps),
+        "charts_begin": report.steps[0][0],
+        "charts_end": report.steps[-1][0] + query.period.step,
         "clients": _clients(report.clients, names),
         "known_key": next((line.key for line in report.clients if line.key), ""),
         "routes": report.routes,

@@ -50,3 +50,14 @@ def test_day_without_a_pause_has_no_marks(client: Client) -> None:
     seen = page(client, people.operator())
 
     assert "Deploys, pauses and switches" not in seen
+
+
+def test_charts_of_the_limiter_are_marked_too(client: Client) -> None:
+    olga = people.operator()
+    pauses.begin(pauses.RECOVERY, by="olga", reason="deploy 4218")
+    client.force_login(olga)
+
+    seen = client.get("/admin/ratelimits/ratelimithour/").content.decode()
+
+    assert seen.count('<g class="mark">') == seen.count('<figure class="chart">') == 2
+    assert ": deploy 4218</li>" in seen
