@@ -164,7 +164,7 @@ def test_login_page(visitor: Visitor) -> None:
 
 def test_account_is_reached_from_the_menu_where_the_header_has_no_room(visitor: Visitor) -> None:
     page = visitor.log_in("olga", width=390)
-    page.get_by_text("Menu", exact=True).click()
+    page.locator(".menu > summary").click()
 
     page.get_by_role("navigation", name="Menu").get_by_role("link", name="Change password").click()
 
