@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import psycopg
 
+from bench import growth_figures
 from bench.finding import without_indexes
 from bench.pages_data import APART, jobs_sql
 
@@ -21,7 +22,7 @@ SECONDS_APART = 5
 DAY = 86_400 // SECONDS_APART
 # The newest jobs of which the timeline and the outbox still have rows, with the defaults of retention.
 IN_TIMELINE, IN_OUTBOX = 396 * DAY, 7 * DAY
-LETTERS, SWEEPS, MONTHS = 2_000, 30 * 720, 15
+SWEEPS = 30 * 720
 # Rows per statement, so that progress is seen and memory stays bounded.
 BATCH = 2_000_000
 
@@ -94,6 +95,7 @@ def fill(url: str, rows: int, grown: int) -> None:
         connection.execute("SET session_replication_role = replica")
         _fill(connection, AUDIT, rows + 1, grown)
         connection.execute("SET session_replication_role = DEFAULT")
+        growth_figures.fill(connection, first=not rows)
         connection.execute("VACUUM (ANALYZE)")
         connection.execute("CHECKPOINT")
 

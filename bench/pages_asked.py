@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -27,6 +28,30 @@ FILTERED = {
     "jobs, of a customer": "?q=customer-42",
     "jobs, by id": "?q={id}",
     "jobs, page 50": "?p=50",
+}
+# Pages about one thing, and those that are no lists.
+ABOUT = {
+    "trends, 1 h": "/admin/jobs/runrollup/?range=hour",
+    "trends, 24 h by customer": "/admin/jobs/runrollup/?range=day&by=customer",
+    "trends, 7 d by worker": "/admin/jobs/runrollup/?range=week&by=worker",
+    "trends, 30 d by customer": "/admin/jobs/runrollup/?range=month&by=customer",
+    "trends, 30 d of a customer": "/admin/jobs/runrollup/?range=month&by=customer&only=customer-42",
+    "trends, runs of a bar": "/admin/jobs/runrollup/runs/?at={hour}&minutes=60",
+    "trends, runs of a bar of a customer": "/admin/jobs/runrollup/runs/?at={hour}&minutes=60&by=customer&only=customer-42",
+    "a customer": "/admin/customer/?id=customer-42",
+    "a queue": "/admin/jobs/queuestate/default/change/",
+    "a worker": "/admin/jobs/workerheartbeat/worker-42/change/",
+    "a client of the limiter": "/admin/ratelimits/ratelimithour/client/?key=203.0.113.9",
+    "search, by words of an error": "/admin/search/?q=directory+did+not+answer",
+    "search, by a short id": "/admin/search/?q={short}",
+    "jobs, scheduled": f"{JOBS}?status=scheduled",
+    "jobs, waiting": f"{JOBS}?status=waiting",
+    "jobs, failed of a customer, of a time": f"{JOBS}?status=failed&customer=customer-7&since=2000-01-01&before=2999-01-01",
+    "jobs, by words of an error": f"{JOBS}?error=directory",
+    "jobs, of a worker": f"{JOBS}?worker=worker-7",
+    "jobs, ended within a time": f"{JOBS}?finished_since=2000-01-01&finished_before=2999-01-01",
+    "jobs, lost their worker": f"{JOBS}?lost=day",
+    "jobs, oldest first": f"{JOBS}?o=5",
 }
 LIVE = {
     "poll of the overview, unchanged": "/admin/",
@@ -60,6 +85,7 @@ def pages() -> dict[str, str]:
         "overview, what refreshes": reverse("admin:overview_live"),
         **lists,
         **{name: JOBS + query.format(id=some) for name, query in FILTERED.items()},
+        **{name: address.format(hour=_hour(), short=some[:8]) for name, address in ABOUT.items()},
         "a job": reverse("admin:jobs_job_change", args=[some]),
         "requeue, preview": f"{reverse('admin:jobs_job_operate', args=['requeue'])}?id={some}",
         "search": f"{reverse('search')}?q=customer-42",
@@ -74,6 +100,11 @@ def others() -> dict[str, str]:
         "*django-q2's own, successful tasks*": "/stock/django_q/success/",
         "*procrastinate's own, jobs*": "/stock/procrastinate/procrastinatejob/",
     }
+
+
+def _hour() -> str:
+    """Return the beginning of the hour before this one, as the addresses of bars have it."""
+    return f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%dT%H:00Z}"
 
 
 def _some_job() -> UUID:

@@ -303,6 +303,11 @@ class Job(models.Model):
                 name="opsconsole_jobs_line_idx",
                 condition=Q(status="pending"),
             ),
+            models.Index(
+                fields=["queue", "not_before", "id"],
+                name="opsconsole_jobs_later_idx",
+                condition=Q(status="pending", not_before__isnull=False),
+            ),
             models.Index(fields=["-created_at", "-id"], name="opsconsole_jobs_newest_idx"),
             models.Index(fields=["status", "-created_at", "-id"], name="opsconsole_jobs_status_idx"),
             models.Index(fields=["customer_id", "-created_at", "-id"], name="opsconsole_jobs_customer_idx"),

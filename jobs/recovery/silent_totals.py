@@ -10,10 +10,12 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import BooleanField, Count, ExpressionWrapper, Q, QuerySet
+from django.contrib.postgres.aggregates import ArrayAgg
+from django.db.models import BooleanField, Count, ExpressionWrapper, Func, Q, QuerySet
 
 from jobs.models import Job, evidence_of_death, staleness
 from jobs.recovery.decision import Policy
+from opsconsole.kit import counting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,7 @@ class SilentTotals:
 
     ``at_once``: those stale runs that went silent since the last mass event, from after the cutoff. ``recoverable``: what
     sweeps recover. ``unknown_queue``: stale runs of queues that are not configured.
+    ``stale``: the jobs of stale runs if they were asked for, at most one more than counts go to.
     """
 
     at_once: int
@@ -30,9 +33,10 @@ class SilentTotals:
     recoverable: int = 0
     before_cutoff: int = 0
     unknown_before_cutoff: int = 0
+    stale: frozenset[Any] = frozenset()
 
 
-def read(policy: Policy) -> SilentTotals:
+def read(policy: Policy, *, with_jobs: bool = False) -> SilentTotals:
     lately = Q(last_seen__gte=policy.forgiven_before) if policy.forgiven_before else Q()
     since = Q(began__gte=policy.cutoff) if policy.cutoff else Q()
     stale = Q(is_stale=True)
@@ -45,8 +49,12 @@ def read(policy: Policy) -> SilentTotals:
     if policy.cutoff:
         before = Q(began__lt=policy.cutoff)
         wanted |= {"before_cutoff": stale & before, "unknown_before_cutoff": ~stale & before}
-    numbers = {name: Count("pk", filter=condition) for name, condition in wanted.items()}
-    return SilentTotals(**_weighed().aggregate(**numbers))
+    totals: dict[str, Any] = {name: Count("pk", filter=condition) for name, condition in wanted.items()}
+    if with_jobs:
+        most = f"(%(expressions)s)[1:{counting.COUNTED_TO + 1}]"
+        totals["stale"] = Func(ArrayAgg("pk", filter=stale), template=most)
+    found = _weighed().aggregate(**totals)
+    return SilentTotals(**found | {"stale": frozenset(found.get("stale") or ())})
 
 
 def _weighed() -> QuerySet[Any, Any]:

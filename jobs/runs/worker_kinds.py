@@ -13,10 +13,11 @@ from jobs.models import Job, QueueNaming, WorkerHeartbeat, WorkerObservation
 from jobs.models.columns import JOBS
 from jobs.models.worker import stale_after
 from jobs.runs import life_wording, visibility
-from opsconsole.kit import counting
+from opsconsole.kit import counting, one_statement
 from opsconsole.kit.counting import many
 from opsconsole.kit.durations import spell
 from opsconsole.kit.mapping import BEATS
+from opsconsole.kit.one_statement import count_of, models_of
 
 NAMED_AT_MOST = 5
 LONGEST_ID_SHOWN = 60
@@ -41,7 +42,13 @@ class Trait:
 
 def traits() -> list[Trait]:
     """Return what is known about the workers, queue by queue first; empty before anything was measured."""
-    naming = [_of_queue(queue) for queue in QueueNaming.objects.order_by("queue")]
+    found = one_statement.read(
+        naming=models_of(QueueNaming.objects.order_by("queue")),
+        shared=count_of(shared_ids()),
+        clocks=count_of(wrong_clocks()),
+        future=count_of(Job.objects.changed_in_the_future()),
+    )
+    naming = [_of_queue(queue) for queue in found["naming"]]
     if JOBS.life.told_by != BEATS:
         naming = _of_runs_without_a_sign()
     short = [
@@ -54,7 +61,12 @@ def traits() -> list[Trait]:
         )
         for each in visibility.short_timeouts()
     ]
-    return [*naming, *short, *_of_shared_ids(), *_of_clocks(), *_of_rows_from_the_future()]
+    counted = (
+        (_of_shared_ids, found["shared"]),
+        (_of_clocks, found["clocks"]),
+        (_of_rows_from_the_future, found["future"]),
+    )
+    return [*naming, *short, *(tell(number) for tell, number in counted if number)]
 
 
 def wrong_clocks() -> QuerySet[WorkerObservation]:
@@ -108,57 +120,42 @@ def _of_runs_without_a_sign() -> list[Trait]:
     ]
 
 
-def _of_shared_ids() -> list[Trait]:
-    count = counting.count(shared_ids())
-    if not count:
-        return []
+def _of_shared_ids(count: int) -> Trait:
     ids = ", ".join(map(in_short, shared_ids().values_list("pk", flat=True)[:NAMED_AT_MOST]))
-    return [
-        Trait(
-            "worker-ids-shared",
-            many(count, "worker id"),
-            f"Several processes, or several jobs at once, use the same id: {ids}{_more(count)}. Such a worker is taken to have "
-            "left a run only when every process that named the run is known to be silent.",
-            "Give each process, or each slot of a pool, an id of its own for every start. Where the id must stay the same, let each "
-            "start name itself (start in the API, :process in SQL).",
-        )
-    ]
+    return Trait(
+        "worker-ids-shared",
+        many(count, "worker id"),
+        f"Several processes, or several jobs at once, use the same id: {ids}{_more(count)}. Such a worker is taken to have "
+        "left a run only when every process that named the run is known to be silent.",
+        "Give each process, or each slot of a pool, an id of its own for every start. Where the id must stay the same, let each "
+        "start name itself (start in the API, :process in SQL).",
+    )
 
 
-def _of_clocks() -> list[Trait]:
-    count = counting.count(wrong_clocks())
-    if not count:
-        return []
-    return [
-        Trait(
-            "worker-clocks-off",
-            many(count, "clock"),
-            f"{clocks_in_words(count)} Their heartbeats count from when the console sees them change.",
-            "Let the database write the time of a heartbeat (now()), or set the clock of the worker's host (NTP).",
-            limits=False,
-        )
-    ]
+def _of_clocks(count: int) -> Trait:
+    return Trait(
+        "worker-clocks-off",
+        many(count, "clock"),
+        f"{clocks_in_words(count)} Their heartbeats count from when the console sees them change.",
+        "Let the database write the time of a heartbeat (now()), or set the clock of the worker's host (NTP).",
+        limits=False,
+    )
 
 
-def _of_rows_from_the_future() -> list[Trait]:
+def _of_rows_from_the_future(count: int) -> Trait:
     rows = Job.objects.changed_in_the_future()
-    count = counting.count(rows)
-    if not count:
-        return []
     jobs = tuple(rows.order_by("updated_at", "pk").values_list("pk", flat=True)[:NAMED_AT_MOST])
     first = ", ".join(map(str, jobs))
-    return [
-        Trait(
-            "jobs-from-the-future",
-            many(count, "job"),
-            f"By updated_at, these rows changed more than a minute in the future: {first}{_more(count)}. How long they have been "
-            "silent or waiting cannot be known, so sweeps do not recover or re-send them, also by no rule for unknown runs.",
-            "Let the database write updated_at (now()), or set the clock of the host that writes it (NTP). Requeue or cancel "
-            "these jobs by hand: the new run has the database's time.",
-            page="jobs_job",
-            jobs=jobs,
-        )
-    ]
+    return Trait(
+        "jobs-from-the-future",
+        many(count, "job"),
+        f"By updated_at, these rows changed more than a minute in the future: {first}{_more(count)}. How long they have been "
+        "silent or waiting cannot be known, so sweeps do not recover or re-send them, also by no rule for unknown runs.",
+        "Let the database write updated_at (now()), or set the clock of the host that writes it (NTP). Requeue or cancel "
+        "these jobs by hand: the new run has the database's time.",
+        page="jobs_job",
+        jobs=jobs,
+    )
 
 
 def clocks_in_words(count: int) -> str:

@@ -29,6 +29,11 @@ def events() -> QuerySet[JobEvent]:
     return rare.filter(by_sweeps | by_hand).order_by()
 
 
+def taken_within_a_day() -> JobQuerySet:
+    """Return the jobs of which a run was taken from a dead worker within 24 hours."""
+    return Job.objects.filter(pk__in=events().values("job_id"))
+
+
 def within_a_day() -> JobQuerySet:
     """Return the jobs of which a run lost its worker within 24 hours, or is stale now."""
     stale = Job.objects.stale().order_by().values_list("pk")

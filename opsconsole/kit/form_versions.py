@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -66,10 +67,14 @@ class Version:
     told_by: tuple[tuple[str, str], ...] = ()
 
     def token(self) -> str:
-        """Return the version as the form carries it, with the newest line of the audit at this moment."""
+        """Return the version as the form carries it, with the newest line of the audit when it is first asked for."""
         values = {name: (value.text[:MOST_CHARACTERS], value.digest) for name, value in self.values.items()}
-        newest = LogEntry.objects.order_by("-pk").values_list("pk", flat=True).first()
-        return signing.dumps([self.rows, values, newest or 0], salt=SALT, compress=True)
+        return signing.dumps([self.rows, values, self._newest], salt=SALT, compress=True)
+
+    @cached_property
+    def _newest(self) -> int:
+        """Return the newest line of the audit: for all forms of a page that carry this version, of one moment."""
+        return LogEntry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
 def of(rows: Iterable[Model], values: Mapping[str, Any]) -> Version:

@@ -178,8 +178,11 @@ def _partitions(connection: BaseDatabaseWrapper, table: str) -> list[tuple[int, 
 
 
 def _condition(condition: Any, table: mapping.Table) -> str:
-    """Return the condition of a partial index: the few kinds that there are."""
-    [(name, value)] = condition.children
+    """Return the condition of a partial index: the few kinds that there are, joined by AND."""
+    return " AND ".join(_part(name, value, table) for name, value in condition.children)
+
+
+def _part(name: str, value: Any, table: mapping.Table) -> str:
     if name == "status" and isinstance(table, mapping.Jobs):
         return table.is_status(value)
     return f"{table.sql_column(name.removesuffix('__isnull'))} IS {'' if value else 'NOT '}NULL"

@@ -194,12 +194,13 @@ def read_moment() -> Moment:
 
 
 def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
-    silent = silent_totals.read(glance.policy)
+    silent = silent_totals.read(glance.policy, with_jobs=True)
     around = surroundings.with_totals(glance, silent) if glance.armed else glance
     workers = WorkerHeartbeat.objects.of_numbers(read.pop("worker_numbers"))
     last_sweep = next(iter(read.pop("last_sweeps")), None)
     depths = last_day.dead_letters(read.pop("dead_letter_queues"), around.read_at)
     firing = read.pop("firing_rows")
+    of_day = dict(slow_rows.read().figures)
     return Overview(
         read_at=around.read_at,
         mass=around.mass,
@@ -227,8 +228,9 @@ def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
         oldest_wait=last_day.oldest_wait(read.pop("waiting_longest"), around.read_at),
         dead_letters=depths.total,
         dead_letters_by_queue=depths.by_queue,
+        stale_day=last_day.stale_day(of_day.pop("taken_day"), silent.stale),
         **read,
-        **slow_rows.read().figures,
+        **of_day,
     )
 
 

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 from alerts.models import Rule
 from jobs.models import DeadLetter, DeadLetterQueue, Job
 from jobs.watch import lost_workers, refused_claims
-from opsconsole.kit import intervals
+from opsconsole.kit import counting, intervals
 from opsconsole.kit.durations import DAY
 from opsconsole.kit.lateness import late_after
 from opsconsole.kit.one_statement import Reading, column_of, count_of, records_of, value_of
@@ -24,7 +24,7 @@ from ratelimits.records.gauges import limited_rows
 def readings() -> dict[str, Reading[Any]]:
     """Return the readings of the figures of a day or an hour."""
     return {
-        "stale_day": count_of(lost_workers.within_a_day()),
+        "taken_day": column_of(counting.capped(lost_workers.taken_within_a_day())),
         "arrived_day": count_of(Job.objects.filter(created_at__gte=Now() - DAY)),
         "recovered": count_of(lost_workers.recovered_within_a_day()),
         "refused_claims": refused_claims.reading(),
@@ -35,11 +35,16 @@ def readings() -> dict[str, Reading[Any]]:
 def figures_of(read: Mapping[str, Any], lines: Mapping[str, Rule]) -> dict[str, Any]:
     """Return the figures, given what was read, with the thresholds of their alerts. None: unknown."""
     limited = read["limited_hour"]
-    return {name: read[name] for name in readings()} | {
+    return {name: read[name] for name in ("taken_day", "arrived_day", "recovered", "refused_claims")} | {
         "limited_hour": None if limited is None else sum(number for _, number in limited),
         "stale_line": lines["stale_jobs_day"].threshold,
         "limited_line": lines["limited_requests_hour"].threshold,
     }
+
+
+def stale_day(taken: Iterable[Any] | None, stale: frozenset[Any]) -> int | None:
+    """Return how many jobs ``lost_workers.within_a_day()`` has, given those taken within a day and those stale now."""
+    return None if taken is None else min(len(stale.union(taken)), counting.COUNTED_TO + 1)
 
 
 def waiting_longest() -> Reading[list[datetime]]:

@@ -90,7 +90,7 @@ class RecoveryAdmin(OnePageAdmin):
 
     def _page(self, request: HttpRequest, **forms_with_errors: Any) -> HttpResponse:
         around, state = surroundings.read(), RecoveryControl.objects.annotate(db_now=Now()).get(pk=1)
-        prospect = outlook.of_sweeps(around)
+        prospect, version = outlook.of_sweeps(around), _version(state)
         last_sweep = Sweep.objects.last_finished()
         locked, refused = passed_over.long_locked(last_sweep), refused_runs.of(last_sweep)
         context = {
@@ -103,16 +103,14 @@ class RecoveryAdmin(OnePageAdmin):
             "refused": refused,
             "refused_advice": refused_runs.ADVICE,
             "held": bool(around.armed and around.hold_until and around.hold_until > around.read_at),
-            "arm_form": ArmForm(prefix="arm", version=_version(state)),
-            "disarm_form": ReasonForm(prefix="disarm", version=_version(state)),
+            "arm_form": ArmForm(prefix="arm", version=version),
+            "disarm_form": ReasonForm(prefix="disarm", version=version),
             "release_form": ReasonForm(prefix="release", version=_version_of_hold(state)),
             "restore_signs": signs.kept(),
             "restore": Restore.objects.first(),
             "restore_command": signs.COMMAND,
-            "unknown_form": UnknownRunsForm(
-                prefix="unknown", initial=_chosen_rule(state), version=_version(state)
-            ),
-            "unknown_rule": outlook_wording.of_unknown_rule(RecoveryControl.load()),
+            "unknown_form": UnknownRunsForm(prefix="unknown", initial=_chosen_rule(state), version=version),
+            "unknown_rule": outlook_wording.of_unknown_rule(state),
             "promise": life_wording.promise(),
             "absent": absent_columns.sentences(*absent_columns.OF_RUNS),
             "traits": traits_for(request.user),

@@ -12,6 +12,7 @@ from django.utils import timezone
 from jobs.models import Job, RecoveryControl, Status
 from jobs.recovery import control, silent_totals, surroundings
 from jobs.recovery.decision import Policy
+from opsconsole.kit import counting
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -57,8 +58,21 @@ def test_totals_are_the_numbers_of_the_lists(
 
     totals = silent_totals.read(policy)
 
-    assert asdict(totals) == expected
+    assert asdict(totals) == expected | {"stale": frozenset()}
+    named = silent_totals.read(policy, with_jobs=True)
+    assert asdict(named) == expected | {"stale": frozenset(stale.values_list("pk", flat=True))}
+
     assert bool(totals.recoverable) == bool(queues)
     assert totals.unknown_queue
     settings.OPSCONSOLE_MASS_STALE_RUNS = 1
     assert control.mass(totals.at_once, policy) == control.mass_of_stale(policy)
+
+
+def test_of_many_stale_runs_no_more_are_named_than_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "COUNTED_TO", 1)
+    for _ in range(4):
+        factories.run(age=HOUR)
+
+    totals = silent_totals.read(Policy.current(RecoveryControl.objects.get()), with_jobs=True)
+
+    assert (totals.at_once, len(totals.stale)) == (4, 2)

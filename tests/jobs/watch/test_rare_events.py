@@ -18,9 +18,10 @@ pytestmark = pytest.mark.django_db
     "reading",
     [
         count_of(lost_workers.within_a_day()),
+        count_of(lost_workers.taken_within_a_day()),
         count_of(lost_workers.recovered_within_a_day()),
     ],
-    ids=["lost workers", "recovered"],
+    ids=["lost workers", "taken", "recovered"],
 )
 def test_day_of_events_is_read_by_the_index_of_rare_kinds(reading: Reading[Any]) -> None:
     with connection.cursor() as cursor:
