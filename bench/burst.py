@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
@@ -66,13 +67,20 @@ def main() -> None:
     print(f"SQS answers after {SECONDS_A_CALL * 1000:.0f} ms.\n")
     print("| what | before, ms, median | 95 of 100 | while it is sent, ms, median | 95 of 100 | times |")
     print("|---|---:|---:|---:|---:|---:|")
-    print("\n".join(_line(what, quiet[what], busy[what]) for what in quiet))
+    print("\n".join(_line(what, quiet[what], busy.get(what, [])) for what in quiet))
 
 
 def _line(what: str, before: list[float], during: list[float]) -> str:
-    figures = [median(before), quantiles(before, n=20)[-1], median(during), quantiles(during, n=20)[-1]]
-    in_ms = " | ".join(f"{each * 1000:.0f}" for each in figures)
-    return f"| {what} | {in_ms} | {len(during)} |"
+    figures = [in_ms for taken in (before, during) for in_ms in (_in_ms(taken, median), _in_ms(taken, _p95))]
+    return f"| {what} | {' | '.join(figures)} | {len(during)} |"
+
+
+def _in_ms(taken: list[float], of: Callable[[list[float]], float]) -> str:
+    return f"{of(taken) * 1000:.0f}" if taken else "none ended"
+
+
+def _p95(taken: list[float]) -> float:
+    return quantiles(taken, n=20, method="inclusive")[-1] if len(taken) > 1 else taken[0]
 
 
 def _beside(pool: Any, over: Event, work: Any) -> Took:
@@ -153,6 +161,7 @@ def _sweep() -> Took:
     from jobs.recovery import sweeps  # noqa: PLC0415
 
     took: list[float] = []
+    sweeps.sweep("bench")
     while not _over.is_set():
         with connection.cursor() as cursor:
             cursor.execute(STALE)
