@@ -169,3 +169,11 @@ def test_account_is_reached_from_the_menu_where_the_header_has_no_room(visitor: 
     page.get_by_role("navigation", name="Menu").get_by_role("link", name="Change password").click()
 
     expect(page.get_by_role("heading", name="Password change")).to_be_visible()
+
+
+def test_charts_fill_their_panels(visitor: Visitor) -> None:
+    page = visitor.log_in("olga")
+    charts = page.locator("figure.chart")
+
+    expect(charts).not_to_have_count(0)
+    assert {chart.evaluate("each => getComputedStyle(each).margin") for chart in charts.all()} == {"0px"}
