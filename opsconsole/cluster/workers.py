@@ -72,6 +72,7 @@ class Worker:
         self.task: dict[str, Any] | None = None
         self.since = time.monotonic()
         self.is_ending = False
+        self._finished = 0
 
     @property
     def pid(self) -> int:
@@ -112,6 +113,10 @@ class Worker:
             finished: dict[str, Any] = self._pipe.recv()
         except (EOFError, OSError):
             return None
+        self._finished += 1
+        # Then django-q2's function returns by itself, and whoever gave it a task meanwhile would wait for the retry.
+        if self.lasted >= Conf.TIMEOUT or self._finished >= Conf.RECYCLE:
+            self.end()
         self.task, self.since = None, time.monotonic()
         return finished
 

@@ -124,6 +124,25 @@ def test_task_that_obeys_its_limit_is_a_failure(
     until(ours, lambda: not OrmQ.objects.exists() and not ours._workers)
 
 
+@pytest.mark.parametrize("limit", ["TIMEOUT", "RECYCLE"])
+def test_worker_that_is_about_to_end_gets_no_other_task(
+    ours: Sentinel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """The next task would go to a process that does not read it, and wait for its retry."""
+    monkeypatch.setattr(Conf, limit, 1)
+    [first, second] = gates(tmp_path, 2)
+    until(ours, lambda: began([first]))
+    [worker] = ours._workers
+    if limit == "RECYCLE":
+        (first / "gate").touch()
+    while not worker.result():
+        worker.signs()[0].poll(1)
+    assert worker.is_ending
+    (second / "gate").touch()
+    until(ours, lambda: began([second]))
+    assert int((second / "began").read_text()) != worker.pid
+
+
 def test_killed_idle_worker_blocks_nothing(ours: Sentinel, caplog: pytest.LogCaptureFixture) -> None:
     async_task(task_table.PROBE, "nobody", 1)
     until(ours, Success.objects.exists)
