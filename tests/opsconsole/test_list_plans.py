@@ -57,7 +57,11 @@ TYPED = {
 }
 # The events of one day, which the index of times finds: the overview reads the same for the figure that leads there.
 # The lines of the audit of the time that a chart shows, for its marks.
-OF_A_DAY = (("/admin/jobs/job/?lost=", "job_events_"), ("/admin/jobs/runrollup/", "django_admin_log"))
+OF_A_DAY = (
+    ("/admin/jobs/job/?lost=", "job_events_"),
+    ("/admin/jobs/runrollup/", "django_admin_log"),
+    ("/admin/ratelimits/ratelimithour/", "django_admin_log"),
+)
 FILLED = (
     """INSERT INTO jobs (customer_id, package_size, priority_level, status, created_at, updated_at, started_at, worker_id,
                           claimed_epoch, queue)
