@@ -167,9 +167,9 @@ def test_controls_lead_to_every_switch(operator: Client) -> None:
 
 
 def sidebar(response: Any) -> list[tuple[str, str]]:
-    """Return the links of the navigation: their addresses and names."""
+    """Return the links of the navigation to pages: their addresses and names."""
     page = response.content.decode()
-    links = page[page.index('id="console-nav"') :].partition("</nav>")[0]
+    links = page[page.index('id="console-nav"') :].partition("</nav>")[0].partition('class="account"')[0]
     return [
         (url, html.unescape(name).strip())
         for url, name in re.findall(r'<a href="([^"]+)"[^>]*>([^<]+)<', links)

@@ -93,6 +93,7 @@ def test_document_names_every_route(client: Client) -> None:
         ("post", "/api/jobs/{job_id}/claim"),
         ("post", "/api/jobs/{job_id}/beat"),
         ("post", "/api/jobs/{job_id}/progress"),
+        ("post", "/api/jobs/{job_id}/percent"),
         ("post", "/api/jobs/{job_id}/complete"),
         ("post", "/api/jobs/{job_id}/fail"),
         ("post", "/api/jobs/{job_id}/put-off"),
