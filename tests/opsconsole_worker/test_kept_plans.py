@@ -97,6 +97,18 @@ def test_lost_statement_is_sent_as_text_from_then_on(run: Run) -> None:
     assert asked(PLANS) == []
 
 
+@pytest.mark.parametrize("kind", [worker_databases.DIRECT], indirect=True)
+def test_result_that_a_migration_changed_is_read_all_the_same(kind: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE public.theirs (number integer); INSERT INTO public.theirs VALUES (7)")
+        assert door.run_often("SELECT * FROM public.theirs", {}) == [(7,)]
+        cursor.execute("ALTER TABLE public.theirs ALTER number TYPE text")
+        try:
+            assert door.run_often("SELECT * FROM public.theirs", {}) == [("7",)]
+        finally:
+            cursor.execute("DROP TABLE public.theirs")
+
+
 def test_heartbeat_does_not_wait_for_a_locked_row_for_ever(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with transaction.atomic():
         WorkerHeartbeat.objects.select_for_update().get()

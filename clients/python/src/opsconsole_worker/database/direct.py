@@ -88,9 +88,9 @@ class DirectDatabase:
         if self._of_thread.keeps_plans:
             try:
                 return self._run_prepared(session, statement, parameters)
-            except psycopg.ProgrammingError:
-                # A pooler that was not recognized lost the statement, or a type is not known without its value. Otherwise the
-                # text says what is wrong.
+            except (psycopg.ProgrammingError, psycopg.NotSupportedError):
+                # A pooler that was not recognized lost the statement, a type is not known without its value, or a migration
+                # changed the type of a result, which a plan can't follow. Otherwise the text says what is wrong.
                 self._of_thread.keeps_plans = False
             except _UNDONE:
                 pass
