@@ -137,23 +137,37 @@ local function used(key, algorithm, limit, window)
     return (in_window(key, limit, window))
 end
 
+local function push(key, value, number)
+    local some = {}
+    for i = 1, math.min(number, 1000) do some[i] = value end
+    for _ = 1, math.floor(number / 1000) do redis.call('lpush', key, unpack(some)) end
+    if number % 1000 > 0 then redis.call('lpush', key, unpack(some, 1, number % 1000)) end
+end
+
 -- Count as many requests as are missing among those that had been counted at that time. New requests are no part of them, nor
 -- what other processes admitted without the store. What was restored is, whenever it was, because another process may have known
--- of the same requests, and of later ones; its entries end in '.0'.
+-- of the same requests, and of later ones; its entries end in '.0'. What was restored at an earlier time moves to this one: part of
+-- it may have left the window before this time, and as many others have come.
 local function restore(key, limit, window, at_least, time)
-    local entries, newer, known = redis.call('lrange', key, 0, -1), 0, 0
+    local entries, newer, known, earlier = redis.call('lrange', key, 0, -1), 0, 0, {}
     for _, entry in ipairs(entries) do
-        local at = tonumber(entry) or 0
+        local at, was_restored = tonumber(entry) or 0, string.sub(entry, -2) == '.0'
         if at > time then newer = newer + 1 end
-        local counted = at <= time or string.sub(entry, -2) == '.0'
-        if counted and at >= time - window then known = known + 1 end
+        if was_restored and at < time then
+            earlier[#earlier + 1] = entry
+        elseif (was_restored or at <= time) and at >= time - window then
+            known = known + 1
+        end
     end
     -- A full list has forgotten the requests that left the window meanwhile.
-    if #entries >= limit then known = used(key, 'moving', limit, window) end
-    if known >= at_least then return end
+    if #entries >= limit and #earlier == 0 then known = used(key, 'moving', limit, window) end
+    local missing = math.min(at_least - known, limit)
+    if missing <= 0 then return end
+    local moved = {}
+    for i = #earlier, math.max(1, #earlier - missing + 1), -1 do moved[earlier[i]] = (moved[earlier[i]] or 0) + 1 end
+    for entry, number in pairs(moved) do redis.call('lrem', key, -number, entry) end
     redis.call('ltrim', key, newer, -1)
-    local restored = string.format('%.0f.0', time)
-    for _ = 1, math.min(at_least - known, limit) do redis.call('lpush', key, restored) end
+    push(key, string.format('%.0f.0', time), missing)
     for i = newer, 1, -1 do redis.call('lpush', key, entries[i]) end
 end
 
@@ -169,7 +183,7 @@ local function count_unknown(key, algorithm, limit, window, at_least, time, more
     end
     local kept = redis.call('pttl', key)
     if at_least > 0 then restore(key, limit, window, at_least, math.min(time, now)) end
-    for _ = 1, math.min(more, limit) do redis.call('lpush', key, now) end
+    push(key, now, math.min(more, limit))
     redis.call('ltrim', key, 0, limit - 1)
     redis.call('pexpire', key, math.max(kept, math.ceil(window / 1000)))
 end

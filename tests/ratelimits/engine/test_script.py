@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -213,11 +214,33 @@ def test_admissions_without_the_store_do_not_stand_for_those_that_it_lost() -> N
     clock.pass_(SECOND)
     assert tell(store, client, 60, clock.now - SECOND - 10, 0) == 71
     assert tell(store, client, 55, clock.now - SECOND - 20, 3) == 74
-    # What was lost leaves the window when it would have left it.
+    # What was lost leaves the window a window after the last answer that told of it.
     clock.pass_(59 * SECOND - 10)
-    assert ask(store, LOST, client)[1] == 10 + 1 + 10 + 3 + 1
+    assert ask(store, LOST, client)[1] == 10 + 1 + 60 + 3 + 1
     clock.pass_(1)
     assert ask(store, LOST, client)[1] == 11 + 3 + 2
+
+
+@pytest.mark.parametrize("later_first", [True, False])
+def test_what_came_after_an_earlier_answer_is_not_taken_for_what_it_told_of(later_first: bool) -> None:
+    """Between the two answers, as many requests leave the window as come."""
+    clock, store, client, lost = Clock(), simulated_store(), key(), key()
+    answers = []
+    for seconds, requests in ((1, 40), (49, 1), (5, 40), (7, 1)):
+        clock.pass_(seconds * SECOND)
+        counts = [ask(store, LOST, client)[1] for _ in range(requests)]
+        answers.append((counts[-1], clock.now))
+    _, first, _, second = answers
+    assert (first[0], second[0]) == (41, 42)
+
+    for used, at in (second, first) if later_first else (first, second):
+        tell(store, lost, used, at, 0)
+    clock.pass_(49 * SECOND)
+
+    # It would be admitted too often if less were counted than what is still in the window.
+    left = ask(store, LOST, client, cost=0)[1]
+    assert left == 41
+    assert ask(store, LOST, lost, cost=0)[1] >= left
 
 
 def test_processes_that_knew_of_fewer_requests_add_nothing() -> None:
