@@ -91,7 +91,8 @@ def advance(operation: BulkOperation, runner: str, kind: Kind) -> bool:
     if not due.update(runner=runner, due_at=Now(), leased_until=Now() + CHUNK_LEASE):
         return False
     operation = BulkOperation.objects.get(pk=operation.pk)
-    room = settings.OPSCONSOLE_BULK_MOST - operation.total
+    # The setting may have been lowered meanwhile.
+    room = max(0, settings.OPSCONSOLE_BULK_MOST - operation.total)
     rows = _next_rows(operation, kind, min(PAGE, room + 1))
     stored = rows[:room]
     planned = _store(operation, kind, stored)
@@ -104,8 +105,9 @@ def advance(operation: BulkOperation, runner: str, kind: Kind) -> bool:
     }
     capped = len(rows) > room
     if capped or (not rows and _is_behind_times(operation)):
-        # The preview is as old as its last member.
-        changes |= {"state": State.PREVIEW, "capped": capped, "choice": "", "created_at": Now(), "runner": ""}
+        # The preview is as old as its last member. Whoever is the first to carry it out need not wait for this lease.
+        changes |= {"state": State.PREVIEW, "capped": capped, "choice": "", "created_at": Now()}
+        changes |= {"runner": "", "leased_until": Now()}
     BulkOperation.objects.filter(pk=operation.pk).update(**changes)
     return True
 

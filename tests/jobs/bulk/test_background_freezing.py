@@ -103,6 +103,24 @@ def test_no_more_than_one_operation_may_have(settings: Any) -> None:
     assert sorted(operation.members.values_list("subject", flat=True)) == sorted(oldest)
 
 
+def test_lower_limit_ends_a_preparation(settings: Any) -> None:
+    many(9)
+    operation = prepare()
+    chunks.work(operation, RUNNER)
+    settings.OPSCONSOLE_BULK_MOST = 1
+
+    frozen = freeze_all(operation)
+
+    assert (frozen.state, frozen.total, frozen.capped) == (State.PREVIEW, 3, True)
+
+
+def test_confirmed_preview_is_begun_at_once_by_any_runner() -> None:
+    many(6)
+    frozen = freeze_all(prepare())
+    decisions.begin(frozen, ADA, REASON, typed="6")
+    assert BulkOperation.objects.due_for("runner-2").exists()
+
+
 def test_only_a_whole_preview_is_confirmed_and_only_what_is_in_it() -> None:
     many(6)
     operation = prepare()
