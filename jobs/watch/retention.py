@@ -28,6 +28,7 @@ from opsconsole.kit.removals import kept
 BATCH = 5_000
 WORKERS_KEPT = timedelta(days=7)
 PREVIEWS_KEPT = timedelta(days=1)
+State = BulkOperation.State
 
 
 def prune() -> dict[str, int]:
@@ -36,6 +37,7 @@ def prune() -> dict[str, int]:
 
     Return how many of each.
     """
+    _give_up_old_preparations()
     deleted = {
         "sweeps": _delete(old_sweeps()),
         "messages": _delete(old_messages()),
@@ -82,19 +84,28 @@ def dead_workers() -> QuerySet[WorkerHeartbeat]:
 
 def old_members() -> QuerySet[BulkMember]:
     """Return members of unconfirmed previews and of old operations; the counts and decisions of these stay."""
-    begun = BulkOperation.objects.begun().exclude(state=BulkOperation.State.RUNNING)
+    begun = BulkOperation.objects.begun().exclude(state=State.RUNNING)
     long_ago = begun.filter(ended_at__lt=Now() - kept("MEMBERS"))
-    return BulkMember.objects.filter(operation__in=_abandoned() | long_ago)
+    # Cancelled or stopped while it was being prepared.
+    never_begun = begun.filter(begun_at=None, ended_at__lt=Now() - PREVIEWS_KEPT)
+    return BulkMember.objects.filter(operation__in=_abandoned() | long_ago | never_begun)
 
 
 def old_previews() -> QuerySet[BulkOperation]:
     return _abandoned().exclude(Exists(BulkMember.objects.filter(operation=OuterRef("pk"))))
 
 
+def _give_up_old_preparations() -> None:
+    """Make previews of what the cluster could not prepare in this time: too old to be confirmed, and frozen no further.
+
+    Otherwise a cluster could go on with one whose first members were deleted.
+    """
+    old = BulkOperation.objects.filter(state=State.FREEZING, created_at__lt=Now() - PREVIEWS_KEPT)
+    old.update(state=State.PREVIEW, choice="")
+
+
 def _abandoned() -> QuerySet[BulkOperation]:
-    return BulkOperation.objects.filter(
-        state__in=BulkOperation.UNCONFIRMED, created_at__lt=Now() - PREVIEWS_KEPT
-    )
+    return BulkOperation.objects.filter(state=State.PREVIEW, created_at__lt=Now() - PREVIEWS_KEPT)
 
 
 def _delete(rows: QuerySet[Any]) -> int:

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from jobs.models import IdempotencyKey, Outbox, RunProgress, Status, Sweep, WorkerHeartbeat
+from jobs.models import (
+    BulkMember,
+    BulkOperation,
+    IdempotencyKey,
+    Outbox,
+    RunProgress,
+    Status,
+    Sweep,
+    WorkerHeartbeat,
+)
 from jobs.watch import retention
 from opsconsole.kit.removals import kept
 from tests import factories
@@ -101,6 +110,45 @@ def test_dead_workers_are_deleted_unless_needed_by_open_run() -> None:
     factories.run(age=old, silent=old, worker="evidence")
     assert retention.prune() == NOTHING | {"workers": 2}
     assert sorted(WorkerHeartbeat.objects.values_list("pk", flat=True)) == ["evidence", "young"]
+
+
+def unconfirmed(state: str, age: timedelta, **fields: Any) -> BulkOperation:
+    operation = BulkOperation.objects.create(
+        action="requeue", scope="all", actor="operator:ada", state=state, choice="x", **fields
+    )
+    BulkOperation.objects.filter(pk=operation.pk).update(created_at=Now() - age)
+    BulkMember.objects.create(operation=operation, subject="a")
+    return operation
+
+
+def test_preview_that_is_still_being_prepared_is_deleted_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that was away for long must not go on with a preparation of which members are gone."""
+    old, young = retention.PREVIEWS_KEPT + MOMENT, retention.PREVIEWS_KEPT - MOMENT
+    abandoned = unconfirmed("freezing", old)
+    goes_on = unconfirmed("freezing", young)
+    states: list[str] = []
+    delete = retention._delete
+
+    def look_and_delete(rows: Any) -> int:
+        found = BulkOperation.objects.filter(pk=abandoned.pk).values_list("state", "choice")
+        states.extend(f"{state}{choice}" for state, choice in found)
+        return delete(rows)
+
+    monkeypatch.setattr(retention, "_delete", look_and_delete)
+    assert retention.prune() == NOTHING | {"bulk members": 1, "bulk previews": 1}
+    # Nobody could have gone on with it since before its first member went.
+    assert set(states) == {"preview"}
+    assert list(BulkOperation.objects.values_list("pk", "state")) == [(goes_on.pk, "freezing")]
+
+
+def test_members_of_a_cancelled_preparation_are_deleted_as_those_of_a_preview() -> None:
+    old, young = retention.PREVIEWS_KEPT + MOMENT, retention.PREVIEWS_KEPT - MOMENT
+    unconfirmed("cancelled", old, ended_at=Now() - old)
+    unconfirmed("cancelled", old, ended_at=Now() - young)
+    unconfirmed("cancelled", old, ended_at=Now() - old, begun_at=Now() - old)
+
+    assert retention.prune() == NOTHING | {"bulk members": 1}
+    assert BulkOperation.objects.count() == 3
 
 
 def test_idempotent_answers_older_than_a_day_are_deleted() -> None:
