@@ -14,7 +14,7 @@ from jobs.bulk.kinds import MemberResult
 from jobs.bulk.registry import KINDS
 from jobs.models import BulkMember, BulkOperation
 from opsconsole.kit.display import badge
-from opsconsole.kit.page_permissions import Asker
+from opsconsole.kit.page_permissions import Asker, may_see
 
 # A list follows at most this many members in all, of the newest operations first: the page of each tells about larger ones.
 MOST_MEMBERS = 2_000
@@ -22,7 +22,9 @@ MOST_MEMBERS = 2_000
 
 def of_operations(ids: Collection[int], user: Asker) -> dict[int, SafeString]:
     """Return a badge per result with the number of members that have it, for each operation this person may follow."""
-    operations = [each for each in _with_results(ids) if what_became.may_follow(KINDS[each.action], user)]
+    # Their own pages tell the same.
+    rows = _with_results(ids) if may_see(user, "jobs_bulkoperation") else []
+    operations = [each for each in rows if what_became.may_follow(KINDS[each.action], user)]
     counted, left = [], MOST_MEMBERS
     for operation in operations:
         if operation.done <= left:

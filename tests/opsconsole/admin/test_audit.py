@@ -234,11 +234,12 @@ def test_results_cost_the_same_for_any_number_of_operations(client: Client) -> N
 
 
 @pytest.mark.django_db
-def test_who_may_not_see_jobs_reads_no_results_of_operations(client: Client) -> None:
+@pytest.mark.parametrize("unseen", ["view_job", "view_bulkoperation"])
+def test_who_may_not_see_jobs_or_operations_reads_no_results_of_them(client: Client, unseen: str) -> None:
     people.operator()
     bulk(str(job(status=Status.COMPLETED).pk))
-    blind = User.objects.create_user("audit only", is_staff=True)
-    blind.user_permissions.add(Permission.objects.get(codename="view_logentry"))
+    blind = people.viewer()
+    blind.user_permissions.remove(Permission.objects.get(codename=unseen))
     client.force_login(blind)
 
     page = client.get(LIST).content.decode()
