@@ -19,6 +19,7 @@ from jobs.admin.jobs import changelist, filters
 from jobs.runs import runs_of_worker
 from opsconsole.cluster import schedules
 from opsconsole.kit import capped_paginator
+from opsconsole.search import of_work
 
 pytestmark = pytest.mark.django_db
 
@@ -163,6 +164,24 @@ def test_every_list_reads_only_one_page(operator: Client) -> None:
                 for table, read in plans.read.items()
                 if read > MOST_READ and table not in ALWAYS_WHOLE and not _is_of_a_day(address + query, table)
             ]
+    assert wrong == [], "\n".join(wrong)
+
+
+def test_search_reads_only_few_rows(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_work, "MOST_FAILED", PAGE)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT left(replace(id::text, '-', ''), 12) FROM dead_letters LIMIT 1")
+        [(letter,)] = cursor.fetchall()
+    wrong = []
+    for term in (letter, "m-19999", "#17", "customer-7", "worker-19", "nothing"):
+        plans = Plans()
+        with connection.execute_wrapper(plans):
+            operator.get(reverse("search"), {"q": term})
+        wrong += [
+            f"{term} reads {read:,} rows of {table}"
+            for table, read in plans.read.items()
+            if read > MOST_READ and table not in ALWAYS_WHOLE
+        ]
     assert wrong == [], "\n".join(wrong)
 
 

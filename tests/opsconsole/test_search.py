@@ -136,6 +136,20 @@ def test_search_respects_permissions(client: Client) -> None:
     assert search.search(str(made.pk), nobody) == []
 
 
+@pytest.mark.parametrize("state", BulkOperation.UNCONFIRMED)
+def test_preview_is_found_by_its_maker_alone(client: Client, state: str) -> None:
+    mine, theirs = people.viewer(), people.viewer("other")
+    operation = BulkOperation.objects.create(
+        action="requeue", scope="x", actor=f"operator:{mine.username}", state=state
+    )
+
+    term = f"bulk operation {operation.pk}"
+    assert [hit.title for group in search.search(term, mine) for hit in group.hits] == [
+        f"Bulk operation #{operation.pk}"
+    ]
+    assert search.search(term, theirs) == []
+
+
 def test_anonymous_users_are_redirected_to_login(client: Client) -> None:
     assert client.get(SEARCH, {"q": "x"}).headers["Location"].startswith(reverse("admin:login"))
 
@@ -143,7 +157,9 @@ def test_anonymous_users_are_redirected_to_login(client: Client) -> None:
 def test_words_of_errors_and_numbers_that_pages_show(viewer: Client) -> None:
     failed = job(status=Status.FAILED, error_message="TypeError: the address is missing")
     job(error_message="the address is missing, of a job that runs again")
-    operation = BulkOperation.objects.create(action="requeue_jobs", scope="x", actor="operator:ada")
+    operation = BulkOperation.objects.create(
+        action="requeue_jobs", scope="x", actor="operator:ada", state="ended"
+    )
     group = dead_letter().group
 
     assert viewer.get(SEARCH, {"q": "ADDRESS is"})["Location"] == reverse(

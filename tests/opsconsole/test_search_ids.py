@@ -88,7 +88,7 @@ def of_sweep() -> dict[str, str]:
 
 
 def of_bulk_operation() -> dict[str, str]:
-    row = BulkOperation.objects.create(action="requeue", scope="x", actor="operator:ada")
+    row = BulkOperation.objects.create(action="requeue", scope="x", actor="operator:ada", state="ended")
     page = change("jobs_bulkoperation", row.pk)
     return {f"#{row.pk}": page, f"bulk operation {row.pk}": page}
 
