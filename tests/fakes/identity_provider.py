@@ -166,6 +166,11 @@ def signed_by_another(_: Provider, claims: dict[str, Any]) -> str:
     return jwt.encode({"alg": "RS256", "kid": "key-1"}, claims, other)
 
 
+def signed_with_unknown_key(_: Provider, claims: dict[str, Any]) -> str:
+    """Sign with a key that the provider never published."""
+    return jwt.encode({"alg": "RS256", "kid": "key-99"}, claims, signing_key(99))
+
+
 def _encoded(value: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 

@@ -6,6 +6,7 @@ signs in.
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 from urllib.parse import urlencode
@@ -27,6 +28,10 @@ CONNECT_SECONDS, READ_SECONDS, WHOLE_SECONDS = 3.05, 5.0, 8.0
 LARGEST = 512 * 1024
 # How far the provider's clock and ours may be apart.
 SKEW_SECONDS = 60
+# After a token with a key that is not published, the keys are not read anew for another one for so long.
+KEYS_REST_SECONDS = 10.0
+_KEYS_REST_UNTIL, _KEYS_READ_AT = "keys_rest_until", "keys_read_at"
+_reading_anew = threading.Lock()
 # A longer one would not fit into an address.
 LONGEST_HINT = 4_000
 POST, BASIC = "client_secret_post", "client_secret_basic"
@@ -48,6 +53,26 @@ class Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
 
 class Client(OAuth2Mixin, OpenIDMixin, BaseApp):  # type: ignore[misc]  # Authlib has no types
     client_cls = Session
+
+    def fetch_jwk_set(self, force: bool = False) -> Any:  # noqa: FBT001, FBT002 - Authlib's signature
+        """Return the provider's keys, those that were read before unless ``force``: a token names a key that is not among them.
+
+        Anybody can send such tokens, and each would keep a thread and make a request to the provider.
+        """
+        known = self.server_metadata
+        if not force or "jwks" not in known:
+            return super().fetch_jwk_set(force)
+        wanted_at = time.monotonic()
+        with _reading_anew:
+            if known.get(_KEYS_READ_AT, 0.0) > wanted_at:
+                # By another thread, while this one waited for it.
+                return known["jwks"]
+            if time.monotonic() < known.get(_KEYS_REST_UNTIL, 0.0):
+                raise requests.ConnectionError("its keys were read a moment ago")
+            known[_KEYS_REST_UNTIL] = time.monotonic() + KEYS_REST_SECONDS
+            keys = super().fetch_jwk_set(force)
+            known[_KEYS_READ_AT] = time.monotonic()
+            return keys
 
 
 def fetch_json(address: str) -> dict[str, Any]:

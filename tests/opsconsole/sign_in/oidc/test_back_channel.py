@@ -141,6 +141,21 @@ def test_new_key_of_the_provider_is_found(provider: Provider) -> None:
     assert not is_in(browser)
 
 
+def test_tokens_with_unknown_keys_make_few_requests_to_the_provider(provider: Provider) -> None:
+    """Nobody who sends them has proved anything."""
+    [browser] = browsers(provider, "s-1")
+    assert provider.asked.count("/keys") == 1
+    forged = [identity_provider.signed_with_unknown_key(provider, claims(provider)) for _ in range(5)]
+
+    # Whether the provider has such a key by now is known for the first one only.
+    assert [sent(each) for each in forged] == [400, 503, 503, 503, 503]
+    assert provider.asked.count("/keys") == 2
+
+    assert is_in(browser)
+    assert told(provider) == 200
+    assert not is_in(browser)
+
+
 def test_provider_that_is_away_is_asked_to_repeat(provider: Provider) -> None:
     from opsconsole.sign_in.oidc import provider as known
 
