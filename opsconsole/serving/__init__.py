@@ -34,13 +34,24 @@ forwarder_headers = ""
 
 def on_starting(server: Any) -> None:
     """Load the application, so that the processes share its memory. SIGHUP starts them anew with the code that was loaded."""
-    # For the settings, which are read now: how many processes there are on this host.
-    os.environ.setdefault("OPSCONSOLE_WEB_PROCESSES", str(server.cfg.workers))
+    _tell_settings(server.cfg.workers)
     server.app.wsgi()
     _load_what_requests_need()
     gc.collect()
     # Otherwise each collection writes to every object that was loaded, and the pages are shared no more.
     gc.freeze()
+
+
+def _tell_settings(processes: int) -> None:
+    """Let the settings know how many processes there are on this host, unless somebody told them."""
+    if os.environ.get("OPSCONSOLE_WEB_PROCESSES"):
+        return
+    os.environ["OPSCONSOLE_WEB_PROCESSES"] = str(processes)
+    from django.conf import settings  # noqa: PLC0415 - where the application has read none, it reads the variable
+
+    if settings.configured:
+        # ``run_cluster --web`` has read them before.
+        settings.OPSCONSOLE_WEB_PROCESSES = processes
 
 
 def _load_what_requests_need() -> None:
