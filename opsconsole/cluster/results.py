@@ -11,7 +11,7 @@ from typing import Any
 from django_q.conf import Conf
 from django_q.models import Success, Task
 
-# After so many successes of a group it is looked whether it has too many.
+# At the first success of a group, and after so many, it is looked whether it has too many.
 LOOK_EVERY = 25
 UPDATED = ("started", "stopped", "result", "success", "attempt_count")
 
@@ -38,8 +38,9 @@ def store(task: dict[str, Any]) -> None:
 
 
 def _keep_newest(group: str | None) -> None:
-    _since_look[group] += 1
+    # Also at its first: a cluster that starts anew every day never has 25 of a task that runs each hour.
     if _since_look[group] % LOOK_EVERY == 0:
         successes = Success.objects.filter(group=group).order_by("-stopped")
         surplus = list(successes.values_list("pk", flat=True)[Conf.SAVE_LIMIT :])
         Success.objects.filter(pk__in=surplus).delete()
+    _since_look[group] += 1

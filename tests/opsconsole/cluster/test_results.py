@@ -53,15 +53,23 @@ def test_newest_successes_of_each_group_are_kept(
     for number in range(3):
         results.store(finished(number + 100, group=None))
         results.store(finished(number + 200, success=False))
-    for number in range(3):
+    for number in range(4):
         results.store(finished(number))
-    assert Success.objects.filter(group="g").count() == 3
-    results.store(finished(3))
+    assert Success.objects.filter(group="g").count() == 4
+    results.store(finished(4))
     assert sorted(Success.objects.filter(group="g").values_list("result", flat=True)) == [
-        "result 2",
         "result 3",
+        "result 4",
     ]
     assert Success.objects.filter(group=None).count() == 3
     assert Failure.objects.count() == 3
     with django_assert_num_queries(1):
-        results.store(finished(4))
+        results.store(finished(5))
+
+
+def test_cluster_that_starts_every_day_keeps_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Conf, "SAVE_LIMIT", 2)
+    for number in range(6):
+        monkeypatch.setattr(results, "_since_look", Counter())
+        results.store(finished(number))
+    assert sorted(Success.objects.values_list("result", flat=True)) == ["result 4", "result 5"]
