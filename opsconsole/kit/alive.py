@@ -1,7 +1,7 @@
 """A sign of life of programs that serve no address: a file that probes look at, and systemd's watchdog.
 
 A loop gives it after each turn, also after one in which the database was away: restarting the program would not bring
-the database back. No sign means that a turn does not end.
+the database back. It gives more while it waits for the next turn. No sign means that a turn does not end.
 """
 
 from __future__ import annotations

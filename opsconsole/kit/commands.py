@@ -6,6 +6,7 @@ import getpass
 import json
 import signal
 import threading
+import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -20,6 +21,8 @@ from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.errors import first_line
 
 AWAY_SECONDS = 5.0
+# Whoever watches a process waits three minutes for a sign of life.
+SIGN_SECONDS = 60.0
 # What each code means unless a command says more. A script may rely on them (docs/commands.md).
 EXIT_CODES: Mapping[int, str] = {
     0: "done, or there was nothing to do",
@@ -199,5 +202,12 @@ def repeat(turn: Callable[[], object], interval: float, report: Callable[[str], 
                 if not away:
                     report(f"{headline(trouble_behind(error))}, trying again: {first_line(error)}")
                 away = True
-            life.give()
-            stopped.wait(min(interval, AWAY_SECONDS) if away else interval)
+            _rest(min(interval, AWAY_SECONDS) if away else interval, life, stopped)
+
+
+def _rest(seconds: float, life: alive.SignOfLife, stopped: threading.Event) -> None:
+    """Wait until the next turn or until stopped, and give signs of life: a long interval is no turn that hangs."""
+    ends_at = time.monotonic() + seconds
+    life.give()
+    while (left := ends_at - time.monotonic()) > 0 and not stopped.wait(min(left, SIGN_SECONDS)):
+        life.give()

@@ -1,7 +1,7 @@
 """How often sweeps and dead letter checks run: the only place that reads the settings of their intervals.
 
 django-q2 counts in whole minutes. An interval of a minute or more is a schedule of the cluster, rounded down to whole
-minutes; a shorter one is a loop in a process of its own. Whoever judges whether such work is late, or whether its absence
+minutes; a shorter one is a loop beside the cluster. Whoever judges whether such work is late, or whether its absence
 was an outage, asks for ``every``: how often it really runs.
 """
 

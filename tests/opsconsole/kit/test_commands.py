@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.db import InterfaceError, OperationalError, connection
 
-from opsconsole.kit import commands
+from opsconsole.kit import alive, commands
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,22 @@ def test_loop_does_not_hide_other_errors() -> None:
 
     with pytest.raises(ZeroDivisionError):
         commands.repeat(fail, 0.001, lambda sentence: None)
+
+
+def test_loop_gives_signs_of_life_while_it_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever watches it for three minutes would end a check of each five minutes."""
+    monkeypatch.setattr(commands, "SIGN_SECONDS", 0.001)
+    stopped, signs, turns = threading.Event(), [], []
+
+    def hear() -> None:
+        signs.append("sign")
+        if len(signs) == 4:
+            stopped.set()
+
+    with commands.stopped_by(stopped), alive.heard_by(hear):
+        commands.repeat(lambda: turns.append("turn"), 3_600, lambda sentence: None)
+
+    assert (len(turns), len(signs)) == (1, 4)
 
 
 def test_second_signal_has_its_usual_effect() -> None:
