@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,7 +14,7 @@ from uuid import UUID
 import pytest
 
 from opsconsole_worker.database import door
-from opsconsole_worker.reports import reporting
+from opsconsole_worker.reports import bounded_connection, reporting
 from opsconsole_worker.reports.console_http import ConsoleAway, ConsoleHttp, ConsoleRefused
 from opsconsole_worker.reports.to_console import MOST_FAILURES, ConsoleReports
 from opsconsole_worker.reports.to_database import DatabaseReports
@@ -233,6 +234,17 @@ def test_answer_that_trickles_is_none_and_is_left(begins: bytes, piece: bytes) -
         # The server would go on for ever: that it noticed is the proof that nobody listens any longer.
         assert server.left.wait(60)  # type: ignore[attr-defined]  # of this test
         server.shutdown()
+
+
+def test_handshake_has_what_connecting_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The socket's limit is the only one of a handshake."""
+    left = iter([5.0, 4.0, 2.0])
+    monkeypatch.setattr(bounded_connection, "left_until", lambda _: next(left))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connection = bounded_connection.BoundedConnection("127.0.0.1", server.getsockname()[1])
+        connection.connect()
+        assert connection.sock.gettimeout() == 2.0
+        connection.close()
 
 
 def test_claimed_job_is_what_the_database_would_say(console: Console, reports: ConsoleReports) -> None:

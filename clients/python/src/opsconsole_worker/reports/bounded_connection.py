@@ -71,6 +71,8 @@ class BoundedConnection(http.client.HTTPConnection):
             try:
                 sock.settimeout(left_until(self.ends_at))
                 sock.connect(at)
+                # The handshake of TLS follows, with the limit that the socket has by now.
+                sock.settimeout(left_until(self.ends_at))
             except OSError as error:
                 sock.close()
                 failure = error
