@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from multiprocessing import util
 from typing import Any
 
 from django.conf import settings
@@ -14,10 +15,16 @@ from opsconsole import logs
 _OF_REQUEST = ("method", "url")
 
 
+# For what waits at the end of a process.
+FLUSH_SECONDS = 2.0
+
+
 def begin() -> None:
     """Report errors from now on. Without SENTRY_DSN, the library is not even loaded."""
     if not settings.SENTRY_DSN:
         return
+    # The forks of a cluster end without what Python does at its end, and the library sends in a thread.
+    util.register_after_fork(flush, lambda _: util.Finalize(None, flush, exitpriority=0))
     import sentry_sdk  # noqa: PLC0415 - it takes memory in every process
 
     secrets = logs.secrets_of(os.environ)
@@ -38,6 +45,14 @@ def begin() -> None:
         enable_logs=False,
         disabled_integrations=_unwanted(),
     )
+
+
+def flush() -> None:
+    """Send what waits, before this process ends."""
+    if settings.SENTRY_DSN:
+        import sentry_sdk  # noqa: PLC0415 - see ``begin``
+
+        sentry_sdk.flush(FLUSH_SECONDS)
 
 
 def _unwanted() -> list[Any]:

@@ -17,6 +17,7 @@ from multiprocessing import connection
 from django.core.management import CommandError, call_command
 from django.db import connections
 
+from opsconsole import error_reports
 from opsconsole.kit import alive, commands
 from opsconsole.kit.supervision.supervisor import Program, StopRequests
 
@@ -45,8 +46,16 @@ class _Loop(threading.Thread):
         self._sign_at = time.monotonic()
 
     @property
-    def silent(self) -> float:
-        return time.monotonic() - self._sign_at
+    def trouble(self) -> str:
+        """Return what is wrong with it, or an empty string."""
+        if not self.is_alive():
+            return f"The loop {self.name} ended"
+        silent = time.monotonic() - self._sign_at
+        return (
+            f"The loop {self.name} has not finished a turn for {silent:.0f} s"
+            if silent > HUNG_SECONDS
+            else ""
+        )
 
     def run(self) -> None:
         try:
@@ -54,6 +63,8 @@ class _Loop(threading.Thread):
                 call_command(*self.words)
         except CommandError as error:
             logger.error("%s: %s", self.name, error)  # noqa: TRY400 - a sentence for whoever runs it
+        except Exception:
+            logger.exception("The loop %s failed", self.name)
         finally:
             connections.close_all()
 
@@ -67,27 +78,21 @@ def run(loops: Sequence[Words], grace: float) -> None:
     commands.beside.clear()
     stopped = threading.Event()
     threads = [_Loop(words, stopped) for words in loops]
-    failed: str | None = None
+    troubles: dict[_Loop, str] = {}
     with StopRequests() as stop:
         for each in threads:
             each.start()
-        while not stop.asked and not failed:
+        while not stop.asked and not troubles:
             connection.wait([stop.fd], LOOK_SECONDS)
-            failed = _failed(threads)
+            troubles = {each: told for each in threads if (told := each.trouble)}
         stopped.set()
         ends_at = time.monotonic() + grace
         for each in threads:
-            each.join(0 if failed else max(0.0, ends_at - time.monotonic()))
-    if failed:
-        logger.critical("%s; the loops start again.", failed)
+            # The others finish their turns: nobody would know whether what they are sending arrived.
+            if each not in troubles:
+                each.join(max(0.0, ends_at - time.monotonic()))
+    if troubles:
+        logger.critical("%s; the loops start again.", "; ".join(troubles.values()))
+        error_reports.flush()
         # Not at the end of a turn that never comes.
         os._exit(FAILED)
-
-
-def _failed(threads: Sequence[_Loop]) -> str | None:
-    for each in threads:
-        if not each.is_alive():
-            return f"The loop {each.name} ended"
-        if each.silent > HUNG_SECONDS:
-            return f"The loop {each.name} has not finished a turn for {each.silent:.0f} s"
-    return None

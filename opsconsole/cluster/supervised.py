@@ -40,7 +40,7 @@ WAIT_SECONDS = 1.0
 LOOK_SECONDS = 5.0
 # On a busy machine, a cluster may need this long after its start to run its first task.
 BOOT_SECONDS = 15.0
-# The cluster's scheduler runs twice a minute, first half a minute after the start.
+# The cluster's scheduler runs twice a minute.
 SCHEDULER_SECONDS = 60.0
 END_SECONDS = 10.0
 # How long to wait for a delivery that hangs.

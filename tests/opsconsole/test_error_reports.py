@@ -25,10 +25,52 @@ sentry_sdk.flush(10)
 """
 
 
+# Each process of a cluster is such a fork.
+FORKS = """
+import django, logging, os
+django.setup()
+from opsconsole import error_reports
+from opsconsole.kit.supervision.supervisor import Program, Supervisor
+
+def told():
+    logging.getLogger("jobs").error("Told by a fork that ends")
+
+def failing():
+    raise ValueError("Failed in a fork")
+
+def cut_off():
+    logging.getLogger("jobs").critical("Told before a cut")
+    error_reports.flush()
+    os._exit(1)
+
+with Supervisor(lambda *_: None) as supervisor:
+    for number, run in enumerate((told, failing, cut_off)):
+        child = supervisor.start(Program(str(number), ["fork"], run=run, once=True))
+        child._process.wait()
+"""
+
+
 def test_error_is_reported_without_contents() -> None:
+    report = reported(PROGRAM)
+    assert "ValueError" in report and "It failed" in report and "A line before the error" in report
+    assert not [each for each in ("4111", "a-secret-of-forty") if each in report]
+
+
+@pytest.mark.parametrize("said", ["Told by a fork that ends", "Failed in a fork", "Told before a cut"])
+def test_last_error_of_a_fork_is_reported(of_forks: str, said: str) -> None:
+    assert said in of_forks
+
+
+@pytest.fixture(scope="module")
+def of_forks() -> str:
+    return reported(FORKS)
+
+
+def reported(program: str) -> str:
+    """Run a program; return what it reported."""
     with collector() as (port, received):
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM],
+            [sys.executable, "-c", program],
             cwd=REPOSITORY,
             env={
                 "DJANGO_SETTINGS_MODULE": "opsconsole.settings",
@@ -44,9 +86,7 @@ def test_error_is_reported_without_contents() -> None:
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    report = b"".join(each.body for each in received).decode()
-    assert "ValueError" in report and "It failed" in report and "A line before the error" in report
-    assert not [each for each in ("4111", "a-secret-of-forty") if each in report]
+    return b"".join(each.body for each in received).decode()
 
 
 def test_without_its_setting_the_library_is_not_loaded() -> None:

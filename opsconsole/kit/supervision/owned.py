@@ -6,6 +6,7 @@ owner holds open. This works on every Unix, from every thread, and for the whole
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -19,6 +20,8 @@ from typing import Any, Protocol, cast
 import setproctitle
 
 from opsconsole.kit.supervision import guard
+
+logger = logging.getLogger(__name__)
 
 _guards: weakref.WeakSet[Guard] = weakref.WeakSet()
 _starting = threading.local()
@@ -137,7 +140,12 @@ class Guard:
             # Its title takes the place of our command line, and leaves alone the environment that /proc shows.
             os.environ["SPT_NOENV"] = "1"
             setproctitle.setproctitle(title)
-            run()
+            try:
+                run()
+            except Exception:
+                # Otherwise it would be told past the log, which has one format and reaches whoever reads errors.
+                logger.exception("%s ended by an error", title)
+                sys.exit(1)
 
         _starting.now = True
         # A signal that arrives before the fork has its own handlers would be lost.

@@ -72,6 +72,39 @@ def test_end_of_one_loop_ends_the_process(log: Path) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_loop_that_fails_says_why_in_the_log(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("nobody expected this")
+
+    monkeypatch.setattr("alerts.sending.delivery.deliver", fail)
+    process = start(SENDER)
+    process.join(60)
+    assert process.exitcode == loops.FAILED
+    said = log.read_text()
+    assert "The loop send_alerts failed" in said and "nobody expected this" in said
+
+
+@pytest.mark.django_db(transaction=True)
+def test_others_finish_their_turns_when_one_loop_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An alert that is being posted would have an unknown outcome, and be sent again at each start."""
+
+    def deliver() -> None:
+        stopped: threading.Event = commands._stopped.by
+        stopped.wait(60)
+        # The channel takes a while to answer.
+        threading.Event().wait(0.3)
+        (tmp_path / "answered").touch()
+
+    monkeypatch.setattr("alerts.sending.delivery.deliver", deliver)
+    process = start(SENDER, ("dispatch_outbox", "--loop", "--json"))
+    process.join(60)
+    assert process.exitcode == loops.FAILED
+    assert (tmp_path / "answered").exists()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_loop_that_hangs_ends_the_process(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
     hang = threading.Event()
     monkeypatch.setattr("alerts.sending.delivery.deliver", hang.wait)
