@@ -38,6 +38,9 @@ EVENT_TONES: dict[str, str] = {
     JobEvent.Kind.CLAIM_REFUSED: "warning",
 }
 
+# Its kind is older than the progress of runs, which is something else on the same page.
+NOTE = "Note"
+
 MESSAGE_TONES: dict[str, str] = {Outbox.State.WAITING: "waiting", Outbox.State.REFUSED: "bad"}
 
 
@@ -116,3 +119,9 @@ def job_link(job_id: Any) -> SafeString:
         job_id,
         short_id(job_id),
     )
+
+
+def event_badge(kind: str) -> SafeString:
+    """Return what happened, in the words of the timeline; a kind that others wrote stands as it is."""
+    label = JobEvent.Kind(kind).label.capitalize() if kind in JobEvent.Kind.values else kind
+    return badge(NOTE if kind == JobEvent.Kind.PROGRESS else label, EVENT_TONES.get(kind, "quiet"))

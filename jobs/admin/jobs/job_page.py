@@ -140,8 +140,7 @@ def _spelled(time: timedelta | None) -> str:
 
 def _end_of(run: Attempt, job: JobWithEvidence) -> SafeString:
     if run.ended_as in JobEvent.Kind.values:
-        label = JobEvent.Kind(run.ended_as).label.capitalize()
-        return badge(label, labels.EVENT_TONES.get(run.ended_as, "quiet"))
+        return labels.event_badge(run.ended_as)
     if run.ended_as:
         return labels.status(run.ended_as)
     return labels.job_status(job, job.read_at) if run.run == job.run_epoch else badge("Unknown")
@@ -219,12 +218,10 @@ def _timeline(events: Iterable[JobEvent], messages: Iterable[Outbox]) -> list[Ti
 
 
 def _of_event(event: JobEvent) -> TimelineEntry:
-    kind = event.kind
-    label = JobEvent.Kind(kind).label.capitalize() if kind in JobEvent.Kind.values else kind
     details = event.details if isinstance(event.details, dict) else {"details": event.details}
     return TimelineEntry(
         at=event.at,
-        what=badge(label, labels.EVENT_TONES.get(kind, "quiet")),
+        what=labels.event_badge(event.kind),
         run=event.run_epoch,
         actor=event.actor,
         reason=event.reason,

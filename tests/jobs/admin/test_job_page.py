@@ -155,10 +155,15 @@ def test_notes_of_completed_job_stand_below_its_timeline(operator: Client) -> No
     made = job(status=Status.COMPLETED, completed_at=Now())
     lifecycle.note(Run(made.pk, 1, Worker("worker-1", "host", 1)), "submitted to maps", reference="maps/1")
 
-    panel = page_of(operator, made).partition("What its runs did")[2].partition("</details>")[0]
+    page = page_of(operator, made)
+    panel = page.partition("What its runs did")[2].partition("</details>")[0]
 
     assert "maps/1" in panel
     assert "Read these notes before you requeue the job" not in panel
+    # Progress is how far a run is.
+    timeline = page.partition('id="timeline')[2]
+    assert ">Note<" in timeline
+    assert ">Progress<" not in timeline
 
 
 def test_requeued_job_still_shows_progress_of_its_dead_run(operator: Client) -> None:
