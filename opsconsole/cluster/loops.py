@@ -64,6 +64,7 @@ class _Loop(threading.Thread):
         except CommandError as error:
             logger.error("%s: %s", self.name, error)  # noqa: TRY400 - a sentence for whoever runs it
         except Exception:
+            # The end of a thread, whatever the error: it is told in the log, and the process ends by it.
             logger.exception("The loop %s failed", self.name)
         finally:
             connections.close_all()
