@@ -1,8 +1,11 @@
-"""A job handler that takes a while and records its progress."""
+"""Job handlers that take a while: one records what it does, the other is frozen in its first run."""
 
 from __future__ import annotations
 
+import os
+import signal
 import time
+from functools import cache
 
 from jobs.worker import RunContext
 
@@ -18,8 +21,18 @@ def work(run: RunContext) -> dict[str, int]:
     return {"steps": int(run.job.package_size or 0)}
 
 
+@cache
+def freeze_once() -> None:
+    """Freeze this process until somebody lets it go on; do nothing when that was done before."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def deaf(run: RunContext) -> dict[str, int]:
-    """Work like ``work`` but ignore the stop signal, and report the result in any case."""
+    """Work like ``work`` but ignore the stop signal, and report the result in any case.
+
+    The first run freezes its process: it has surely begun, and surely not ended.
+    """
+    freeze_once()
     for _ in range(int(run.job.package_size or 0)):
         time.sleep(STEP_SECONDS)
     return {"steps": int(run.job.package_size or 0)}

@@ -12,6 +12,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import boto3
+import psutil
 import psycopg
 from psycopg.rows import namedtuple_row
 
@@ -137,27 +138,24 @@ class Stage:
 
     def kill_a_busy_worker(self) -> Any:
         """Kill a busy worker; return its run (pid, job_id, epoch), which may have ended just before the signal."""
-        return self._signal_a_busy_worker(signal.SIGKILL)
+        alive = {process.pid for process in self.processes if process.poll() is None} - self.spared
+        [run, *_] = wait_until(lambda: [run for run in self._runs() if run.pid in alive], timeout=30)
+        os.kill(run.pid, signal.SIGKILL)
+        next(process for process in self.processes if process.pid == run.pid).wait()
+        return run
 
-    def freeze_when_busy(self, worker: subprocess.Popen[bytes]) -> Any:
-        """Stop a busy worker instead of killing it; return its run (pid, job_id, epoch)."""
-        return self._signal_a_busy_worker(signal.SIGSTOP, {worker.pid})
+    def run_of_frozen(self, worker: subprocess.Popen[bytes]) -> Any:
+        """Wait until a handler has frozen this worker; return its run (pid, job_id, epoch). Spare it from then on."""
+        self.spared.add(worker.pid)
+        frozen = psutil.Process(worker.pid)
+        wait_until(lambda: frozen.status() == psutil.STATUS_STOPPED, timeout=60, what="a frozen worker")
+        return next(run for run in self._runs() if run.pid == worker.pid)
 
-    def _signal_a_busy_worker(self, number: signal.Signals, among: set[int] | None = None) -> Any:
-        ours = among or {process.pid for process in self.processes if process.poll() is None} - self.spared
-
-        def busy() -> Any:
-            found = self.rows(
-                "SELECT beat.pid, job.id AS job_id, job.run_epoch AS epoch FROM jobs AS job"
-                " JOIN worker_heartbeats AS beat ON beat.current_job_id = job.id"
-                "  AND beat.current_run_epoch = job.run_epoch"
-                " WHERE job.status = 'in_progress' AND beat.last_heartbeat > now() - interval '2 s'"
-                " ORDER BY job.started_at DESC"
-            )
-            return next((row for row in found if row.pid in ours), None)
-
-        row = wait_until(busy, timeout=30)
-        os.kill(row.pid, number)
-        if number == signal.SIGKILL:
-            next(process for process in self.processes if process.pid == row.pid).wait()
-        return row
+    def _runs(self) -> list[Any]:
+        return self.rows(
+            "SELECT beat.pid, job.id AS job_id, job.run_epoch AS epoch FROM jobs AS job"
+            " JOIN worker_heartbeats AS beat ON beat.current_job_id = job.id"
+            "  AND beat.current_run_epoch = job.run_epoch"
+            " WHERE job.status = 'in_progress'"
+            " ORDER BY job.started_at DESC"
+        )

@@ -105,8 +105,7 @@ def test_every_job_ends_exactly_once_under_chaos(stage: Stage) -> None:
     for _ in range(AT_ONCE - 1):
         stage.spawn("dispatch_outbox", "--loop", "--interval=0.2")
     stage.run("enqueue_jobs", "--customer=CHAOS", "--package-size=4", f"--count={JOBS}")
-    late_run = stage.freeze_when_busy(sleeper)
-    stage.spared.add(sleeper.pid)
+    late_run = stage.run_of_frozen(sleeper)
     for _ in range(AT_ONCE):
         stage.spawn("recover_stale_jobs", "--loop", "--interval=0.5")
 
@@ -181,10 +180,10 @@ def test_worker_that_resumes_after_its_job_was_recovered(stage: Stage) -> None:
     frozen = spawn_worker(stage, "deaf")
     stage.spawn("dispatch_outbox", "--loop", "--interval=0.2")
     stage.run("enqueue_jobs", "--customer=SLEEPER", "--package-size=10")
-    run = stage.freeze_when_busy(frozen)
+    run = stage.run_of_frozen(frozen)
     stage.spawn("recover_stale_jobs", "--loop", "--interval=0.5")
     wait_until(lambda: events(stage, "recovered"), timeout=30)
-    spawn_worker(stage, "deaf")
+    spawn_worker(stage)
     wait_until(lambda: len(events(stage, "claimed")) == 2, timeout=30)
     os.kill(frozen.pid, signal.SIGCONT)
     wait_until(lambda: events(stage, "late_result_rejected"), timeout=30)
