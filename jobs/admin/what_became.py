@@ -27,6 +27,7 @@ class FollowedRow:
     key: str
     about: str
     became: SafeString
+    url: str
 
 
 def may_follow(kind: Kind, user: Asker) -> bool:
@@ -45,6 +46,7 @@ def context(kind: Kind, keys: Sequence[str]) -> dict[str, Any]:
             key,
             about.get(key, ""),
             labels.result(results[key], kind.page),
+            reverse(f"admin:{kind.page}_change", args=[key]),
         )
         for key in keys
         if key in results

@@ -59,10 +59,10 @@ class AffectedCustomers:
         """Return text that support can copy into a reply to a customer."""
         names = ", ".join(name for name, _ in self.customers.most_common(MOST_NAMED))
         more = len(self.customers) - MOST_NAMED
-        rest = f" and {more} more customers" if more > 0 else ""
+        rest = f" and {exactly(more, 'more customer')}" if more > 0 else ""
         return (
             f"Orders of {names}{rest} have stopped ({exactly(self.jobs, 'job')}). Nothing is lost: they are stored and "
-            "will be run again. We are investigating the cause."
+            "can be run again. We are investigating the cause."
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -18,10 +20,11 @@ from alerts.sending import banner
 from jobs.admin.dead_letters import letter_badges
 from jobs.dead_letters.queue_visit import coverage
 from jobs.models import BulkOperation, DeadLetter, DeadLetterQueue, JobEvent, Status
+from opsconsole.kit.short_ids import short_id
 from opsconsole.templatetags import console
 from opsconsole_worker.environment import QueueConfig
 from tests import people
-from tests.factories import SECOND, beat, dead_letter_queue, job
+from tests.factories import SECOND, beat, dead_letter, dead_letter_queue, job
 
 pytestmark = pytest.mark.django_db
 
@@ -54,6 +57,44 @@ def test_coverage_fits_the_depth_beside_it(depth: int, seen: int, words: str) ->
         coverage(DeadLetterQueue(visible=depth, in_flight=0, delayed=0, seen=seen, about=seen, full=True))
         == words
     )
+
+
+@pytest.mark.parametrize(
+    ("depth", "seen", "words"),
+    [
+        (11, 11, "11 in the queue, all 11 seen"),
+        (10, 11, "SQS counts about 10, the last scan saw all 11"),
+        (12, 11, "12 in the queue, the last scan saw all 11"),
+    ],
+)
+def test_fewer_in_the_queue_than_were_seen_is_told_as_an_approximate_count(
+    client: Client, settings: Any, depth: int, seen: int, words: str
+) -> None:
+    url = "https://sqs.fake/dead"
+    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", url)}
+    dead_letter_queue(url=url, visible=depth, seen=seen, about=seen, full=True)
+    client.force_login(people.operator())
+    page = client.get(reverse("admin:jobs_deadletter_changelist")).content.decode()
+    assert words in page
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (Status.FAILED, "The console does not run it again by itself."),
+        (Status.QUARANTINED, "It is not sent again until somebody releases it"),
+    ],
+)
+def test_job_that_stays_as_it_is_says_so_and_leads_to_its_letters(
+    client: Client, status: str, words: str
+) -> None:
+    stays = job(status=status)
+    letter = dead_letter(stays)
+    client.force_login(people.operator())
+    page = client.get(reverse("admin:jobs_job_change", args=[stays.pk])).content.decode()
+    assert words in page
+    [link] = re.findall(r'href="([^"]*)">Show its dead letters', page)
+    assert short_id(letter.pk) in client.get(unescape(link)).content.decode()
 
 
 def test_empty_list_over_a_full_queue_says_that_it_was_not_read(client: Client, settings: Any) -> None:

@@ -28,6 +28,14 @@ class CoverageLine:
     stale: bool
     console: str | None
 
+    @property
+    def sentence(self) -> str:
+        """Return both numbers. SQS counts approximately, so fewer than were seen are no contradiction."""
+        seen, depth = self.row.seen or 0, self.row.depth
+        if depth is not None and not self.row.error and depth < seen:
+            return f"SQS counts about {self.depth}, {self.coverage}"
+        return f"{self.depth} in the queue, {self.coverage}"
+
 
 def lines() -> list[CoverageLine]:
     """Return the configured dead letter queues as they were last read, without asking SQS."""

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.db.models import QuerySet
+from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels, run_progress
@@ -39,6 +41,11 @@ ATTEMPTS_SHOWN = 20
 # Of all events together, so that a page stays below a megabyte or two.
 MOST_CHARACTERS = 500_000
 TIDY = {"note", "reference", "late", "once"}
+# Such jobs stay as they are: no sweep and no retry takes them.
+STAYS = {
+    Status.FAILED: "The console does not run it again by itself. Once the cause is mended, requeue it or replay its dead letter.",
+    Status.QUARANTINED: "It is not sent again until somebody releases it or replays its dead letter: its runs kept losing their worker.",
+}
 NOT_SHOWN = "To see why, you need the permission to view outgoing messages and queues."
 
 
@@ -92,6 +99,7 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
         "status": labels.job_status(job, job.read_at),
         "trouble": labels.message_trouble(waits.trouble) if waits else labels.trouble(diagnosis),
         "why": why(job, waits, user),
+        "letters_url": _letters_url(job) if may_see(user, "jobs_deadletter") else "",
         "old_kind": job.status == Status.IN_PROGRESS and job.claimed_epoch is None,
         "deadline": deadline_of(job) if job.status == Status.IN_PROGRESS else None,
         "done_before": progress_notes.of_jobs([job.pk], shown=NOTES_SHOWN).get(job.pk, []),
@@ -108,6 +116,12 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
             *([payload_page.button(job)] if payload_page.may(user, job.status) else []),
         ],
     }
+
+
+def _letters_url(job: JobWithEvidence) -> str:
+    """Return the address of the letters of a job that stays as it is; '' for others."""
+    query = urlencode({"q": job.pk, "state": "all"})
+    return f"{reverse('admin:jobs_deadletter_changelist')}?{query}" if job.status in STAYS else ""
 
 
 def _progress(job: JobWithEvidence) -> dict[str, Any]:
@@ -153,6 +167,8 @@ def waits_of(job: JobWithEvidence) -> Waiting | None:
 
 def why(job: JobWithEvidence, waits: Waiting | None, user: Asker) -> Panel | None:
     """Return what is wrong with the job, as far as this person may see it."""
+    if job.status in STAYS:
+        return Panel("What happens next?", STAYS[job.status], [], "warning")
     return _of_waiting(waits, user) if waits else _of_run(job, diagnose(job))
 
 

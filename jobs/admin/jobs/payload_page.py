@@ -78,7 +78,7 @@ def may(user: Asker, status: str) -> bool:
 def button(job: JobWithEvidence) -> Button:
     step = payload_edits.step_of(job, size=0)
     return Button(
-        "edit", "Edit payload", reverse("admin:jobs_job_payload", args=[job.pk]), step.will, step.sentence
+        "plain", "Edit payload", reverse("admin:jobs_job_payload", args=[job.pk]), step.will, step.sentence
     )
 
 
