@@ -42,9 +42,9 @@ ATTEMPTS_SHOWN = 20
 MOST_CHARACTERS = 500_000
 TIDY = {"note", "reference", "late", "once"}
 # Such jobs stay as they are: no sweep and no retry takes them.
-STAYS = {
+STAYS: dict[str, str] = {
     Status.FAILED: "The console does not run it again by itself. Once the cause is mended, requeue it or replay its dead letter.",
-    Status.QUARANTINED: "It is not sent again until somebody releases it or replays its dead letter: its runs kept losing their worker.",
+    Status.QUARANTINED: "It is not sent again until somebody releases it or replays its dead letter.",
 }
 NOT_SHOWN = "To see why, you need the permission to view outgoing messages and queues."
 
