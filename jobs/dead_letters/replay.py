@@ -47,7 +47,7 @@ class PageInHand:
 
     in_hand: Sequence[tuple[Received, DeadLetter]]
     attempts: Mapping[UUID, ReplayAttempt]
-    sending: Sequence[Begun]
+    sending: Begun | None
 
 
 @dataclass(frozen=True)
@@ -96,21 +96,21 @@ class PageHandler:
 
     def _begin_to_send(
         self, in_hand: Sequence[tuple[Received, DeadLetter]], attempts: Mapping[UUID, ReplayAttempt]
-    ) -> list[Begun]:
+    ) -> Begun | None:
         parcels = [
             _parcel(received, letter, attempts[letter.pk])
             for received, letter in in_hand
             if letter.pk in attempts and _is_to_be_sent(attempts[letter.pk])
         ]
-        return [] if self.sending.pause else sending.begin(self.pool, parcels, self.sending)
+        return None if self.sending.pause else sending.begin(self.pool, parcels, self.sending)
 
     def _record_sending(self) -> list[tuple[Received, DeadLetter]]:
         """Record the outcomes of the page that is being sent; return what may leave the queue now."""
         if self.page is None:
             return []
         page, self.page = self.page, None
-        for begun in page.sending:
-            begun.record()
+        if page.sending:
+            page.sending.record()
         return [
             (without_contents(received), letter)
             for received, letter in page.in_hand

@@ -59,6 +59,10 @@ class Parcel:
     def group(self) -> str | None:
         return self.system_attributes.get("MessageGroupId")
 
+    @property
+    def queue_and_group(self) -> QueueAndGroup:
+        return self.letter.queue, self.group
+
     def outgoing(self) -> sqs.Outgoing:
         """Return the message to send. It keeps group and deduplication id, but an edited body is a new message."""
         attributes = undelivered.without_service_attributes(self.attributes, self.letter.addressee)
@@ -92,40 +96,38 @@ def send(parcels: Sequence[Parcel]) -> SendingResult:
     """Send these parcels, and record what became of each."""
     result = SendingResult()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="dead-letters") as pool:
-        for begun in begin(pool, parcels, result):
-            begun.record()
+        begin(pool, parcels, result).record()
     return result
 
 
-def begin(pool: ThreadPoolExecutor, parcels: Sequence[Parcel], result: SendingResult) -> list[Begun]:
+def begin(pool: ThreadPoolExecutor, parcels: Sequence[Parcel], result: SendingResult) -> Begun:
     """Begin to send these parcels, with the intent recorded; ``record`` of what is returned waits for the outcomes.
 
     Where order counts they are sent and recorded at once: each FIFO group in order, and never past a parcel of the
-    group that failed, also before. ``result`` is that of the whole scan.
+    group that failed, also before. The others are sent last, whatever their queues, after one statement has recorded the
+    intents of all: once their sending has begun, nothing fails before their outcomes are recorded. ``result`` is that of
+    the whole scan.
     """
-    begun: list[Begun] = []
     by_queue: dict[str, list[Parcel]] = defaultdict(list)
     for parcel in parcels:
         by_queue[parcel.letter.queue].append(parcel)
+    in_any_order: list[Parcel] = []
     for queue, some in by_queue.items():
-        begun += _begin_to(pool, queue, some, result)
-    return begun
+        url = _url_of(queue)
+        if url is None:
+            send_outcomes.fail(
+                [parcel.attempt.pk for parcel in some], f"The queue '{queue}' is not configured (any more)."
+            )
+        elif sqs.is_fifo(url):
+            for each in _rounds(some):
+                _begin_batches(pool, each, result).record()
+        else:
+            in_any_order += some
+    return _begin_batches(pool, in_any_order, result)
 
 
-def _begin_to(
-    pool: ThreadPoolExecutor, queue: str, parcels: Sequence[Parcel], result: SendingResult
-) -> list[Begun]:
-    url = settings.QUEUES[queue].url if queue in settings.QUEUES else None
-    if url is None:
-        send_outcomes.fail(
-            [parcel.attempt.pk for parcel in parcels], f"The queue '{queue}' is not configured (any more)."
-        )
-        return []
-    if not sqs.is_fifo(url):
-        return [_begin_batches(pool, queue, url, parcels, result)]
-    for some in _rounds(parcels):
-        _begin_batches(pool, queue, url, some, result).record()
-    return []
+def _url_of(queue: str) -> str | None:
+    return settings.QUEUES[queue].url if queue in settings.QUEUES else None
 
 
 def _rounds(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
@@ -140,9 +142,8 @@ def _rounds(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
 
 @dataclass(frozen=True)
 class Begun:
-    """Parcels for one queue whose sending was begun. ``mine``: those with an intent of this process, by their key."""
+    """Parcels whose sending was begun. ``mine``: those with an intent of this process, by their key."""
 
-    queue: str
     parcels: Sequence[Parcel]
     mine: Mapping[str, Parcel]
     calls: Sequence[Future[list[SendResult]]]
@@ -153,22 +154,27 @@ class Begun:
         arrived = _record(self.mine, [each for call in self.calls for each in call.result()])
         self.result.letter_ids |= arrived
         self.result.stopped |= {
-            (self.queue, parcel.group) for parcel in self.parcels if parcel.letter.pk not in arrived
+            parcel.queue_and_group for parcel in self.parcels if parcel.letter.pk not in arrived
         }
         return arrived
 
 
-def _begin_batches(
-    pool: ThreadPoolExecutor, queue: str, url: str, parcels: Sequence[Parcel], result: SendingResult
-) -> Begun:
+def _begin_batches(pool: ThreadPoolExecutor, parcels: Sequence[Parcel], result: SendingResult) -> Begun:
     """Record the intent to send these, and begin to send them side by side."""
     goes_on = [
-        parcel for parcel in parcels if (queue, parcel.group) not in result.stopped or parcel.group is None
+        parcel for parcel in parcels if parcel.group is None or parcel.queue_and_group not in result.stopped
     ]
-    mine = {str(parcel.attempt.pk): parcel for parcel in ([] if result.pause else _intend(goes_on))}
-    batches = sqs.split_batches([parcel.outgoing() for parcel in mine.values()])
-    sender = _Sender(url, result, until=monotonic() + SENT_WITHIN.total_seconds())
-    return Begun(queue, parcels, mine, [pool.submit(sender, batch) for batch in batches], result)
+    mine = [] if result.pause else _intend(goes_on)
+    by_url: dict[str, list[sqs.Outgoing]] = defaultdict(list)
+    for parcel in mine:
+        by_url[settings.QUEUES[parcel.letter.queue].url].append(parcel.outgoing())
+    until = monotonic() + SENT_WITHIN.total_seconds()
+    calls = [
+        pool.submit(_Sender(url, result, until), batch)
+        for url, messages in by_url.items()
+        for batch in sqs.split_batches(messages)
+    ]
+    return Begun(parcels, {str(parcel.attempt.pk): parcel for parcel in mine}, calls, result)
 
 
 def _intend(parcels: Sequence[Parcel]) -> list[Parcel]:

@@ -18,6 +18,7 @@ from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging import dispatcher
 from jobs.models import DeadLetter, Job, Outbox, ReplayAttempt, Status
 from opsconsole_worker import sqs
+from opsconsole_worker.environment import QueueConfig
 from tests.factories import job
 from tests.fakes import sqs as fakes
 from tests.jobs.dead_letters.account import (
@@ -185,6 +186,36 @@ def test_page_that_is_being_sent_is_recorded_and_deleted_though_the_next_cannot_
 
     assert Counter(steps_of(each)[0][1] for each in letters(ids)) == {"done": 10, "wanted": 20}
     assert (len(account.waiting()), account.fake.hidden(DLQ), len(account.dead())) == (10, 0, 20)
+
+
+def test_intent_that_cannot_be_recorded_for_one_queue_hides_no_outcome_of_another(
+    account: Account, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    more = f"{QUEUE}-more"
+    account.fake.create(more)
+    settings.QUEUES = settings.QUEUES | {"more": QueueConfig("more", more, DLQ)}
+    ids = account.die(*(f"order {number}" for number in range(20)))
+    account.check()
+    DeadLetter.objects.filter(message_id__in=ids[10:]).update(queue="more")
+    replay(*letters(ids))
+    intend = sending._intend
+
+    def intend_for_one_queue(parcels: Sequence[sending.Parcel]) -> list[sending.Parcel]:
+        if any(parcel.letter.queue == "more" for parcel in parcels):
+            raise OperationalError("the server went away")
+        return intend(parcels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sending, "_intend", intend_for_one_queue)
+        with pytest.raises(OperationalError, match="went away"):
+            account.work()
+    recorded = Counter(steps_of(each)[0][1] for each in letters(ids))
+    assert recorded["sending"] == 0
+    assert recorded["done"] == len(account.waiting()) + len(account.fake.bodies(more))
+
+    account.work()
+    assert (len(account.waiting()), len(account.fake.bodies(more)), account.dead()) == (10, 10, [])
+    assert {tuple(steps_of(each)) for each in letters(ids)} == {(("replay", "done"),)}
 
 
 def test_no_call_begins_so_late_that_its_intent_would_be_given_up(
