@@ -10,12 +10,12 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import QueryDict
-from ninja import Query, Router
+from ninja import Query, Router, Status
 
 from jobs.admin.bulk import operation_page, start
 from jobs.admin.bulk.operation_list import DECISIONS
 from jobs.admin.bulk.operation_page import CountedGroup, MemberLine
-from jobs.bulk import decisions, freezing
+from jobs.bulk import background_freezing, decisions
 from jobs.bulk.kinds import BulkRefused, Kind
 from jobs.bulk.registry import kind_of
 from jobs.models import BulkOperation, Job
@@ -37,26 +37,48 @@ SELECTED = "selected rows"
 LARGEST = 2**63 - 1
 State = BulkOperation.State
 
+# 202: the cluster prepares it.
+PREVIEWS = {200: bulk_schemas.BulkPreview, 202: bulk_schemas.BulkBeingPrepared}
+
 reading = Router(tags=[operator_api.TAG])
 operating = Router(tags=[operator_api.TAG])
 
 
 @operating.post(
     "operator/bulk",
-    response=bulk_schemas.BulkPreview,
+    response=PREVIEWS,
     operation_id="preview_bulk",
     summary="Preview a bulk operation",
 )
 def preview_bulk(request: OperatorRequest, asked: bulk_schemas.BulkRequest) -> Any:
     """Freeze what is chosen, and say what would be done with how many, and what would be refused. Nothing is changed yet.
 
-    Confirm it within an hour, with the same key.
+    Confirm it within an hour, with the same key. 202: more than 20,000 match, so the cluster prepares the preview; its route
+    tells when it is whole.
     """
     kind = kind_of(asked.action)
     _require(request, kind)
     rows, scope, query = _chosen(request, kind, asked)
-    operation = freezing.freeze(kind, rows, actor_of(request), scope=scope, query=query)
-    return _preview(request, _load(request, operation.pk), kind)
+    operation = background_freezing.prepare(kind, rows, actor_of(request), scope=scope, query=query)
+    return _preview(request, _load(request, operation.pk))
+
+
+@reading.get(
+    f"{ONE}/preview",
+    response=PREVIEWS,
+    operation_id="show_bulk_preview",
+    summary="The preview of a bulk operation",
+)
+def show_bulk_preview(request: OperatorRequest, number: int) -> Any:
+    """What would be done with how many, and what would be refused. 202: the cluster still prepares it; ask again in some seconds.
+
+    404: nobody with this key made such a preview, or it was confirmed, cancelled or given up: `GET` the operation.
+    """
+    request.auth.require(start.VIEW)
+    operation = _load(request, number)
+    if operation.state not in BulkOperation.UNCONFIRMED:
+        raise Problem(404, "It is no preview any more. GET the bulk operation.", reason="no_preview")
+    return _preview(request, operation)
 
 
 @operating.post(
@@ -214,16 +236,21 @@ def _load(request: OperatorRequest, number: int) -> DatedOperation:
     return operation
 
 
-def _preview(request: OperatorRequest, operation: DatedOperation, kind: Kind) -> bulk_schemas.BulkPreview:
+def _preview(request: OperatorRequest, operation: DatedOperation) -> Any:
+    item = _item(request, operation)
+    if operation.state == State.FREEZING:
+        return Status(202, bulk_schemas.BulkBeingPrepared(operation=item))
+    kind = kind_of(operation.action)
     seen = operation_page.as_far_as_seen(operation_page.preview_context(operation, kind), kind, request.auth)
-    return bulk_schemas.BulkPreview(
-        operation=_item(request, operation),
+    preview = bulk_schemas.BulkPreview(
+        operation=item,
         confirm_until=operation.created_at + previews.PREVIEW_LASTS,
         will=[_group(each, seen) for each in seen["will"]],
         skipped=[_group(each, seen) for each in seen["skipped"]],
         sample=_members(seen["sample"]),
         caveats=list(seen["caveats"]),
     )
+    return Status(200, preview)
 
 
 def _group(counted: CountedGroup, seen: Mapping[str, Any]) -> bulk_schemas.BulkGroup:

@@ -64,7 +64,7 @@ class BulkItem(Schema):
     action: str = Field(examples=["requeue"])
     state: str = Field(
         examples=["preview"],
-        description="`preview`, `running`, `ended`, `cancelled` or `stopped` (by itself).",
+        description="`freezing` (the preview is being prepared), `preview`, `running`, `ended`, `cancelled` or `stopped` (by itself).",
     )
     scope: str = Field(examples=["status: Failed"], description="What was chosen, in words.")
     total: int = Field(
@@ -111,6 +111,12 @@ class BulkPreview(Schema):
     skipped: list[BulkGroup] = Field(description="What would be refused, and why.")
     sample: list[BulkMemberItem] = Field(description="The first members that would be changed.")
     caveats: list[str] = Field(examples=[[]], description="What the choice can't include.")
+
+
+class BulkBeingPrepared(Schema):
+    """A preview that the cluster prepares: `total` tells how many members are frozen by now."""
+
+    operation: BulkItem
 
 
 class Confirm(Change):

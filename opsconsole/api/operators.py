@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import wraps
+from http import HTTPStatus
 from typing import Any, TypeAlias
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+from ninja import Status
 from pydantic import BaseModel
 
 from jobs.intake import idempotency
@@ -17,6 +19,7 @@ from ratelimits.keys import api_keys
 
 HEADER = "Idempotency-Key"
 LONGEST_KEY = 255
+STATUS, BODY = "http status", "http body"
 _KEY = re.compile(rf"[!-~]{{1,{LONGEST_KEY}}}")
 # What the OpenAPI document says of the header; ``opsconsole.api.description`` adds it to each change.
 PARAMETER = {
@@ -47,7 +50,7 @@ def once(view: View) -> View:
         asked = {"route": request.path, "said": {name: _plain(value) for name, value in said.items()}}
         answer = idempotency.once(_caller(request), key, asked, lambda: _plain(view(request, *args, **said)))
         request.idempotent_replayed = answer.replayed  # type: ignore[attr-defined]  # our own attribute
-        return answer.fields
+        return _unpacked(answer.fields)
 
     return run
 
@@ -70,8 +73,18 @@ def _caller(request: HttpRequest) -> str:
     return f"api-key:{key.pk if key else None}"
 
 
+def _unpacked(kept: Any) -> Any:
+    """Return the answer that ``_plain`` made storable."""
+    return (
+        Status(kept[STATUS], kept[BODY]) if isinstance(kept, dict) and kept.keys() == {STATUS, BODY} else kept
+    )
+
+
 def _plain(value: Any) -> Any:
-    """Return the value as JSON has it."""
+    """Return the value as JSON has it. An answer with another status than 200 is kept with it."""
+    if isinstance(value, Status):
+        body = _plain(value.value)
+        return body if value.status_code == HTTPStatus.OK else {STATUS: value.status_code, BODY: body}
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):

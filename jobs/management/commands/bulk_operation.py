@@ -7,6 +7,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any, ClassVar
+from uuid import uuid4
 
 from django.contrib.auth.models import AnonymousUser
 from django.core.management.base import CommandError
@@ -15,7 +16,7 @@ from django.db.models import QuerySet
 
 from jobs.admin import list_choice
 from jobs.admin.list_choice import UnknownFilter
-from jobs.bulk import chunks, decisions, freezing
+from jobs.bulk import background_freezing, chunks, decisions, freezing
 from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkOperation, Job
@@ -29,6 +30,7 @@ TYPED = ("worker", "error", "since", "before", "finished_since", "finished_befor
 FILTERS = CHOICES + TYPED
 LOOK_SECONDS = 0.5
 SAMPLE = 10
+State = BulkOperation.State
 _DECIDED = {"cancel": "stops after its current chunk", "resume": "continues"}
 
 
@@ -99,7 +101,9 @@ class Command(commands.ConsoleCommand):
 
     def _begin(self, kind: Kind, actor: Actor, options: dict[str, Any]) -> BulkOperation | None:
         chosen, scope, query = _chosen(kind, options)
-        operation = freezing.freeze(kind, chosen, actor, scope=scope, query=query)
+        operation = self._frozen(
+            background_freezing.prepare(kind, chosen, actor, scope=scope, query=query), kind
+        )
         self._show(operation, kind)
         if options["dry_run"]:
             if self._as_json:
@@ -112,6 +116,21 @@ class Command(commands.ConsoleCommand):
             after = decisions.begin(operation, actor, options["reason"], typed=str(operation.will))
             _log(options, after, "Begun")
         self._line(f"Bulk operation {operation.pk} has begun.")
+        return operation
+
+    def _frozen(self, operation: BulkOperation, kind: Kind) -> BulkOperation:
+        """Return the operation as soon as it is a whole preview; its pages are frozen here and in the cluster."""
+        made, runner = BulkOperation.objects.filter(pk=operation.pk), uuid4().hex
+        while operation.state == State.FREEZING:
+            self._progress.show(f"{kind.count(operation.total)} frozen")
+            if not chunks.work(operation, runner):
+                time.sleep(LOOK_SECONDS)
+            operation = made.get()
+        self._progress.clear()
+        if operation.state != State.PREVIEW:
+            raise CommandError(
+                f"The preview could not be prepared. Nothing was changed. {operation.sentence}".strip()
+            )
         return operation
 
     def _line(self, sentence: str) -> None:
@@ -132,7 +151,7 @@ class Command(commands.ConsoleCommand):
     def _work(self, operation: BulkOperation) -> None:
         """Run chunks here, in parallel with the cluster, until the operation is no longer running."""
         shown = -1
-        while (now := _existing(operation.pk)).state == BulkOperation.State.RUNNING:
+        while (now := _existing(operation.pk)).state == State.RUNNING:
             if now.settled != shown:
                 self._progress.show(f"{now.settled:,} of {now.total:,} settled")
                 shown = now.settled
@@ -145,7 +164,7 @@ class Command(commands.ConsoleCommand):
             f"{now.get_state_display().capitalize()}: {now.done:,} done, {now.skipped:,} skipped, "
             f"{now.failed:,} failed, {now.remaining:,} left. {now.sentence}".strip()
         )
-        if now.state != BulkOperation.State.ENDED or now.failed:
+        if now.state != State.ENDED or now.failed:
             raise CommandError(
                 "Not everything was done. The page of the operation shows the outcome of each member."
             )

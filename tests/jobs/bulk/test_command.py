@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django_q.models import OrmQ
 
-from jobs.bulk import chunks
+from jobs.bulk import background_freezing, chunks
 from jobs.management.commands import bulk_operation
 from jobs.models import BulkEvent, BulkMember, BulkOperation, Job, JobEvent, Status
 from tests.factories import run
@@ -48,6 +48,38 @@ def test_dry_run_prints_the_plan_and_stores_nothing() -> None:
     assert said.endswith("Nothing was changed.\n")
     assert not BulkOperation.objects.exists() and not BulkMember.objects.exists()
     assert statuses() == ["completed"] * 2 + ["failed"] * 3
+
+
+def test_many_rows_are_frozen_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background_freezing, "AT_ONCE", 2)
+    monkeypatch.setattr(background_freezing, "PAGE", 2)
+    many(5)
+    said = called("requeue", "--all", "--dry-run")
+    assert "will          5  failed: Will wait for run 2" in said
+    assert not BulkOperation.objects.exists() and not BulkMember.objects.exists()
+
+    called("requeue", "--all", "--reason", REASON, "--wait")
+    operation = BulkOperation.objects.get()
+    assert (operation.state, operation.done, operation.total) == ("ended", 5, 5)
+
+
+def test_preview_that_cannot_be_prepared_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background_freezing, "AT_ONCE", 1)
+    monkeypatch.setattr(chunks, "MOST_TROUBLES", 1)
+    prepare = background_freezing.prepare
+
+    def signed_by_another(*given: Any, **named: Any) -> BulkOperation:
+        operation = prepare(*given, **named)
+        BulkOperation.objects.update(choice="SELECT 1:of another")
+        return operation
+
+    monkeypatch.setattr(background_freezing, "prepare", signed_by_another)
+    many(2)
+    with pytest.raises(
+        CommandError, match=r"could not be prepared. Nothing was changed. Stopped automatically"
+    ):
+        called("requeue", "--all", "--reason", REASON)
+    assert statuses() == ["failed"] * 2
 
 
 def test_without_wait_the_cluster_carries_out_the_operation() -> None:

@@ -11,7 +11,7 @@ from django.contrib.auth.models import Permission
 from django.db.models.functions import Now
 
 from jobs.admin.bulk.operation_page import JOB_UNSEEN
-from jobs.bulk import chunks
+from jobs.bulk import background_freezing, chunks
 from jobs.models import BulkMember, BulkOperation, Job, Status
 from opsconsole_worker.environment import QueueConfig
 from ratelimits.keys import api_keys
@@ -58,6 +58,62 @@ def test_preview_freezes_what_the_filters_of_the_list_choose() -> None:
     job(status="failed")  # matches later, and is not touched
     assert BulkMember.objects.count() == 3
     assert not audited() and not Job.objects.filter(status="pending").exists()
+
+
+def test_large_preview_is_prepared_by_the_cluster_and_confirmed_when_it_is_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(background_freezing, "AT_ONCE", 2)
+    monkeypatch.setattr(background_freezing, "PAGE", 2)
+    for _ in range(3):
+        job(status="failed")
+    job(status="completed")
+    program, other = Program(*JOBS), Program(*JOBS, name="other")
+
+    answer = program.post("bulk", {"action": "requeue", "all": True}, once="a")
+
+    assert (answer.status_code, list(answer.json())) == (202, ["operation"])
+    again = program.post("bulk", {"action": "requeue", "all": True}, once="a")
+    assert (again.status_code, again.json()) == (202, answer.json())
+    operation = answer.json()["operation"]
+    address = f"bulk/{operation['number']}/preview"
+    assert (operation["state"], operation["total"], operation["will"]) == ("freezing", 0, 0)
+    assert not BulkMember.objects.exists()
+    early = confirm(program, operation)
+    assert (early.status_code, "still being prepared" in early.json()["detail"]) == (409, True)
+
+    freeze_a_page(operation)
+    under_way = program.get(address)
+    assert (under_way.status_code, under_way.json()["operation"]["total"]) == (202, 2)
+    assert other.get(address).status_code == 404
+    while program.get(address).status_code == 202:
+        freeze_a_page(operation)
+
+    whole = program.get(address).json()
+    assert [(each["count"], each["status"]) for each in whole["will"]] == [(3, "failed")]
+    assert [(each["count"], each["status"]) for each in whole["skipped"]] == [(1, "completed")]
+    assert confirm(program, whole["operation"]).json()["state"] == "running"
+    gone = program.get(address)
+    assert (gone.status_code, gone.json()["reason"]) == (404, "no_preview")
+    work(operation)
+    assert program.get(f"bulk/{operation['number']}").json()["operation"]["done"] == 3
+
+
+def freeze_a_page(operation: dict[str, Any]) -> None:
+    assert chunks.work(BulkOperation.objects.get(pk=operation["number"]), "the test")
+
+
+def test_preview_that_is_being_prepared_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background_freezing, "AT_ONCE", 1)
+    for _ in range(2):
+        job(status="failed")
+    program = Program(*JOBS)
+    operation = program.post("bulk", {"action": "requeue", "all": True}).json()["operation"]
+
+    ended = program.change(f"bulk/{operation['number']}/cancel", operation["version"])
+
+    assert (ended.status_code, ended.json()["state"]) == (200, "cancelled")
+    assert not BulkOperation.objects.due_for("the test").exists()
 
 
 def test_what_would_be_refused_is_told_by_reason() -> None:

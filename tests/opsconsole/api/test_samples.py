@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from alerts.models import Alert
+from jobs.bulk import background_freezing, chunks
 from jobs.models import BulkOperation, DeadLetter, Job
 from opsconsole.api import samples
 from opsconsole.api.routes import api
@@ -27,9 +30,11 @@ from tests.field.installed import installed
 from tests.keys import OPERATORS
 from tests.operators import Program
 from tests.serving import gunicorn
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 SUFFIXES = {"curl": ".sh", "Python": ".py", "TypeScript": ".mjs"}
 MARK = "== the next sample =="
 # Each runs the files that it is called with.
@@ -92,6 +97,40 @@ def test_every_sample_runs_as_it_is_shown(address: str, tmp_path: Path) -> None:
             files.append(folder / f"{name}{SUFFIXES[language]}")
             files[-1].write_text(filled(sources[number]["source"], SCENES[name](program)))
         run(language, files, environ)
+
+
+@pytest.mark.parametrize(("language", "command"), [("python", "python3"), ("typescript", "node")])
+def test_documented_program_waits_for_a_preview_that_the_cluster_prepares(
+    address: str, tmp_path: Path, language: str, command: str
+) -> None:
+    api_keys.clear_cache()
+    number = background_freezing.AT_ONCE + 1
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO jobs (customer_id, package_size, status) SELECT 'a', 1, 'failed' FROM generate_series(1, %s)",
+            [number],
+        )
+    file = tmp_path / ("program.py" if language == "python" else "program.mjs")
+    page = (REPOSITORY / "docs" / "operators-api.md").read_text().partition("## Bulk operations")[2]
+    file.write_text(page.partition(f"```{language}\n")[2].partition("```")[0])
+    key = Program(*OPERATORS).headers["Authorization"].split()[1]
+    environ = os.environ | {"CONSOLE_URL": address, "CONSOLE_KEY": key}
+
+    with subprocess.Popen(
+        [installed(command), str(file)],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        wait_until(BulkOperation.objects.filter(state="freezing").exists, 30, what="a preview to prepare")
+        while made := BulkOperation.objects.filter(state="freezing").first():
+            chunks.work(made, "the test")
+        printed, failed = program.communicate(timeout=60)
+
+    assert program.returncode == 0, failed
+    begun = json.loads(printed)
+    assert (begun["state"], begun["will"], begun["total"]) == ("running", number, number)
 
 
 def run(language: str, files: Sequence[Path], environ: dict[str, str]) -> None:
@@ -199,6 +238,7 @@ SCENES: dict[str, Scene] = {
     "edit_letter": of_body,
     "list_bulk": lambda program: of_bulk(program, "running"),
     "preview_bulk": lambda program: of_job(program, status="failed"),
+    "show_bulk_preview": lambda program: of_bulk(program, "preview"),
     "confirm_bulk": lambda program: of_bulk(program, "preview"),
     "show_bulk": lambda program: of_bulk(program, "running"),
     "cancel_bulk": lambda program: of_bulk(program, "running"),
