@@ -13,7 +13,12 @@ REQUESTS = 3
 
 
 def fewest_statements(
-    client: Client, url: str, query: dict[str, Any] | None = None, *, before: Callable[[], None] | None = None
+    client: Client,
+    url: str,
+    query: dict[str, Any] | None = None,
+    *,
+    headers: dict[str, str] | None = None,
+    before: Callable[[], None] | None = None,
 ) -> list[str]:
     """Return the statements of the cheapest of three requests: any of them may read what is cached for seconds.
 
@@ -24,6 +29,6 @@ def fewest_statements(
         if before:
             before()
         with CaptureQueriesContext(connection) as captured:
-            assert client.get(url, query or {}).status_code == 200
+            assert client.get(url, query or {}, headers=headers or {}).status_code == 200
         asked.append([each["sql"] for each in captured.captured_queries])
     return min(asked, key=len)
