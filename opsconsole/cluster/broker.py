@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from time import sleep
 from typing import Any
@@ -69,11 +70,16 @@ class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
         """Lease up to ``bulk`` tasks, and return them as (id, task); None when there are none."""
         if not self._has_any():
             return None
-        taken = self._take_probe() or self._take_shared()
+        taken = [*self._lease(self._probes(), 1)] or [*self._lease(self._shared(), Conf.BULK)]
         if not taken:
             # Other clusters were faster, or a row has a time such as '-infinity', which can't be compared.
             OrmQ.objects.exclude(key=REFUSED).filter(far("lock")).update(key=REFUSED, lock=timezone.now())
-        return [(pk, task) for pk, payload in taken if (task := _verified(pk, payload))]
+        return [(pk, task) for pk, task in taken if task]
+
+    def give_back(self, pk: int, task: dict[str, Any]) -> None:
+        """Let a task that was taken and not begun be taken at once, as if it had not been taken."""
+        payload = packages.pack(task | {"takes": task["takes"] - 1})
+        OrmQ.objects.filter(pk=pk).update(lock=timezone.now(), payload=payload)
 
     def _has_any(self) -> bool:
         """Tell by one query whether a task waits in the shared queue or in the private one: mostly, none does."""
@@ -85,39 +91,45 @@ class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
             cursor.execute(ANY_WAITS, [queues, timezone.now()])
             return bool(cursor.fetchone()[0])
 
-    def _take_probe(self) -> list[tuple[int, str]]:
+    def _probes(self) -> QuerySet[OrmQ]:
         cluster_id = os.environ.get(CLUSTER_ID)
-        if not cluster_id:
-            return []
-        waiting = OrmQ.objects.filter(key=private_queue(cluster_id), lock__lt=timezone.now())
-        return [
-            (probe.pk, probe.payload)
-            for probe in waiting[:1]
-            if waiting.filter(pk=probe.pk).update(lock=self.timeout(probe))
-        ]
+        probes: QuerySet[OrmQ] = OrmQ.objects.none()
+        if cluster_id:
+            probes = OrmQ.objects.filter(key=private_queue(cluster_id))
+        return probes
 
-    def _take_shared(self) -> list[tuple[int, str]]:
-        queue = self.get_connection()
-        waiting = queue.filter(key=self.list_key, lock__lt=timezone.now())
-        return [
-            (row.pk, row.payload)
-            for row in waiting[: Conf.BULK]
-            if queue.filter(pk=row.pk, lock=row.lock).update(lock=self.timeout(row))
-        ]
+    def _shared(self) -> QuerySet[OrmQ]:
+        shared: QuerySet[OrmQ] = self.get_connection().filter(key=self.list_key)
+        return shared
+
+    def _lease(self, queue: QuerySet[OrmQ], most: int) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        """Lease tasks, and yield each with how often it was taken, in ``takes``; None for a row that is put aside."""
+        for row in queue.filter(lock__lt=timezone.now())[:most]:
+            task, refusal = _read(row.payload)
+            leased = {"lock": self.timeout(row)} | ({"payload": packages.pack(task)} if task else {})
+            if queue.filter(pk=row.pk, lock=row.lock).update(**leased):
+                if refusal:
+                    _refuse(row, refusal)
+                yield row.pk, task
 
 
-def _verified(pk: int, payload: str) -> dict[str, Any] | None:
-    """Return the task of a row, or put the row aside and return None."""
+def _read(payload: str) -> tuple[dict[str, Any] | None, PackageRefused | None]:
+    """Return the task of a row that is about to be taken once more, or why it is refused."""
     try:
-        return packages.unpack(payload)
+        task = packages.unpack(payload)
     except PackageRefused as error:
-        if packages.is_of_earlier_version(payload):
-            OrmQ.objects.filter(pk=pk).delete()
-            logger.info("Queued task %s is of an earlier version; the next schedule does its work.", pk)
-        else:
-            _put_aside(pk)
-            logger.error("Queued task %s is refused and put aside: %s", pk, error)  # noqa: TRY400 - no traceback
-    return None
+        return None, error
+    return task | {"takes": task.get("takes", 0) + 1}, None
+
+
+def _refuse(row: OrmQ, refusal: PackageRefused) -> None:
+    """Put a row aside, or delete what an earlier version left."""
+    if packages.is_of_earlier_version(row.payload):
+        OrmQ.objects.filter(pk=row.pk).delete()
+        logger.info("Queued task %s is of an earlier version; the next schedule does its work.", row.pk)
+    else:
+        _put_aside(row.pk)
+        logger.error("Queued task %s is refused and put aside: %s", row.pk, refusal)
 
 
 def _put_aside(pk: int) -> None:

@@ -19,7 +19,8 @@ from opsconsole.kit.errors import OpsConsoleError
 SALT = "opsconsole.cluster.packages"
 REQUIRED = ("id", "name", "func", "args", "kwargs", "started")
 # What a task may say about its own treatment. django-q2 knows more, such as functions to call with the result.
-OPTIONS = ("group", "save", "ack_failure", "cluster")
+# ``takes`` is the broker's: how often a cluster has taken the task.
+OPTIONS = ("group", "save", "ack_failure", "cluster", "takes")
 
 
 class PackageRefused(OpsConsoleError):

@@ -30,7 +30,7 @@ def store(task: dict[str, Any]) -> None:
         group=task.get("group"),
         cluster=task.get("cluster"),
         success=task["success"],
-        attempt_count=1,
+        attempt_count=task.get("takes", 1),
     )
     Task.objects.bulk_create([row], update_conflicts=True, unique_fields=["id"], update_fields=UPDATED)
     if task["success"]:

@@ -14,6 +14,7 @@ from multiprocessing import connection as pipes
 from typing import Any
 
 from django.db import DataError, Error, IntegrityError, close_old_connections, connection
+from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.conf import Conf
 
@@ -33,6 +34,8 @@ SCHEDULER_SECONDS = 30.0
 AWAY_SECONDS = 5.0
 # A second worker is started when the first has run a task for so long: most tasks are shorter than a start is worth.
 LONG_SECONDS = 2.0
+# A task that was begun so often and never ended is a failure. Most likely it is what kills its worker.
+MOST_TAKES = 3
 # A worker that waited for so long ends, and its memory with it. Schedules come in bursts, once a minute.
 IDLE_SECONDS = 10.0
 
@@ -114,7 +117,36 @@ class Sentinel:
                 self._ask_at = time.monotonic() + Conf.POLL
                 return
             for pk, task in tasks:
-                self._free_worker().give(task | {"ack_id": pk, "cluster": Conf.CLUSTER_NAME})
+                if not self._begin(pk, task):
+                    return
+
+    def _begin(self, pk: int, taken: dict[str, Any]) -> bool:
+        """Let a worker run a task, or give the task up. Return False when no worker can be started."""
+        task = taken | {"ack_id": pk, "cluster": Conf.CLUSTER_NAME}
+        if task["takes"] > MOST_TAKES:
+            self._give_up(task, "each time, its process was killed or its result could not be stored")
+            return True
+        try:
+            worker = self._free_worker()
+        except OSError as error:
+            self._leave(pk, taken, error)
+            return False
+        worker.give(task)
+        return True
+
+    def _leave(self, pk: int, task: dict[str, Any], error: OSError) -> None:
+        """Leave a task to whoever can start a worker, and try again later."""
+        self._ask_at = time.monotonic() + AWAY_SECONDS
+        logger.error("No worker can be started, trying again in %.0f s: %s", AWAY_SECONDS, error)
+        try:
+            self._broker.give_back(pk, task)
+        except Error as lost:
+            self._tell(lost)
+
+    def _give_up(self, task: dict[str, Any], how: str) -> None:
+        """Store a task that never ends as failed, and acknowledge it."""
+        told = f"It was begun {MOST_TAKES} times and never ended ({how}), so that it is not run again."
+        self._store(task | {"success": False, "ack_failure": True, "stopped": timezone.now(), "result": told})
 
     def _free_worker(self) -> Worker:
         for worker in self._workers:
@@ -150,7 +182,12 @@ class Sentinel:
         self._workers.remove(worker)
         worker.close()
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        if worker.task:
+        if worker.task and worker.task["takes"] >= MOST_TAKES:
+            logger.critical(
+                "Worker %d %s while it ran '%s', for the last time.", worker.pid, how, _named(worker.task)
+            )
+            self._give_up(worker.task, f"the last time, worker {worker.pid} {how} while it ran it")
+        elif worker.task:
             logger.critical(
                 "Worker %d %s while it ran '%s'; the task is run again in %d s.",
                 worker.pid,

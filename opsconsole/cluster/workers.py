@@ -18,6 +18,8 @@ from django.db import connections
 from django_q.conf import Conf
 from django_q.worker import worker as run_tasks
 
+from opsconsole.kit.supervision import starting
+
 STOP = "STOP"
 # django-q2's: a task that obeys its time limit has this long to end by itself.
 PATIENCE_SECONDS = 3.0
@@ -53,7 +55,10 @@ class _Timer:
 
 
 class Worker:
-    """A worker process. ``task`` is what it runs, since ``since``; None while it waits."""
+    """A worker process. ``task`` is what it runs, since ``since``; None while it waits.
+
+    Making one raises ``OSError`` when the system refuses the fork.
+    """
 
     _count = 0
 
@@ -67,8 +72,13 @@ class Worker:
         )
         # A fork must not have our connection.
         connections.close_all()
-        self._process.start()
-        theirs.close()
+        try:
+            starting.start(self._process)
+        except OSError:
+            self._pipe.close()
+            raise
+        finally:
+            theirs.close()
         self.task: dict[str, Any] | None = None
         self.since = time.monotonic()
         self.is_ending = False

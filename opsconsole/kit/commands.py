@@ -202,10 +202,10 @@ def repeat(turn: Callable[[], object], interval: float, report: Callable[[str], 
                 if not away:
                     report(f"{headline(trouble_behind(error))}, trying again: {first_line(error)}")
                 away = True
-            _rest(min(interval, AWAY_SECONDS) if away else interval, life, stopped)
+            rest(min(interval, AWAY_SECONDS) if away else interval, life, stopped)
 
 
-def _rest(seconds: float, life: alive.SignOfLife, stopped: threading.Event) -> None:
+def rest(seconds: float, life: alive.SignOfLife, stopped: threading.Event) -> None:
     """Wait until the next turn or until stopped, and give signs of life: a long interval is no turn that hangs."""
     ends_at = time.monotonic() + seconds
     life.give()

@@ -55,9 +55,8 @@ class Command(commands.ConsoleCommand):
             while not stopped.is_set():
                 result = self._pass(limit, away)
                 total += result.sent
-                life.give()
                 # After a full pass, more messages are waiting.
-                stopped.wait(0 if result.sent and result.taken >= limit else interval)
+                commands.rest(0 if result.sent and result.taken >= limit else interval, life, stopped)
         commands.say(self, f"stopped; {total} sent.")
 
     def _pass(self, limit: int, away: dict[str, str]) -> Dispatched:

@@ -19,7 +19,7 @@ from typing import Any, Protocol, cast
 
 import setproctitle
 
-from opsconsole.kit.supervision import guard
+from opsconsole.kit.supervision import guard, starting
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Fork:
 
     def __init__(self, run: Callable[[], None]) -> None:
         self._process = get_context("fork").Process(target=run)
-        self._process.start()
+        starting.start(self._process)
         self.pid = cast(int, self._process.pid)
         # A descriptor that is readable once the process has ended.
         self.sentinel = self._process.sentinel

@@ -97,6 +97,8 @@ class Child:
     def kill(self) -> None:
         """Kill the whole group, even if its leader has already ended."""
         guard.send(-self.pid, signal.SIGKILL)
+        # A fork that has just been made does not lead its group yet.
+        guard.send(self.pid, signal.SIGKILL)
         self._process.wait()
         self._guard.forget(self._process)
 
@@ -201,16 +203,25 @@ class Supervisor:
             return
         child.kill()
         kept.child = None
-        pause = FIRST_PAUSE_SECONDS if child.lived >= SETTLED_SECONDS else kept.pause
+        if child.lived >= SETTLED_SECONDS:
+            kept.pause = FIRST_PAUSE_SECONDS
+        self._pause(kept, f"process {child.pid} {how}; it starts again")
+
+    def _pause(self, kept: _Kept, what: str) -> None:
+        pause = kept.pause
         kept.due_at = time.monotonic() + pause
         kept.pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-        self._say(kept.program.name, f"process {child.pid} {how}; it starts again in {pause:.0f} s")
+        self._say(kept.program.name, f"{what} in {pause:.0f} s")
 
     def _start_when_due(self, kept: _Kept) -> bool:
         if kept.child or time.monotonic() < kept.due_at:
             return False
         self._before_start()
-        kept.child = Child(kept.program, self._guard)
+        try:
+            kept.child = Child(kept.program, self._guard)
+        except OSError as error:
+            self._pause(kept, f"it could not be started ({error}); that is tried again")
+            return False
         return True
 
     def end(self, stop: StopRequests) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
@@ -19,6 +20,7 @@ from django.db import OperationalError, connection
 from jobs.management.commands import dispatch_outbox
 from jobs.messaging.dispatcher import Dispatched
 from jobs.models import Outbox
+from opsconsole.kit import alive, commands
 from tests.conftest import TestQueue
 from tests.factories import job, letter
 from tests.processes import marked
@@ -119,6 +121,32 @@ def test_loop_survives_database_outage(loop: Callable[..., str]) -> None:
         "the database can be reached again.\n"
         "stopped; 3 sent.\n"
     )
+
+
+@pytest.mark.django_db
+def test_loop_gives_signs_of_life_between_passes_that_are_minutes_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever watches it for three minutes would end a loop of each four minutes."""
+    monkeypatch.setattr(commands, "SIGN_SECONDS", 0.001)
+    stopped = threading.Event()
+    passes: list[int] = []
+    signs: list[int] = []
+
+    def dispatch(limit: int) -> Dispatched:
+        passes.append(limit)
+        return Dispatched()
+
+    def hear() -> None:
+        signs.append(len(passes))
+        if len(signs) == 4:
+            stopped.set()
+
+    monkeypatch.setattr(dispatch_outbox, "dispatch", dispatch)
+    with commands.stopped_by(stopped), alive.heard_by(hear):
+        call_command("dispatch_outbox", "--loop", "--interval", "240", stdout=StringIO())
+
+    assert signs == [1, 1, 1, 1]
 
 
 def _database_url() -> str:

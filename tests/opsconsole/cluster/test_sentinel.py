@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,6 +19,7 @@ from django_q.tasks import async_task
 
 from opsconsole.cluster import scheduler, sentinel, task_table, workers
 from opsconsole.cluster.sentinel import Sentinel
+from opsconsole.kit.supervision import starting
 from opsconsole.kit.supervision.supervisor import StopRequests
 from tests.waiting import wait_until
 
@@ -154,6 +157,65 @@ def test_killed_idle_worker_blocks_nothing(ours: Sentinel, caplog: pytest.LogCap
     async_task(task_table.PROBE, "nobody", 3)
     until(ours, lambda: Success.objects.filter(pk__isnull=False).count() >= 2)
     assert "was killed by SIGKILL" in caplog.text
+
+
+@pytest.mark.parametrize("sentinel_dies", [False, True])
+def test_task_that_kills_its_worker_is_a_failure_after_some_tries(
+    ours: Sentinel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    sentinel_dies: bool,
+) -> None:
+    """It would be run again each 150 s for ever. A sentinel that is killed along stores nothing, but has counted its tries."""
+    monkeypatch.setattr(Conf, "RETRY", 0)
+    if sentinel_dies:
+        monkeypatch.setattr(ours, "_forget", lambda worker, _: ours._workers.remove(worker))
+    [folder] = gates(tmp_path, 1)
+    killed: list[int] = []
+
+    def killed_or_failed() -> Any:
+        if (folder / "began").exists():
+            killed.append(int((folder / "began").read_text()))
+            (folder / "began").unlink()
+            os.kill(killed[-1], signal.SIGKILL)
+        return Failure.objects.exists()
+
+    until(ours, killed_or_failed)
+
+    assert len(set(killed)) == sentinel.MOST_TAKES == 3
+    failure = Failure.objects.get()
+    assert (failure.func, failure.attempt_count) == (GATE, 4 if sentinel_dies else 3)
+    assert failure.result.startswith("It was begun 3 times and never ended")
+    assert sentinel_dies or f"worker {killed[-1]} was killed by SIGKILL" in failure.result
+    assert f"Failed '{GATE}'" in caplog.text
+    assert not OrmQ.objects.exists()
+    # Other tasks go on.
+    async_task(task_table.PROBE, "nobody", 1)
+    until(ours, Success.objects.exists)
+
+
+def test_refused_fork_is_tried_again(
+    ours: Sentinel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    files = len(starting.open_files())
+    async_task(task_table.PROBE, "nobody", 1)
+    with monkeypatch.context() as refused:
+        refused.setattr(os, "fork", refuse)
+        for _ in range(5):
+            ours._ask_at = 0
+            ours._take_turn()
+    assert caplog.text.count("No worker can be started, trying again in 5 s:") == 5
+    # The connections of the database were closed, too.
+    assert len(starting.open_files()) <= files
+    assert ours._ask_at > time.monotonic()
+    ours._ask_at = 0
+    # The tries count for nothing, and nobody waits for the end of a lease.
+    until(ours, Success.objects.exists)
+    assert Success.objects.get().attempt_count == 1
 
 
 def test_outage_is_told_once_and_outlived(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from opsconsole.kit.supervision import starting
 from opsconsole.kit.supervision.guard import targets_left
 from opsconsole.kit.supervision.supervisor import Program, StopRequests, Supervisor, ending
 from tests.processes import Mark, marked
@@ -51,6 +53,28 @@ def test_program_that_exits_is_restarted_with_growing_delay(mark: Mark) -> None:
         ("fickle", "ended with code 3; it starts again in 1 s"),
         ("fickle", "ended with code 3; it starts again in 2 s"),
     ]
+
+
+def test_start_that_the_system_refuses_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor of a host without memory would end, and with it the programs that still run."""
+
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    told = Told()
+    with Supervisor(told) as supervisor:
+        child = supervisor.start(Program("forked", ["forked"], run=signal.pause))
+        os.kill(child.pid, signal.SIGKILL)
+        files = len(starting.open_files())
+        with monkeypatch.context() as refused:
+            refused.setattr(os, "fork", refuse)
+            wait_until(lambda: supervisor.turn() is not None and len(told) == 2, 20)
+        assert len(starting.open_files()) <= files
+        wait_until(lambda: supervisor.turn() == ["forked"], 20)
+    assert told[1] == (
+        "forked",
+        "it could not be started ([Errno 11] Resource temporarily unavailable); that is tried again in 2 s",
+    )
 
 
 def test_restart_kills_the_whole_group(mark: Mark) -> None:
