@@ -23,4 +23,6 @@ class AdvisoryLock(IntEnum):
     PAUSES = 7_340_122
     EVENT_MONTHS = 7_340_123
     AUDIT_LINES = 7_340_124
+    # Shared by sign-ins, taken alone by back-channel log-outs.
+    PROVIDER_SESSIONS = 7_340_125
     RUN_ROLLUPS = 7_340_156

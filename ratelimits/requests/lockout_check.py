@@ -98,6 +98,9 @@ def _strangers(policies: Sequence[PolicySnapshot]) -> Iterator[Hit]:
         "Slack at the hook": [Visit("POST", _path("hooks-slack"), 6.0, signed_in=False)] * 5,
         "customers who ask for their place in the queue": [Visit("GET", "/api/queue/x", signed_in=False)],
     }
+    if settings.OPSCONSOLE_OIDC_ISSUER:
+        log_out = Visit("POST", _path("oidc_log_out"), 6.0, signed_in=False)
+        groups["the identity provider that ends sessions"] = [log_out] * 5
     for who, visits in groups.items():
         share, by = refused_share(policies, visits)
         if by:

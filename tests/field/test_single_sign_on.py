@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 import json
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -19,6 +21,7 @@ from tests.fakes.identity_provider import CLIENT_ID, CLIENT_SECRET, Provider
 from tests.field.console import NAME, PASSWORD, Console
 from tests.field.proxy import HOST, Proxy, write_certificate
 from tests.field.visitor import FORM, TOKEN, Visitor
+from tests.opsconsole.sign_in.oidc.logout_tokens import claims
 from tests.waiting import wait_until
 
 JOBS = "/admin/jobs/job/"
@@ -87,6 +90,54 @@ def test_sign_in_role_removed_log_out_and_provider_hung(
         with console.database.as_default():
             assert not User.objects.filter(username="ada", is_superuser=True).exists()
     _hang(proxy, provider)
+
+
+def test_provider_ends_sessions_through_the_proxy(proxy: Proxy, provider: Provider) -> None:
+    with Visitor(proxy) as ada, Visitor(proxy) as elsewhere, Visitor(proxy) as late:
+        for visitor, name in ((ada, "s-1"), (elsewhere, "s-2")):
+            provider.changes = {"sid": name}
+            assert visitor.get(at_provider(visitor, provider)).status == 302
+        provider.changes = {"sid": "s-1"}
+        back = at_provider(late, provider)
+
+        wrong: list[dict[str, Any]] = [
+            {"aud": "another-client"},
+            {"iss": "https://evil.example"},
+            {"events": {}},
+            {"nonce": "n"},
+            {"sub": None},
+            {"jti": None},
+            {"iat": int(time.time()) - 3_600},
+        ]
+        assert [_told(proxy, provider, **each) for each in wrong] == [400] * len(wrong)
+        assert _told(proxy, provider, sub=None, sid="s-9") == 200
+        assert [visitor.get(JOBS).status for visitor in (ada, elsewhere)] == [200, 200]
+
+        # Strangers behind the same proxy, more than the limit lets through.
+        refused = [_sent(proxy, f"no token {number}") for number in range(110)]
+        assert set(refused) == {400, 429} and refused[-1] == 429
+        token = provider.signed(claims(provider, sid="s-1"))
+        assert _sent(proxy, token) == 200
+        assert [visitor.get(JOBS).status for visitor in (ada, elsewhere)] == [302, 200]
+        assert (answer := late.get(back)).status == 403, answer.text
+        assert "ended while you were signing in" in answer.text
+
+        # A copy of the token ends nothing of what began since.
+        assert late.get(at_provider(late, provider)).status == 302
+        assert _sent(proxy, token) == 429, "a copy proves nothing, and the limit is used up"
+        assert late.get(JOBS).status == 200
+
+
+def _told(proxy: Proxy, provider: Provider, **changes: Any) -> int:
+    return _sent(proxy, provider.signed(claims(provider, **changes)))
+
+
+def _sent(proxy: Proxy, token: str) -> int:
+    """Send a logout token as a provider does: without cookies, on a connection of its own."""
+    with Visitor(proxy) as server:
+        answer = server.ask("POST", "/admin/oidc/log-out/", urlencode({"logout_token": token}), FORM)
+        assert not server.cookies
+        return answer.status
 
 
 def _log_out(ada: Visitor, proxy: Proxy, provider: Provider) -> None:

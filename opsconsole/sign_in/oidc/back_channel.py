@@ -21,9 +21,10 @@ from django.views.decorators.http import require_POST
 from opsconsole.kit import audit
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.identity_models import SignInIdentity
-from opsconsole.sign_in.oidc import backend, begun, configuration, provider
+from opsconsole.sign_in.oidc import backend, begun, configuration, ended, provider
 from opsconsole.sign_in.oidc.errors import BadAnswer, ProviderAway
-from ratelimits.requests.decorators import rate_limited
+from ratelimits.requests import limiting
+from ratelimits.requests.responses import Limited
 
 logger = logging.getLogger(__name__)
 
@@ -36,23 +37,34 @@ PAGE = 500
 @csrf_exempt
 @never_cache
 @require_POST
-@rate_limited("standard")
 def log_out(request: HttpRequest) -> JsonResponse:
-    """End the sessions that a logout token names. The provider calls it; no browser does."""
+    """End the sessions that a logout token names. The provider calls it; no browser does.
+
+    Only what proves nothing is limited: no stranger at the provider's address uses up what its log-outs need, and a provider that
+    ends hundreds of sessions at once is not refused.
+    """
     if not configuration.is_on():
         raise Http404
     try:
         claims = _checked(request.POST.get("logout_token", ""))
         _end(claims)
     except ProviderAway as error:
+        _limit(request)
         logger.warning("Single sign-on: a log-out by the provider can't be checked: %s", error)
         answer = _problem("temporarily_unavailable", HTTPStatus.SERVICE_UNAVAILABLE)
         answer["Retry-After"] = str(provider.REST_SECONDS)
         return answer
     except BadAnswer as error:
+        _limit(request)
         logger.warning("Single sign-on: a log-out by the provider is refused: %s", error)
         return _problem("invalid_request", HTTPStatus.BAD_REQUEST)
     return JsonResponse({})
+
+
+def _limit(request: HttpRequest) -> None:
+    """Count a request that proved nothing, and raise ``Limited`` above the limit."""
+    if refusal := limiting.check_by_name(request, "standard"):
+        raise Limited(refusal)
 
 
 def _checked(token: str) -> dict[str, Any]:
@@ -71,13 +83,15 @@ def _end(claims: dict[str, Any]) -> None:
 
     Raise ``BadAnswer`` for a copy of a token, which must not end what began since.
     """
+    ended.wait_for_sign_ins()
     if not begun.complete(f"log-out {claims['jti']}"):
         raise BadAnswer("this logout_token was used before")
-    ended: dict[str, int] = {}
+    ended.mark(claims)
+    counts: dict[str, int] = {}
     for session, account in _sessions(claims.get("sub"), claims.get("sid")):
         session.delete()
-        ended[account] = ended.get(account, 0) + 1
-    for account, count in ended.items():
+        counts[account] = counts.get(account, 0) + 1
+    for account, count in counts.items():
         user = User.objects.filter(pk=account).first()
         if user:
             said = f"The identity provider ended {exactly(count, 'session')}."

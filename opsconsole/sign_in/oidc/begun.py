@@ -2,17 +2,19 @@
 
 A row per beginning could be written by anybody who knows the address. A row is written only when a sign-in is completed, so
 that its cookie, if somebody kept a copy, completes none again.
+
+When a sign-in was begun counts by the database's clock: ``opsconsole.sign_in.oidc.ended`` compares it with log-outs.
 """
 
 from __future__ import annotations
 
 import hashlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.core.signing import BadSignature
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -24,6 +26,7 @@ COOKIE = "opsconsole_oidc_"
 LASTS = timedelta(minutes=10)
 # In as many tabs one can sign in at once; with more, the browser's cookies would become too long for a request.
 MOST = 3
+AT = "at"
 
 
 def keep(request: HttpRequest, response: HttpResponseBase, begun: dict[str, Any]) -> None:
@@ -34,7 +37,7 @@ def keep(request: HttpRequest, response: HttpResponseBase, begun: dict[str, Any]
             response.delete_cookie(name)
     response.set_cookie(
         _name(begun["state"]),
-        encrypted_fields.encrypt(begun, __name__),
+        encrypted_fields.encrypt(begun | {AT: _now().isoformat()}, __name__),
         max_age=LASTS,
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,
@@ -53,16 +56,28 @@ def find(request: HttpRequest, state: str) -> dict[str, Any] | None:
     return kept if kept["state"] == state else None
 
 
+def at(kept: dict[str, Any]) -> datetime:
+    """Return when this sign-in was begun; the earliest time possible for one that an older version of the console began."""
+    return datetime.fromisoformat(kept[AT]) if AT in kept else _now() - LASTS
+
+
+def _now() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+        return now
+
+
 def forget(response: HttpResponseBase, state: str) -> None:
     response.delete_cookie(_name(state))
 
 
 def complete(state: str) -> bool:
-    """Write down that this sign-in is completed; return False if it was already."""
+    """Write down that this sign-in, or the log-out of this name, is completed; return False if it was already."""
     CompletedSignIn.objects.filter(at__lt=Now() - 2 * LASTS).delete()
     try:
         with transaction.atomic():
-            CompletedSignIn.objects.create(state=_hash(state))
+            CompletedSignIn.objects.create(state=hashed(state))
     except IntegrityError:
         return False
     return True
@@ -73,8 +88,8 @@ def _prefix() -> str:
 
 
 def _name(state: str) -> str:
-    return f"{_prefix()}{_hash(state)[:12]}"
+    return f"{_prefix()}{hashed(state)[:12]}"
 
 
-def _hash(state: str) -> str:
+def hashed(state: str) -> str:
     return hashlib.sha256(state.encode()).hexdigest()

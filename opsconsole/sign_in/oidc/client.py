@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from urllib.parse import urlencode
 
@@ -53,12 +55,21 @@ class Session(OAuth2Session):  # type: ignore[misc]  # Authlib has no types
 
 class Client(OAuth2Mixin, OpenIDMixin, BaseApp):  # type: ignore[misc]  # Authlib has no types
     client_cls = Session
+    # Entered while the provider's keys are read.
+    place: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def fetch_jwk_set(self, force: bool = False) -> Any:  # noqa: FBT001, FBT002 - Authlib's signature
         """Return the provider's keys, those that were read before unless ``force``: a token names a key that is not among them.
 
         Anybody can send such tokens, and each would keep a thread and make a request to the provider.
         """
+        known = self.server_metadata
+        if "jwks" in known and not force:
+            return known["jwks"]
+        with self.place():
+            return self._read_keys(force)
+
+    def _read_keys(self, force: bool) -> Any:  # noqa: FBT001 - likewise
         known = self.server_metadata
         if not force or "jwks" not in known:
             return super().fetch_jwk_set(force)
@@ -135,9 +146,15 @@ def _expected(configuration: Configuration) -> dict[str, Any]:
     }
 
 
-def logout_claims(document: dict[str, Any], configuration: Configuration, token: str) -> dict[str, Any]:
-    """Return the checked claims of a logout token."""
+def logout_claims(
+    document: dict[str, Any],
+    configuration: Configuration,
+    token: str,
+    place: Callable[[], AbstractContextManager[None]],
+) -> dict[str, Any]:
+    """Return the checked claims of a logout token. ``place`` is entered only if the provider's keys must be read for it."""
     client = _client(document, configuration)
+    client.place = place
     expected = _expected(configuration)
     try:
         claims = client.parse_id_token(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -12,6 +13,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth import login
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -27,6 +29,7 @@ from opsconsole.sign_in.oidc import (
     begun,
     claims,
     configuration,
+    ended,
     log_out,
     provider,
 )
@@ -69,6 +72,11 @@ BAD = Said(
     "The answer of the identity provider could not be trusted, so nobody was signed in.",
     f"{AGAIN} If it happens again, the console’s log says what was wrong.",
     HTTPStatus.BAD_REQUEST,
+)
+ENDED = Said(
+    "the provider ended the session meanwhile",
+    "Your session at the identity provider ended while you were signing in, so the console opened none.",
+    AGAIN,
 )
 DENIED = Said(
     "the provider refused",
@@ -121,11 +129,10 @@ def come_back(request: HttpRequest) -> HttpResponse:
         kept = _kept(request, state)
         person, id_token = _vouched_for(request, kept)
         user = _account(person, _address(request))
+        _open_session(request, user, person, id_token, begun.at(kept))
+        response: HttpResponse = HttpResponseRedirect(kept["next"])
     except _Refused as refused:
-        response: HttpResponse = _refuse(request, refused.said, account=refused.account, who=refused.who)
-    else:
-        _log_in(request, user, person, id_token)
-        response = HttpResponseRedirect(kept["next"])
+        response = _refuse(request, refused.said, account=refused.account, who=refused.who)
     begun.forget(response, state)
     return response
 
@@ -167,8 +174,24 @@ def _account(person: Person, address: str) -> User:
     raise _Refused(
         Said(reason.reason, reason.sentence, reason.advice),
         account=account.get_username() if account else "",
-        who=f"{(person.name or person.username)[:60]} ({person.subject[:60]}): ",
+        who=_named(person),
     )
+
+
+def _named(person: Person) -> str:
+    return f"{(person.name or person.username)[:60]} ({person.subject[:60]}): "
+
+
+@transaction.atomic
+def _open_session(
+    request: HttpRequest, user: User, person: Person, id_token: str, begun_at: datetime
+) -> None:
+    """Log in, unless the provider has ended the session since the sign-in was begun. The session is stored before this ends."""
+    ended.wait_for_log_outs()
+    if ended.has_ended(person, begun_at):
+        raise _Refused(ENDED, account=user.get_username(), who=_named(person))
+    _log_in(request, user, person, id_token)
+    request.session.save()
 
 
 def _log_in(request: HttpRequest, user: User, person: Person, id_token: str) -> None:

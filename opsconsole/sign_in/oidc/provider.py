@@ -185,12 +185,13 @@ def exchange(answer: dict[str, str], kept: dict[str, Any]) -> tuple[dict[str, An
 
 
 def logout_claims(token: str) -> dict[str, Any]:
-    """Return the checked claims of a logout token. Raise ``BadAnswer`` or ``ProviderAway``."""
+    """Return the checked claims of a logout token. Raise ``BadAnswer`` or ``ProviderAway``.
+
+    With a known key it waits for nobody, also while all that may wait for the provider do: few providers say it twice.
+    """
     from opsconsole.sign_in.oidc import client  # noqa: PLC0415 - likewise
 
-    found = document()
-    with place():
-        return client.logout_claims(found, configuration.current(), token)
+    return client.logout_claims(document(), configuration.current(), token, place)
 
 
 def begin(redirect_uri: str) -> dict[str, Any]:

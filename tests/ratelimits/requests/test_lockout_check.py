@@ -118,6 +118,15 @@ def test_path_of_a_mounted_console_is_not_part_of_what_policies_cover() -> None:
         clear_script_prefix()
 
 
+def test_log_outs_of_the_identity_provider_are_requests_of_a_stranger(settings: Any) -> None:
+    policy = snapshot_of(
+        Policy(name="new", limit=1, path_prefixes=["/admin/oidc/log-out/"], window_seconds=60)
+    )
+    assert whom([policy]) == []
+    settings.OPSCONSOLE_OIDC_ISSUER = "https://login.example.com"
+    assert whom([policy]) == ["the identity provider that ends sessions"]
+
+
 def test_health_checks_are_answered_whatever_the_policies_say(client: Client) -> None:
     Policy.objects.create(name="new", limit=1, path_prefixes=["/"], deny_networks=["0.0.0.0/0", "::/0"])
     assert client.get("/healthz").status_code == 200
