@@ -9,7 +9,7 @@ from typing import Any
 
 from opsconsole.api import operators, samples
 from opsconsole.api.samples import Sample
-from opsconsole.kit import operator_api, problems
+from opsconsole.kit import job_addresses, operator_api, problems
 
 DESCRIPTION = (
     "Accept jobs, show customers where theirs stand, run them from any language, ask the rate limiter, and operate the "
@@ -105,6 +105,8 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
         for operation in methods.values():
             if is_change(path, operation):
                 operation["parameters"] = [*operation["parameters"], operators.PARAMETER]
+            if job_addresses.NEEDED and "{job_id}" in path:
+                operation["parameters"] = [*operation["parameters"], job_addresses.PARAMETER]
             if path.startswith(OPERATOR):
                 operation[SAMPLES] = [each.as_json for each in _samples(path, operation, document)]
             operation["responses"] = dict(sorted(_responses(path, operation)))

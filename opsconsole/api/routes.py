@@ -32,7 +32,7 @@ import ratelimits.api.routes
 from opsconsole import unavailable
 from opsconsole.api import description, operators, pauses, unanswered
 from opsconsole.database_failures import kept_by
-from opsconsole.kit import problems
+from opsconsole.kit import job_addresses, problems
 from opsconsole.kit.database_troubles import Trouble, trouble_behind
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.problems import Problem
@@ -111,6 +111,7 @@ def _policy(key: ApiKey | None) -> str:
 def _mount(router: Router, scope: str, limit: Callable[[Run], Run] = _by_key) -> None:
     """Add a router whose routes require a key with this scope, in either of the two headers."""
     router.add_decorator(limit, mode="view")
+    router.add_decorator(job_addresses.from_query, mode="view")
     api.add_router("", router, auth=[KeyInBearer(scope), KeyHeader(scope)])
 
 
@@ -126,6 +127,7 @@ def _mount_for_operators(router: Router, *scopes: str) -> None:
     """Add a router of the operator's API, whose routes require a key with one of these scopes that acts for its maker."""
     router.add_decorator(operators.told, mode="view")
     router.add_decorator(_by_key, mode="view")
+    router.add_decorator(job_addresses.from_query, mode="view")
     router.add_decorator(operators.once, mode="operation")
     api.add_router("", router, auth=[OperatorKeyInBearer(*scopes), OperatorKeyHeader(*scopes)])
 

@@ -16,9 +16,9 @@ async function play(handler, answers = {}, options = {}) {
   message.remove = async () => (message.removed += 1);
   message.hide = async (seconds) => message.hidden.push(seconds);
   const fetcher = async (url, init) => {
-    const [what, body] = [url.split("/").at(-1), JSON.parse(init.body)];
-    asked.push([what, body]);
-    const [status, told, headers] = (answers[what] ?? usual[what])(body, asked.filter(([each]) => each === what).length);
+    const [what, body] = [new URL(url).pathname.split("/").at(-1), JSON.parse(init.body)];
+    asked.push([what, body, url.replace("https://console.invalid/api/", "")]);
+    const [status, told, headers] = await (answers[what] ?? usual[what])(body, asked.filter(([each]) => each === what).length);
     return new Response(status === 204 ? null : JSON.stringify(told), { status, headers: headers ?? { "API-Version": "1.0" } });
   };
   const usual = {
@@ -104,6 +104,42 @@ for (const [what, percent, lines] of [
     assert.equal(log.filter((line) => line.endsWith("its progress can't be kept: There is nothing here.")).length, lines);
   });
 }
+
+test("a console that hangs delays a result for two seconds at most, and the last progress still goes before it", async () => {
+  const hung = [];
+  const began = performance.now();
+  const played = await play(
+    async (run) => {
+      run.progress(10);
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      run.progress(20);
+    },
+    { percent: (_, times) => (times === 1 ? new Promise((resolve) => hung.push(resolve)) : [200, { verdict: "continue" }]) },
+    { worker: { timeoutMs: 60_000 } },
+  );
+  assert.ok(performance.now() - began < 20_000);
+  assert.deepEqual([hung.length, played.of("complete").length], [1, 1]);
+  const away = await play(
+    (run) => run.progress(30),
+    { percent: (_, times) => (times === 1 ? broken() : [200, {}]), complete: (_, times) => (times === 1 ? broken() : [200, {}]) },
+  );
+  assert.deepEqual(away.asked.map(([what]) => what).filter((what) => what !== "beat" && what !== "leave").slice(-4), ["percent", "complete", "percent", "complete"]);
+});
+
+test("ids that no path can hold stand in the query, and numbers keep their digits", async () => {
+  for (const [id, path] of [
+    ["a/requeue", "jobs/-/{}?job_id=a%2Frequeue"],
+    ["..", "jobs/-/{}?job_id=.."],
+    ["a\nb", "jobs/-/{}?job_id=a%0Ab"],
+    ["-", "jobs/-/{}"],
+    ["a ü%2F?#", "jobs/a%20%C3%BC%252F%3F%23/{}"],
+    ["9223372036854775807", "jobs/9223372036854775807/{}"],
+  ]) {
+    const body = JSON.stringify({ job_id: id, run_epoch: 3 });
+    const played = await play(() => {}, { claim: () => [200, { ...JOB, job_id: 9223372036854776000 }] }, { message: { body } });
+    for (const what of ["claim", "complete"]) assert.equal(played.asked.find(([each]) => each === what)[2], path.replace("{}", what));
+  }
+});
 
 test("a run learns from its progress that it is lost", async () => {
   const played = await play(
@@ -312,6 +348,9 @@ test("a key that the console refuses ends the worker with a sentence", async () 
 test("messages are read as the console writes them", () => {
   assert.deepEqual(namedBy('{"job_id": 7}'), { jobId: "7", runEpoch: undefined, deadLetterId: undefined });
   assert.deepEqual(namedBy('{"job_id": "a", "run_epoch": 2, "dead_letter_id": "d"}'), { jobId: "a", runEpoch: 2, deadLetterId: "d" });
+  assert.equal(namedBy('{"a": {"job_id": "x"}, "job_id" : 9223372036854775807, "b": "\\"job_id\\": 1234567890123456789"}').jobId, "9223372036854775807");
+  assert.equal(namedBy('{"job_id": "-9223372036854775808"}').jobId, "-9223372036854775808");
+  assert.equal(namedBy('{"job_id": -9223372036854775808}').jobId, "-9223372036854775808");
   for (const odd of ["", "null", "[]", "{}", '{"job_id": ""}', '{"job_id": 1.5}', '{"job_id": "a", "run_epoch": "1"}']) {
     assert.equal(namedBy(odd), undefined, odd);
   }

@@ -2,6 +2,7 @@
 
 import { type Answer, type ConsoleHttp, NoAnswer } from "../console-http.js";
 import { Backoff, sleep } from "./backoff.js";
+import { jobPath } from "./job-path.js";
 import type { Message, Named } from "./message.js";
 import type { Progress } from "./progress.js";
 import type { Identity, Job } from "./run.js";
@@ -30,7 +31,7 @@ export async function claim(
     const answer = await asked(http, identity, named, doubt, timeout);
     if (answer?.status === 200 && answer.ofConsole) {
       await message.remove().catch((error: unknown) => log(`A message stays, and will be refused: ${String(error)}`));
-      return claimed(answer.body);
+      return claimed(named.jobId, answer.body);
     }
     // The run may be ours: only its row can tell.
     const unknown: boolean = !answer?.ofConsole || answer.body["outcome"] === "unknown" || (doubt && answer.body["reason"] === "locked");
@@ -54,7 +55,7 @@ async function asked(
 ): Promise<Answer | undefined> {
   const body = { ...identity, run_epoch: named.runEpoch ?? null, dead_letter_id: named.deadLetterId ?? null, asked_before: doubt };
   try {
-    return await http.post(`jobs/${encodeURIComponent(named.jobId)}/claim`, body, timeout);
+    return await http.post(jobPath(named.jobId, "claim"), body, timeout);
   } catch (error) {
     if (error instanceof NoAnswer) return undefined;
     throw error;
@@ -86,11 +87,12 @@ function progressOf(said: unknown): Progress | undefined {
   return { percent: typeof percent === "number" ? percent : null, text: String(text), epoch: Number(epoch), at: String(at) };
 }
 
-function claimed(body: Record<string, unknown>): Claimed {
+/** The id is the one that was asked for: as a number of the answer it may have lost digits. */
+function claimed(id: string, body: Record<string, unknown>): Claimed {
   const seconds = Number(body["beat_every_seconds"]);
   return {
     job: {
-      id: String(body["job_id"]),
+      id,
       customerId: (body["customer_id"] ?? null) as string | null,
       packageSize: (body["package_size"] ?? null) as number | string | null,
       priority: (body["priority"] ?? null) as string | null,

@@ -19,11 +19,14 @@ export interface Named {
   deadLetterId: string | undefined;
 }
 
+// JavaScript keeps 53 bits of a number, and an id may have 64: as text it keeps all. In a string of JSON, the quotes have backslashes.
+const LONG_NUMBER = /("job_id"\s*:\s*)(-?[1-9]\d{15,18})(?=\s*[,}])/g;
+
 /** Read the body of a job message; undefined if it is none. */
 export function namedBy(body: string): Named | undefined {
   let value: unknown;
   try {
-    value = JSON.parse(body);
+    value = JSON.parse(body.replace(LONG_NUMBER, '$1"$2"'));
   } catch {
     return undefined;
   }

@@ -1,6 +1,6 @@
 // How far a run is: only the newest report is sent, and seldom, however often a handler reports.
 
-import { Backoff } from "./backoff.js";
+import { Backoff, sleep } from "./backoff.js";
 
 /** How far a run was when it last said so. `percent` is null where it did not know; `epoch` is the run. */
 export interface Progress {
@@ -22,6 +22,8 @@ export type Outcome = { outcome: "sent" | "never" } | { outcome: "later"; pause?
 const LONGEST_TEXT = 500;
 // As long as a page takes between two looks: the policy of the key counts each report.
 export const EVERY = 5_000;
+// The result of a run is worth more than its last progress, and waits for it for so long at each try.
+const LAST_WAIT = 2_000;
 
 /** Return what is sent: percent to one decimal, never rounded up. Throw a sentence unless it is a percentage. */
 export function checkedProgress(percent: unknown, text: unknown): Said {
@@ -41,6 +43,7 @@ export class UnsentProgress {
   #newest: Said | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #sending: Promise<void> | undefined;
+  #rest: Promise<void> | undefined;
   #dueAt = 0;
   #ended = false;
   readonly #backoff = new Backoff();
@@ -57,10 +60,16 @@ export class UnsentProgress {
     this.#schedule();
   }
 
-  /** Send what is left, once, when the work has ended. */
+  /** Send what is left when the work has ended. Called again, it tries again; it waits for a moment only. */
   async last(): Promise<void> {
     this.#ended = true;
     clearTimeout(this.#timer);
+    const sent = new AbortController();
+    this.#rest ??= this.#sendRest().finally(() => (this.#rest = undefined));
+    await Promise.race([this.#rest.finally(() => sent.abort()), sleep(LAST_WAIT, sent.signal)]);
+  }
+
+  async #sendRest(): Promise<void> {
     await this.#sending;
     if (this.#newest) await this.#sendNewest();
   }
@@ -75,7 +84,7 @@ export class UnsentProgress {
           this.#schedule();
         });
       },
-      Math.max(0, this.#dueAt - Date.now()),
+      Math.max(0, this.#dueAt - performance.now()),
     );
   }
 
@@ -88,6 +97,6 @@ export class UnsentProgress {
     else this.#backoff.reset();
     if (told.outcome === "never") this.#ended = true;
     if (told.outcome === "never" || (told.outcome === "sent" && this.#newest === said)) this.#newest = undefined;
-    this.#dueAt = Date.now() + pause;
+    this.#dueAt = performance.now() + pause;
   }
 }

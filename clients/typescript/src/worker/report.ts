@@ -33,7 +33,9 @@ export async function report(
       said = { details: { result_not_kept: `the connection broke each time that ${sizeOf(said)} bytes were sent` } };
       cutOff += 1;
     }
-    const answer = await told(http, `${run.path}/${kind}`, { ...run.said, ...said }, timeout);
+    // A run that has ended can't say how far it is.
+    await run.sendLastProgress();
+    const answer = await told(http, run.path(kind), { ...run.said, ...said }, timeout);
     const final = answer && !repeatable(answer);
     // The work counts, whatever the handler returned.
     const refusal = final && UNSTORABLE.includes(answer.status) ? String(answer.body["detail"] ?? "the console refused it") : undefined;

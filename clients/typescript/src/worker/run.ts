@@ -2,6 +2,7 @@
 
 import { type Answer, type ConsoleHttp, NoAnswer, repeatable } from "../console-http.js";
 import { Backoff, sleep } from "./backoff.js";
+import { jobPath } from "./job-path.js";
 import { checkedProgress, EVERY, type Outcome, type Progress, type Said, UnsentProgress } from "./progress.js";
 
 const LONGEST_NOTE = 10_000;
@@ -80,8 +81,9 @@ export class Run {
     return this.#lost;
   }
 
-  get path(): string {
-    return `jobs/${encodeURIComponent(this.job.id)}`;
+  /** The address of the console where this run says something. */
+  path(verb: string): string {
+    return jobPath(this.job.id, verb);
   }
 
   /**
@@ -106,7 +108,7 @@ export class Run {
 
   async #told(said: Record<string, unknown>): Promise<Answer | undefined> {
     try {
-      return await this.http.post(`${this.path}/progress`, said, this.timeout);
+      return await this.http.post(this.path("progress"), said, this.timeout);
     } catch (error) {
       if (error instanceof NoAnswer) return undefined;
       throw error;
@@ -121,7 +123,7 @@ export class Run {
     this.#progress.put(checkedProgress(percent, text));
   }
 
-  /** Send the last progress: a run that has ended can't say how far it is. */
+  /** Send the last progress before the report of the run, as far as that succeeds within a moment. */
   sendLastProgress(): Promise<void> {
     return this.#progress.last();
   }
@@ -129,7 +131,7 @@ export class Run {
   async #sendProgress(said: Said): Promise<Outcome> {
     let answer: Answer;
     try {
-      answer = await this.http.post(`${this.path}/percent`, { ...this.said, ...said }, this.timeout);
+      answer = await this.http.post(this.path("percent"), { ...this.said, ...said }, this.timeout);
     } catch {
       return { outcome: "later" };
     }
@@ -168,7 +170,7 @@ export class Run {
   /** Return whether the console answered. */
   async beat(): Promise<boolean> {
     try {
-      const answer = await this.http.post(`${this.path}/beat`, this.said, this.timeout);
+      const answer = await this.http.post(this.path("beat"), this.said, this.timeout);
       if (answer.status === 200) this.#heard(answer.body["verdict"]);
       // The job's row is gone.
       if (answer.status === 404 && answer.body["reason"] === "unknown_job") this.#heard("superseded");

@@ -191,7 +191,6 @@ export class Worker {
       this.#log(`Job ${job.id} run ${job.epoch}: left: ${run.lost.message}`);
       return;
     }
-    await run.sendLastProgress();
     await report(this.#http, run, ending, this.#timeout, this.#graceOver.signal, this.#log);
   }
 }

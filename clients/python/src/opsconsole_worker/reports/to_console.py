@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -267,6 +268,10 @@ def _interval(seconds: object) -> timedelta:
     return timedelta(seconds=seconds) if isinstance(seconds, int | float) and seconds > 0 else timedelta(0)
 
 
+# Slashes, control characters, and dots alone, which is what a path calls its folders.
+_UNFIT_FOR_A_PATH = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\u2028\u2029]|\A\.+\Z")
+
+
 def _job(job_id: UUID, said: Mapping[str, Any]) -> RunningJob:
     """Return the job of an answer. Its id is the one that was asked for, in the type that the message had."""
     return RunningJob(
@@ -290,7 +295,12 @@ def _progress(said: object) -> Progress | None:
 
 
 def _path(job_id: UUID, verb: str) -> str:
-    return f"jobs/{quote(str(job_id), safe='')}/{verb}"
+    """Return the address of this verb. A text that no path can hold stands in the query."""
+    text = str(job_id)
+    quoted = quote(text, safe="")
+    if _UNFIT_FOR_A_PATH.search(text):
+        return f"jobs/-/{verb}?job_id={quoted}"
+    return f"jobs/{quoted}/{verb}"
 
 
 def _text(text: str) -> str:
