@@ -8,15 +8,21 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from psycopg import Cursor
 from psycopg.pq import Format
+from psycopg.types.string import TextBinaryLoader
+
+# For the loader of all types without one of their own.
+UNKNOWN_TYPE = 0
 
 
 def binary_cursor() -> CursorWrapper:
     """Return a cursor for long lists, which binds values on the server in binary form.
 
     Django's own cursor quotes values into the statement and parses each time in Python, which takes ten times as long.
-    Types defined in the database itself arrive as bytes: don't select them, or cast them.
+    Types defined in the database itself are read as text, which the binary form of enums and of citext is: an id may be one.
+    Don't select others, or cast them.
     """
     connection.ensure_connection()
     plain: Any = Cursor(connection.connection)
+    plain.adapters.register_loader(UNKNOWN_TYPE, TextBinaryLoader)
     plain.format = Format.BINARY
     return connection.make_debug_cursor(plain) if connection.queries_logged else connection.make_cursor(plain)

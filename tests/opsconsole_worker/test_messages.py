@@ -104,6 +104,8 @@ def test_job_id_in_each_form_that_postgresql_prints_or_producers_use(written: st
         ('"{}"', "must be a JSON object"),
         ("{}", "job_id is missing"),
         ('{"job_id": null}', "job_id is missing"),
+        ('{"Type": "Notification", "TopicArn": "arn:...", "Message": "{}"}', "enable raw message delivery"),
+        ('{"detail-type": "job", "source": "shop", "detail": {"job_id": 7}}', "EventBridge has wrapped"),
         ('{"job_id": 17}', "job_id must be a UUID, not 17"),
         ('{"job_id": ["a"]}', "job_id must be a UUID"),
         ('{"job_id": "17"}', 'job_id must be a UUID, not "17"'),

@@ -389,4 +389,6 @@ test("pauses grow, have jitter and an end", () => {
   const backoff = new Backoff(100, 1000);
   const pauses = Array.from({ length: 8 }, () => backoff.next());
   assert.ok(pauses.every((pause, tries) => pause >= Math.min(1000, 100 * 2 ** tries) / 2 && pause <= 1000));
+  // A page before the console asks for a day, or for longer than a timer can wait.
+  assert.deepEqual([30_000, 86_400_000, 1e15].map((asked) => backoff.next(asked)), [30_000, 60_000, 60_000]);
 });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable
@@ -30,6 +31,12 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("each_way")]
 
 ADA = Worker("ada")
+
+
+class Panic(BaseException):
+    """As bindings to other languages raise."""
+
+
 Kind = JobEvent.Kind
 
 
@@ -134,15 +141,28 @@ class TestEndings:
 
         assert work(handler).status == Status.PENDING
 
-    @pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt])
-    def test_system_exit_is_not_swallowed(self, ending: type[BaseException]) -> None:
+    @pytest.mark.parametrize("ending", [SystemExit(3), KeyboardInterrupt()])
+    def test_handler_that_ends_the_program_has_its_run_reported_first(
+        self, ending: SystemExit | KeyboardInterrupt
+    ) -> None:
         def handler(context: RunContext) -> None:
             raise ending
 
-        with pytest.raises(ending):
+        with pytest.raises(type(ending)):
             work(handler)
-        assert Job.objects.get().status == Status.IN_PROGRESS
+        job = Job.objects.get()
+        assert (job.status, job.attempts) == (Status.PENDING, 1)
+        assert job.error_message == "SystemExit: 3" if ending.args else "KeyboardInterrupt"
         assert not beating_threads()
+
+    @pytest.mark.parametrize("raised", [asyncio.CancelledError("late"), GeneratorExit(), Panic("of Rust")])
+    def test_whatever_else_a_handler_raises_fails_only_its_run(self, raised: BaseException) -> None:
+        def handler(context: RunContext) -> None:
+            raise raised
+
+        job = work(handler)
+        assert (job.status, job.attempts) == (Status.PENDING, 1)
+        assert type(raised).__name__ in (job.error_message or "")
 
     def test_worker_is_free_after_the_run(self) -> None:
         work(lambda context: None)

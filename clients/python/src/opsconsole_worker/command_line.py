@@ -46,7 +46,8 @@ environment (the names and meanings of the console; a name with _FILE names a fi
   OPSCONSOLE_LOG_FORMAT             text or json
 
 signals: SIGTERM or Ctrl-C lets the worker finish its run and stop; a second one ends it at once.
-exit codes: 0 stopped as told; 2 wrong arguments, settings or handler; 1 an error of the program itself.
+exit codes: 0 stopped as told; 2 wrong arguments, settings or handler; 1 an error of the program itself; that of
+sys.exit() where a handler called it: its run is reported as failed first.
 A database, console or queue that does not answer is no reason to exit: the worker waits.
 """
 

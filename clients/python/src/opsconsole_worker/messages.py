@@ -102,10 +102,24 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON value")
 
 
+# What others put around a producer's message: the names in it, and how they are told to leave that.
+_WRAPPERS = (
+    (
+        {"Type", "TopicArn", "Message"},
+        "Amazon SNS has wrapped the message: enable raw message delivery for the subscription.",
+    ),
+    (
+        {"detail-type", "source", "detail"},
+        "Amazon EventBridge has wrapped the message: let the target of the rule receive $.detail alone.",
+    ),
+)
+
+
 def _job_id(fields: dict[str, Any]) -> UUID:
     value = fields.get("job_id")
     if value is None:
-        raise MalformedMessage("job_id is missing.")
+        wrapped = [f" {why}" for names, why in _WRAPPERS if names <= fields.keys()]
+        raise MalformedMessage("".join(["job_id is missing.", *wrapped]))
     job_id = job_ids.parse(value)
     if job_id is None:
         raise MalformedMessage(f"job_id must be {job_ids.WANTED}, not {_quote(value)}.")

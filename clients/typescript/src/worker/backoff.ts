@@ -2,6 +2,8 @@
 
 const FIRST = 500;
 const LONGEST = 15_000;
+// A page before the console may ask for an hour, and a run that waits for so long without a heartbeat becomes stale.
+const LONGEST_ASKED = 60_000;
 
 export class Backoff {
   #failures = 0;
@@ -11,11 +13,11 @@ export class Backoff {
     private readonly longest = LONGEST,
   ) {}
 
-  /** Return the next pause in milliseconds. */
-  next(): number {
+  /** Return the next pause in milliseconds. `asked`: how long the other side asked to be left alone. */
+  next(asked = 0): number {
     const pause = Math.min(this.longest, this.first * 2 ** Math.min(this.#failures, 20));
     this.#failures += 1;
-    return pause * (0.5 + Math.random() / 2);
+    return Math.max(Math.min(asked, LONGEST_ASKED), pause * (0.5 + Math.random() / 2));
   }
 
   reset(): void {

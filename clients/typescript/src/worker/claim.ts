@@ -40,7 +40,7 @@ export async function claim(
       return undefined;
     }
     doubt ||= unknown;
-    await sleep(Math.max(answer?.retryAfter ?? 0, backoff.next()));
+    await sleep(backoff.next(answer?.retryAfter));
   }
   log(`The claim of job ${named.jobId} got no answer. Its message stays in the queue.`);
   return undefined;

@@ -93,7 +93,7 @@ export class UnsentProgress {
     if (!said) return;
     const told = await this.send(said);
     let pause = this.every;
-    if (told.outcome === "later") pause = Math.max(pause, told.pause ?? 0, this.#backoff.next());
+    if (told.outcome === "later") pause = Math.max(pause, this.#backoff.next(told.pause));
     else this.#backoff.reset();
     if (told.outcome === "never") this.#ended = true;
     if (told.outcome === "never" || (told.outcome === "sent" && this.#newest === said)) this.#newest = undefined;

@@ -55,7 +55,7 @@ export async function report(
     // A run that waits to be reported is alive.
     const answers = await run.beat();
     if (!answer && answers && kind === "complete" && sizeOf(said) > LARGE) cutOff += 1;
-    await sleep(Math.max(answer?.retryAfter ?? 0, backoff.next()), givenUp);
+    await sleep(backoff.next(answer?.retryAfter), givenUp);
   }
 }
 

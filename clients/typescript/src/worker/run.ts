@@ -101,7 +101,7 @@ export class Run {
       }
       // It may be told that nobody waits for the run any longer, or be out of time.
       this.signal.throwIfAborted();
-      await sleep(Math.max(answer?.retryAfter ?? 0, backoff.next()), this.signal);
+      await sleep(backoff.next(answer?.retryAfter), this.signal);
       this.signal.throwIfAborted();
     }
   }

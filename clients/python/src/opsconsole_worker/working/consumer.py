@@ -89,8 +89,13 @@ class Consumer:
     def run(self) -> None:
         """Work until told to stop, whatever happens to the database, the console or the queue."""
         logger.info("Worker %s listens to the queue '%s'.", self.worker.id, self.queue.name)
-        while not self.stopping:
-            self.poll()
+        try:
+            while not self.stopping:
+                self.poll()
+        except (SystemExit, KeyboardInterrupt) as error:
+            logger.error("A handler ended this worker: %r", error)  # noqa: TRY400 - the run has its traceback
+            self._leave()
+            raise
         self._give_back()
         self._leave()
         logger.info(
@@ -101,6 +106,11 @@ class Consumer:
             self.locked_messages,
             self.refused_messages,
         )
+        if left := _threads_of_handlers():
+            logger.warning(
+                "The process ends when the threads that handlers left have ended: %s. A second signal ends it at once.",
+                left,
+            )
 
     def poll(self) -> None:
         """Take one turn: send a heartbeat, wait for a message, and handle it."""
@@ -265,6 +275,12 @@ class Consumer:
             logger.warning("Worker %s could not remove its row: %s", self.worker.id, error)
         finally:
             reporting.current().close()
+
+
+def _threads_of_handlers() -> str:
+    """Name the threads for which Python waits at the end of the process."""
+    mine = {threading.main_thread(), threading.current_thread()}
+    return ", ".join(each.name for each in threading.enumerate() if not each.daemon and each not in mine)
 
 
 def new_worker_id() -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from opsconsole_worker import log_lines
 from opsconsole_worker.errors import first_line
@@ -33,13 +35,18 @@ def carry_out(
     """Run a job that this worker has claimed, and report the result, however long the database or the console is away.
 
     Return False when the report is refused, or was not taken in time after the order to stop: the row still
-    says that the run is in progress.
+    says that the run is in progress. A handler that ends the program (``sys.exit``) has its run reported first.
     """
     run = Run(job.id, job.epoch, worker)
     with log_lines.about(job=job.id, run=job.epoch, worker=worker.id):
         with Pulse(run) as pulse:
-            report = _work(run, handler, RunContext(job, pulse, told_to_stop, traceparent))
-        return _report(run, partial(_after_progress, pulse, report), told_to_stop)
+            report, ending = _work(run, handler, RunContext(job, pulse, told_to_stop, traceparent))
+        if ending and told_to_stop:
+            told_to_stop.set()
+        is_reported = _report(run, partial(_after_progress, pulse, report), told_to_stop)
+    if ending:
+        raise ending
+    return is_reported
 
 
 def _after_progress(pulse: Pulse, report: Callable[[], None]) -> None:
@@ -73,24 +80,41 @@ def _report(run: Run, report: Callable[[], None], told_to_stop: threading.Event 
         return False
 
 
-def _work(run: Run, handler: Handler, context: RunContext) -> Callable[[], None]:
-    """Call the handler; return what is to be reported."""
+def _work(
+    run: Run, handler: Handler, context: RunContext
+) -> tuple[Callable[[], None], SystemExit | KeyboardInterrupt | None]:
+    """Call the handler; return what is to be reported, and what ends the program afterwards."""
+    process, result = os.getpid(), None
+    error: BaseException | None = None
     try:
         result = handler(context)
-    except RunStopped as stopped:
-        return partial(_tell, run, f"left: {stopped}")
-    except PermanentError as error:
-        return partial(_fail, run, error, retryable=False)
-    except Exception as error:  # noqa: BLE001 - a handler is other people's code; whatever it raises fails only its run
-        return partial(_fail, run, error, retryable=True)
-    return partial(_complete, run, _details(run, result))
+    except BaseException as raised:  # noqa: BLE001 - a handler is other people's code; whatever it raises fails only its run
+        error = raised
+    if os.getpid() != process:
+        _end_fork(error)
+    if isinstance(error, RunStopped):
+        return partial(_tell, run, f"left: {error}"), None
+    if error is not None:
+        ending = error if isinstance(error, SystemExit | KeyboardInterrupt) else None
+        return partial(_fail, run, error, retryable=not isinstance(error, PermanentError)), ending
+    return partial(_complete, run, _details(run, result)), None
+
+
+def _end_fork(error: BaseException | None) -> NoReturn:
+    """End a process that the handler forked and let come back: it is no worker, and the run is not its own to report."""
+    if error is not None and not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+    code = error.code if isinstance(error, SystemExit) else error and 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _complete(run: Run, details: Mapping[str, Any]) -> None:
     reporting.current().complete(run, details)
 
 
-def _fail(run: Run, error: Exception, *, retryable: bool) -> None:
+def _fail(run: Run, error: BaseException, *, retryable: bool) -> None:
     description = "".join(traceback.format_exception_only(error)).strip()
     # A worker in TypeScript says the same, so that both fall into one failure group.
     description = description.removeprefix(f"{PermanentError.__module__}.")
