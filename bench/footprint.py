@@ -164,6 +164,8 @@ def main() -> None:
         port = free_port()
         (folder / "site").mkdir()
         env["PYTHONPATH"] = without_others(folder / "site")
+        # As the recipes in deploy/ start them.
+        env["MALLOC_ARENA_MAX"] = "1"
         env["GUNICORN_CMD_ARGS"] = f"--bind 127.0.0.1:{port} --log-level error"
         web = [sys.executable, "-m", "gunicorn", "--config", "python:opsconsole.serving"]
         layouts = {

@@ -19,7 +19,7 @@ DEPLOY = REPOSITORY / "deploy"
 UNITS = DEPLOY / "systemd"
 MANIFESTS = DEPLOY / "kubernetes"
 SCHEMAS = Path(__file__).with_name("schemas")
-PROGRAMS = {"web", "cluster", "dispatcher", "alerts", "migrate"}
+PROGRAMS = {"web", "cluster", "host", "dispatcher", "alerts", "migrate"}
 # Where the image and the units have the environment of the wheel.
 BIN = "/opt/opsconsole/bin/"
 MOUNTS = {"secrets": "/run/secrets/opsconsole", "owner": "/run/secrets/owner"}
@@ -68,6 +68,28 @@ def compose() -> dict[str, Any]:
     return described
 
 
+def of_one_service() -> dict[str, Any]:
+    """Return what Compose makes of compose.yaml and compose.host.yaml together."""
+    added = yaml.safe_load((DEPLOY / "compose.host.yaml").read_text())
+    return _merged(compose(), added)
+
+
+def _merged(base: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
+    """Merge as Compose does where the two have no list in common: maps are merged, and the rest is replaced."""
+    merged = base | added
+    for key in base.keys() & added.keys():
+        if isinstance(base[key], dict):
+            merged[key] = _merged(base[key], added[key])
+        assert not isinstance(base[key], list) or key == "test", f"Compose adds to the list {key}"
+    return merged
+
+
+def compose_services() -> dict[str, dict[str, Any]]:
+    """Return the services of the console, with the one that runs web and cluster as ``host``."""
+    services = compose()["services"] | {"host": of_one_service()["services"]["cluster"]}
+    return {name: service for name, service in services.items() if name in PROGRAMS}
+
+
 def of_compose(given: dict[str, str]) -> list[Start]:
     """Return the services of the console, with an .env of these lines."""
     return [
@@ -77,8 +99,7 @@ def of_compose(given: dict[str, str]) -> list[Start]:
             shlex.split(filled_in(service["command"], given)),
             given | {key: filled_in(str(text), given) for key, text in service["environment"].items()},
         )
-        for name, service in compose()["services"].items()
-        if name in PROGRAMS
+        for name, service in compose_services().items()
     ]
 
 

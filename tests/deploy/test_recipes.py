@@ -53,12 +53,15 @@ def test_programs_are_the_same_in_every_recipe(starts: list[Start]) -> None:
             if plain[1:] != ["collectstatic", "--noinput", "-v0"]:
                 commands.setdefault(start.program, {}).setdefault(start.recipe, []).append(" ".join(plain))
     assert commands.keys() == PROGRAMS
-    # The clusters of several pods have dispatchers of their own, so that none is needed beside.
-    assert commands["dispatcher"].keys() == {"compose", "systemd"}
+    # The clusters of several pods have dispatchers of their own, so that none is needed beside. Pods of web and cluster scale apart.
+    not_in_pods = {"dispatcher", "host"}
+    for name in not_in_pods:
+        assert commands[name].keys() == {"compose", "systemd"}
     for name, by_recipe in commands.items():
         assert len(set(map(tuple, by_recipe.values()))) == 1, name
-        assert name == "dispatcher" or by_recipe.keys() == {"compose", "systemd", "kubernetes"}
+        assert name in not_in_pods or by_recipe.keys() == {"compose", "systemd", "kubernetes"}
     assert commands["migrate"]["systemd"] == ["opsconsole migrate", "opsconsole sync_schedules"]
+    assert commands["host"]["systemd"] == ["opsconsole run_cluster --web"]
     assert commands["web"]["systemd"] == ["gunicorn --config python:opsconsole.serving"]
 
 
@@ -87,7 +90,7 @@ def test_settings_are_read_from_every_environment(
         assert read["QUEUES"].keys() == {"default"}, start
         knows_owner = bool(read["OPSCONSOLE_OWNER_DATABASE_URL"])
         assert knows_owner is (start.program == "migrate"), start
-        assert read["OPSCONSOLE_TRUSTED_PROXIES"] or start.program != "web", start
+        assert read["OPSCONSOLE_TRUSTED_PROXIES"] or start.program not in {"web", "host"}, start
         alive = bool(read["OPSCONSOLE_ALIVE_FILE"])
         assert alive or start.recipe == "systemd" or start.program in {"web", "migrate"}, start
 
@@ -100,7 +103,7 @@ def _environ() -> dict[str, str]:
 
 def test_programs_of_a_host_count_in_one_folder_that_they_can_write(starts: list[Start]) -> None:
     """The root is read-only everywhere. systemd creates RuntimeDirectory= and gives it to the user."""
-    services = recipes.compose()["services"]
+    services = recipes.compose_services()
     for start in starts:
         if start.program == "migrate":
             continue
@@ -123,7 +126,7 @@ def test_programs_of_a_host_count_in_one_folder_that_they_can_write(starts: list
 
 def test_names_in_environments_are_settings(starts: list[Start]) -> None:
     ours = env.known.keys() | {f"{name}_FILE" for name in env.secret_names}
-    theirs = {"WEB_CONCURRENCY", "PYTHONDONTWRITEBYTECODE"}
+    theirs = {"WEB_CONCURRENCY", "GUNICORN_CMD_ARGS", "PYTHONDONTWRITEBYTECODE", "MALLOC_ARENA_MAX"}
     for start in starts:
         set_here = start.environment.keys() - {
             "POSTGRES_PASSWORD",
@@ -164,6 +167,7 @@ def test_written_env_fits_the_compose_file(tmp_path: Path) -> None:
 
 def test_files_fit_the_schemas_of_their_tools() -> None:
     assert recipes.schema_errors("compose.json", recipes.compose()) == []
+    assert recipes.schema_errors("compose.json", recipes.of_one_service()) == []
     for each in recipes.manifests():
         assert recipes.schema_errors("kubernetes.json", each, each["kind"]) == [], each["metadata"]
     # The schemas notice a misspelt name.
@@ -198,7 +202,7 @@ def test_units_are_valid_and_confined(unit: Path, tmp_path: Path) -> None:
         assert recipes.directives(unit, name) == ["true"], name
     assert recipes.directives(unit, "CapabilityBoundingSet") == [""]
     watched = recipes.directives(unit, "WatchdogSec")
-    assert bool(watched) is (unit.stem.split("-")[1] in {"cluster", "dispatcher", "alerts"})
+    assert bool(watched) is (unit.stem.split("-")[1] in {"cluster", "host", "dispatcher", "alerts"})
 
 
 def test_every_program_has_a_health_check() -> None:
@@ -275,7 +279,31 @@ def test_process_counts_are_those_that_run() -> None:
     # On one host, opsconsole.serving counts by itself.
     for start in recipes.of_compose(GIVEN) + recipes.of_systemd(GIVEN):
         assert "OPSCONSOLE_WEB_PROCESSES" not in start.environment
-        assert start.program != "web" or start.environment["WEB_CONCURRENCY"] == "2"
+        assert start.program not in {"web", "host"} or start.environment["WEB_CONCURRENCY"] == "2"
+
+
+def test_one_service_takes_the_place_of_two() -> None:
+    """The port is published once, also where all profiles of compose.yaml are chosen."""
+    together = recipes.of_one_service()["services"]
+    chosen = {
+        profile
+        for service in recipes.compose()["services"].values()
+        for profile in service.get("profiles", [])
+    }
+    assert not chosen & set(together["web"]["profiles"])
+    assert together["cluster"]["ports"] == recipes.compose()["services"]["web"]["ports"]
+    limits = {unit.stem: recipes.directives(unit, "LimitNOFILE") for unit in UNITS.glob("*.service")}
+    assert limits["opsconsole-host"] == limits["opsconsole-web"]
+    [replaced] = recipes.directives(UNITS / "opsconsole-host.service", "Conflicts")
+    assert replaced.split() == ["opsconsole-web.service", "opsconsole-cluster.service"]
+
+
+def test_long_running_programs_have_one_heap(starts: list[Start]) -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    assert " MALLOC_ARENA_MAX=1 " in dockerfile
+    for start in starts:
+        if start.recipe == "systemd" and start.program != "migrate":
+            assert start.environment["MALLOC_ARENA_MAX"] == "1", start
 
 
 def test_terraform_is_formatted() -> None:

@@ -1,6 +1,6 @@
 """The programs of the recipes in ``deploy/``, with their own words and environments; only addresses are replaced.
 
-Each kind of program runs once: web and the cluster as systemd starts them, under the filter of their units, and the
+Each kind of program runs once: web and the cluster as systemd starts them, apart and as one, under the filter of their units, and the
 migrations as Kubernetes does, with secrets in files. ``tests/deploy/test_recipes.py`` holds that the others are the same.
 """
 
@@ -16,6 +16,8 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from opsconsole.kit.models import ClusterProgress
 from tests.conftest import TestQueue
@@ -50,8 +52,9 @@ def by_name(starts: list[Start], name: str) -> list[Start]:
     return [start for start in starts if start.program == name]
 
 
+@pytest.mark.parametrize("names", [("web", "cluster"), ("host",)], ids=["two services", "one service"])
 def test_programs_start_as_the_recipes_say_and_end_in_time(
-    database: Database, sqs_queue: TestQueue, static_folder: Path, tmp_path: Path
+    database: Database, sqs_queue: TestQueue, static_folder: Path, tmp_path: Path, names: tuple[str, ...]
 ) -> None:
     installed("systemd-analyze")
     reached = roles(database) | {
@@ -91,15 +94,15 @@ def test_programs_start_as_the_recipes_say_and_end_in_time(
 
     units = recipes.of_systemd(given)
     port = free_port()
-    more = {"web": ["--bind", f"127.0.0.1:{port}"], "cluster": []}
+    here["GUNICORN_CMD_ARGS"] = f"--bind 127.0.0.1:{port}"
     alive = tmp_path / "alive"
     with ExitStack() as ended, ExitStack() as started:
         running = {}
-        for name, words in more.items():
+        for name in names:
             [unit] = by_name(units, name)
             log = ended.enter_context((tmp_path / f"{name}.log").open("wb"))
             sandboxed = [sys.executable, "-m", "tests.deploy.sandbox"]
-            sandboxed += [str(recipes.UNITS / f"opsconsole-{name}.service"), *unit.words, *words]
+            sandboxed += [str(recipes.UNITS / f"opsconsole-{name}.service"), *unit.words]
             running[name] = started.enter_context(
                 program(
                     sandboxed,
@@ -112,20 +115,19 @@ def test_programs_start_as_the_recipes_say_and_end_in_time(
             )
 
         def healthy(service: str) -> bool:
-            test = recipes.compose()["services"][service]["healthcheck"]["test"]
-            if test[0] == "CMD-SHELL":
-                words = [
-                    "sh",
-                    "-c",
-                    test[1].replace("$$", "$").replace("/tmp/alive", shlex.quote(str(alive))),
-                ]
-            else:
-                words = [word.replace(":8000", f":{port}") for word in test[1:]]
+            test = recipes.compose_services()[service]["healthcheck"]["test"]
+            words = ["sh", "-c"] if test[0] == "CMD-SHELL" else []
+            words += [
+                word.replace("$$", "$")
+                .replace("/tmp/alive", shlex.quote(str(alive)))
+                .replace(":8000", f":{port}")
+                for word in test[1:]
+            ]
             return (
                 subprocess.run(words, env=here, capture_output=True, timeout=30, check=False).returncode == 0
             )
 
-        wait_until(lambda: healthy("web"), timeout=120, what="the health check of web")
+        wait_until(lambda: healthy(names[0]), timeout=120, what="the health check of web")
         assert database_word(port) == "ok"
         with database.as_default():
             wait_until(
@@ -133,10 +135,10 @@ def test_programs_start_as_the_recipes_say_and_end_in_time(
                 timeout=120,
                 what="the cluster's work",
             )
-        assert healthy("cluster")
-        assert {name: process.poll() for name, process in running.items()} == dict.fromkeys(more)
+        assert healthy(names[-1])
+        assert {name: process.poll() for name, process in running.items()} == dict.fromkeys(names)
         started.close()
         os.utime(alive, (0, 0))
-        assert not healthy("cluster"), "nobody touches the file any more"
-    logs = {name: (tmp_path / f"{name}.log").read_text()[-2_000:] for name in more}
-    assert {name: process.returncode for name, process in running.items()} == dict.fromkeys(more, 0), logs
+        assert not healthy(names[-1]), "nobody touches the file any more"
+    logs = {name: (tmp_path / f"{name}.log").read_text()[-2_000:] for name in names}
+    assert {name: process.returncode for name, process in running.items()} == dict.fromkeys(names, 0), logs
