@@ -100,7 +100,7 @@ def _counts(customer_id: str, ids: Sequence[Any]) -> list[Count]:
 
 
 def _rows(ids: Sequence[Any]) -> list[JobRow]:
-    jobs: dict[Any, Any] = Job.objects.with_evidence().defer("payload", "error_message").in_bulk(ids)
+    jobs: dict[Any, Any] = Job.objects.with_signs_of_life().defer("payload", "error_message").in_bulk(ids)
     return [
         JobRow(jobs[pk], labels.status(jobs[pk].status) + labels.trouble(diagnose(jobs[pk])))
         for pk in ids

@@ -12,7 +12,6 @@ from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Exists
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -22,9 +21,9 @@ from django.views.decorators.cache import never_cache
 
 from alerts.sending import banner as alert_banner
 from jobs.models import RecoveryControl
-from opsconsole import live_pages, overview, unavailable
-from opsconsole.kit import audit, full_disk
-from opsconsole.kit.models import Pause
+from opsconsole import live_pages, overview, switches, unavailable
+from opsconsole.kit import audit, full_disk, one_statement
+from opsconsole.kit.one_statement import models_of
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.live_pages import Followed
 from opsconsole.overview import Finding
@@ -266,11 +265,14 @@ def _of_moment(moment: overview.Moment) -> list[Finding]:
 
 
 def _of_now() -> list[Finding]:
-    # One query for both, because this runs on every page and hardly anything is ever paused.
-    control = RecoveryControl.objects.annotate(held=Exists(Pause.objects.active())).get()
+    # One statement for both, because this runs on every page.
+    read = one_statement.read(
+        controls=models_of(RecoveryControl.objects.filter(pk=1)), pauses=models_of(switches.active())
+    )
+    [control] = read["controls"]
     seen = None if control.armed and not control.hold_until else overview.read()
     waiting = overview.of_recovery(seen, overview.surroundings_now(seen)) if seen else []
-    return [*waiting, *(overview.of_switches() if control.held else [])]
+    return [*waiting, *overview.of_switches(read["pauses"])]
 
 
 def _overview_link(request: HttpRequest) -> dict[str, Any]:

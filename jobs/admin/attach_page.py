@@ -6,13 +6,13 @@ It shows what ``inspect_database --propose`` prints, and saves nothing: a mappin
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 
 from jobs.dead_letters import redaction
-from jobs.inspection import catalog
 from jobs.inspection.proposal import Proposal, propose, reading, render, unsupported
 from jobs.inspection.proposal.sample_rows import sample_rows
 from jobs.models import Attachment
@@ -38,13 +38,12 @@ class AttachmentAdmin(OnePageAdmin):
             "unsupported": unsupported(proposal),
             "unread": found.unread,
             "sees_jobs": sees_jobs,
-            "rows": _rows(proposal) if sees_jobs else [],
+            "rows": _rows(proposal, found.read_at) if sees_jobs else [],
         }
         return self.render(request, "admin/jobs/attach.html", context)
 
 
-def _rows(proposal: Proposal) -> list[dict[str, Any]]:
-    now = catalog.value("SELECT statement_timestamp()")
+def _rows(proposal: Proposal, now: datetime) -> list[dict[str, Any]]:
     return [{"row": row, "others": _shown(row.others)} for row in sample_rows(proposal, now)]
 
 

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from jobs.bulk.kinds import MemberResult
 from jobs.models import Job, JobEvent, MessageTrouble, Outbox, Status
 from jobs.runs.diagnosis import Diagnosis
+from opsconsole.kit import addresses
 from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.display import badge
 from opsconsole.kit.job_pages import job_page
@@ -106,7 +107,7 @@ def customer_link(job: Job) -> SafeString | str:
     if not job.customer_id or is_cut(job.customer_id):
         return job.customer
     query = urlencode({"id": job.customer_id})
-    return format_html('<a href="{}?{}">{}</a>', reverse("customer"), query, job.customer_id)
+    return format_html('<a href="{}?{}">{}</a>', addresses.fixed("customer"), query, job.customer_id)
 
 
 def job_link(job_id: Any) -> SafeString:

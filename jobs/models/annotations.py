@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import TypedDict
 
 
-class EvidenceColumns(TypedDict):
-    """Added by ``Job.objects.with_evidence()``."""
+class LifeColumns(TypedDict):
+    """Added by ``Job.objects.with_signs_of_life()``."""
 
     beat_at: datetime | None
     worker_beat_at: datetime | None
@@ -16,9 +16,14 @@ class EvidenceColumns(TypedDict):
     stale_before: datetime
     death_proven: bool
     given_up_before: datetime | None
+    read_at: datetime
+
+
+class EvidenceColumns(LifeColumns):
+    """Added by ``Job.objects.with_evidence()``."""
+
     recent_recoveries: int
     failed_deliveries: int
-    read_at: datetime
 
 
 class MessageColumns(TypedDict):

@@ -25,7 +25,7 @@ from django.db.models.lookups import GreaterThan
 from django_stubs_ext import WithAnnotations
 
 from jobs.models import evidence_of_death, staleness
-from jobs.models.annotations import EvidenceColumns, MessageColumns
+from jobs.models.annotations import EvidenceColumns, LifeColumns, MessageColumns
 from jobs.models.columns import JOBS, ContractNumber, ContractText, column, renamed
 from jobs.models.control import RecoveryControl
 from jobs.models.dead_letter import failed_deliveries
@@ -90,14 +90,24 @@ class JobQuerySet(models.QuerySet["Job"]):
         )
 
     def with_evidence(self, cutoff: datetime | Combinable | None = None) -> JobQuerySet[JobWithEvidence]:
-        """Annotate each run with the evidence of its life; all times are by the database's clock.
+        """Annotate each run with the signs of its life, and with what counts towards quarantine.
+
+        ``recent_recoveries`` and ``failed_deliveries``: a list that only shows runs does without, because they make PostgreSQL
+        open every month of the timeline, whether or not a run needs them.
+        """
+        return self.with_signs_of_life(cutoff).annotate(
+            recent_recoveries=recent_recoveries(), failed_deliveries=failed_deliveries()
+        )
+
+    def with_signs_of_life(self, cutoff: datetime | Combinable | None = None) -> JobQuerySet[JobWithLife]:
+        """Annotate each run with what a diagnosis of its life reads; all times are by the database's clock.
 
         ``beat_at``: the last heartbeat that counts for this run, or the sign of life that its row has instead.
         ``worker_beat_at``: the last heartbeat of its worker, for any run. ``outage_ended_at``: no worker could send heartbeats
         before it. ``last_seen``: the latest sign of life.
         ``stale_before``: the run is silent when ``last_seen`` is before it. A silent run is stale when ``death_proven``, or
         when ``last_seen`` is before ``given_up_before`` (null: no rule gives such runs up).
-        ``recent_recoveries`` and ``failed_deliveries`` count towards quarantine. ``read_at``: when all this was read.
+        ``read_at``: when all this was read.
         """
         run = ("pk", "run_epoch", "claimed_epoch", "worker_id", "updated_at")
         beats = WorkerHeartbeat.objects.of_run(*map(OuterRef, run))
@@ -118,8 +128,6 @@ class JobQuerySet(models.QuerySet["Job"]):
             stale_before=staleness.stale_before(cutoff),
             death_proven=evidence_of_death.proven(),
             given_up_before=evidence_of_death.given_up_before(),
-            recent_recoveries=recent_recoveries(),
-            failed_deliveries=failed_deliveries(),
             read_at=Now(),
         )
 
@@ -326,5 +334,6 @@ class Job(models.Model):
         return self.customer_id or UNKNOWN_CUSTOMER
 
 
+JobWithLife: TypeAlias = "WithAnnotations[Job, LifeColumns]"
 JobWithEvidence: TypeAlias = "WithAnnotations[Job, EvidenceColumns]"
 JobWithMessage: TypeAlias = "WithAnnotations[Job, MessageColumns]"

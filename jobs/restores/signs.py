@@ -21,8 +21,9 @@ from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.recovery import control
 from jobs.restores import server
 from jobs.restores.server import Position
-from opsconsole.kit import store_marks
+from opsconsole.kit import one_statement, store_marks
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.one_statement import Reading
 
 ALERT = "database-restored"
 COMMAND = 'python manage.py recovery_mode restored --reason "..."'
@@ -94,8 +95,13 @@ def load() -> ServerMark:
 
 def kept() -> list[str]:
     """Return the signs that await an operator."""
-    signs: list[str] = ServerMark.objects.filter(pk=1).values_list("signs", flat=True).first() or []
-    return signs
+    return list(one_statement.read(signs=reading())["signs"])
+
+
+def reading() -> Reading[list[str]]:
+    """Read the same together with other readings."""
+    marks = one_statement.records_of(ServerMark.objects.filter(pk=1).values_list("signs"))
+    return marks.then(lambda rows: [sign for [signs] in rows for sign in signs])
 
 
 def look() -> list[str]:

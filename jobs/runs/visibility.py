@@ -7,16 +7,21 @@ although no worker died.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
+from django.db.models import Exists
 
 from jobs.models import Job, QueueState
 from jobs.models.columns import JOBS
 from jobs.models.queue import MAX_VISIBILITY_SECONDS
+from opsconsole.kit import one_statement
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
+from opsconsole.kit.one_statement import Reading, records_of
 
 # The newest jobs, of which those count that ended without the console's protocol.
 JOBS_READ = 1_000
@@ -52,13 +57,27 @@ class ShortTimeout:
         )
 
 
+def readings() -> dict[str, Reading[Any]]:
+    """Read the timeouts of queues, and the newest jobs where their times are known."""
+    states = QueueState.objects.exclude(visibility_timeout_seconds=None)
+    # Without a timeout, PostgreSQL reads no job.
+    newest = Job.objects.filter(Exists(states)).order_by("-created_at", "-pk")[:JOBS_READ]
+    if _TIMES & JOBS.absent_columns:
+        newest = newest.none()
+    return {
+        "timeouts": records_of(states.values_list("name", "visibility_timeout_seconds")),
+        "newest": records_of(newest.values_list("queue", "claimed_epoch", "started_at", "completed_at")),
+    }
+
+
 def short_timeouts() -> list[ShortTimeout]:
     """Return the queues whose last readings say so; none for a queue that was never read or has no such runs."""
-    states = QueueState.objects.exclude(visibility_timeout_seconds=None)
-    timeouts = dict(states.values_list("name", "visibility_timeout_seconds"))
-    if not timeouts or _TIMES & JOBS.absent_columns:
-        return []
-    measured = _measured()
+    return of_readings(one_statement.read(**readings()))
+
+
+def of_readings(read: Mapping[str, Any]) -> list[ShortTimeout]:
+    """Return the same, given what ``readings`` read."""
+    timeouts, measured = dict(read["timeouts"]), _measured(read["newest"])
     judged = [
         _judged(name, timedelta(seconds=seconds or 0), measured[name])
         for name, seconds in sorted(timeouts.items())
@@ -67,11 +86,9 @@ def short_timeouts() -> list[ShortTimeout]:
     return [each for each in judged if each.longest > each.timeout]
 
 
-def _measured() -> dict[str, list[timedelta]]:
+def _measured(rows: Iterable[tuple[Any, ...]]) -> dict[str, list[timedelta]]:
     """Return how long the last runs without the protocol took, by queue."""
-    newest = Job.objects.order_by("-created_at", "-pk")[:JOBS_READ]
     found: defaultdict[str, list[timedelta]] = defaultdict(list)
-    rows = newest.values_list("queue", "claimed_epoch", "started_at", "completed_at")
     for queue, epoch, started, completed in rows:
         if epoch is None and started and completed and completed > started:
             found[queue].append(completed - started)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -17,7 +19,7 @@ from opsconsole.kit import counting, one_statement
 from opsconsole.kit.counting import many
 from opsconsole.kit.durations import spell
 from opsconsole.kit.mapping import BEATS
-from opsconsole.kit.one_statement import count_of, models_of
+from opsconsole.kit.one_statement import column_of, count_of, models_of, records_of
 
 NAMED_AT_MOST = 5
 LONGEST_ID_SHOWN = 60
@@ -47,6 +49,10 @@ def traits() -> list[Trait]:
         shared=count_of(shared_ids()),
         clocks=count_of(wrong_clocks()),
         future=count_of(Job.objects.changed_in_the_future()),
+        first_shared=column_of(shared_ids().values_list("pk", flat=True)[:NAMED_AT_MOST]),
+        first_clocks=records_of(wrong_clocks().values_list("pk", "clock_offset")[:NAMED_AT_MOST]),
+        first_future=column_of(_first_of_the_future()),
+        **visibility.readings(),
     )
     naming = [_of_queue(queue) for queue in found["naming"]]
     if JOBS.life.told_by != BEATS:
@@ -59,14 +65,14 @@ def traits() -> list[Trait]:
             each.advice,
             page="jobs_queuestate",
         )
-        for each in visibility.short_timeouts()
+        for each in visibility.of_readings(found)
     ]
     counted = (
-        (_of_shared_ids, found["shared"]),
-        (_of_clocks, found["clocks"]),
-        (_of_rows_from_the_future, found["future"]),
+        (_of_shared_ids, found["shared"], found["first_shared"]),
+        (_of_clocks, found["clocks"], found["first_clocks"]),
+        (_of_rows_from_the_future, found["future"], found["first_future"]),
     )
-    return [*naming, *short, *(tell(number) for tell, number in counted if number)]
+    return [*naming, *short, *(tell(number, first) for tell, number, first in counted if number)]
 
 
 def wrong_clocks() -> QuerySet[WorkerObservation]:
@@ -120,8 +126,8 @@ def _of_runs_without_a_sign() -> list[Trait]:
     ]
 
 
-def _of_shared_ids(count: int) -> Trait:
-    ids = ", ".join(map(in_short, shared_ids().values_list("pk", flat=True)[:NAMED_AT_MOST]))
+def _of_shared_ids(count: int, first: Sequence[str]) -> Trait:
+    ids = ", ".join(map(in_short, first))
     return Trait(
         "worker-ids-shared",
         many(count, "worker id"),
@@ -132,36 +138,40 @@ def _of_shared_ids(count: int) -> Trait:
     )
 
 
-def _of_clocks(count: int) -> Trait:
+def _of_clocks(count: int, first: Sequence[tuple[str, timedelta | None]]) -> Trait:
     return Trait(
         "worker-clocks-off",
         many(count, "clock"),
-        f"{clocks_in_words(count)} Their heartbeats count from when the console sees them change.",
+        f"{_clocks_in_words(count, first)} Their heartbeats count from when the console sees them change.",
         "Let the database write the time of a heartbeat (now()), or set the clock of the worker's host (NTP).",
         limits=False,
     )
 
 
-def _of_rows_from_the_future(count: int) -> Trait:
+def _first_of_the_future() -> QuerySet[Any, Any]:
     rows = Job.objects.changed_in_the_future()
-    jobs = tuple(rows.order_by("updated_at", "pk").values_list("pk", flat=True)[:NAMED_AT_MOST])
-    first = ", ".join(map(str, jobs))
+    return rows.order_by("updated_at", "pk").values_list("pk", flat=True)[:NAMED_AT_MOST]
+
+
+def _of_rows_from_the_future(count: int, first: Sequence[UUID]) -> Trait:
+    named = ", ".join(map(str, first))
     return Trait(
         "jobs-from-the-future",
         many(count, "job"),
-        f"By updated_at, these rows changed more than a minute in the future: {first}{_more(count)}. How long they have been "
+        f"By updated_at, these rows changed more than a minute in the future: {named}{_more(count)}. How long they have been "
         "silent or waiting cannot be known, so sweeps do not recover or re-send them, also by no rule for unknown runs.",
         "Let the database write updated_at (now()), or set the clock of the host that writes it (NTP). Requeue or cancel "
         "these jobs by hand: the new run has the database's time.",
         page="jobs_job",
-        jobs=jobs,
+        jobs=tuple(first),
     )
 
 
-def clocks_in_words(count: int) -> str:
+def _clocks_in_words(count: int, first: Sequence[tuple[str, timedelta | None]]) -> str:
     """Name the first workers whose clock is off, and by how much."""
-    rows = wrong_clocks().values_list("pk", "clock_offset")[:NAMED_AT_MOST]
-    named = ", ".join(f"{in_short(worker)} is {offset_in_words(offset)}" for worker, offset in rows if offset)
+    named = ", ".join(
+        f"{in_short(worker)} is {offset_in_words(offset)}" for worker, offset in first if offset
+    )
     return f"Compared with the database's clock, that of {named}{_more(count)}."
 
 

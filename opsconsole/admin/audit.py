@@ -147,14 +147,14 @@ class AuditChangeList(DeclaredChangeList):
 
 def _is_of_bulk_operation(line: LogEntry) -> bool:
     """Tell whether the line is about what a bulk operation did; a download changed nothing."""
-    kind = line.content_type
+    kind = audit.kind_of(line)
     is_operation = kind is not None and (kind.app_label, kind.model) == ("jobs", "bulkoperation")
     return is_operation and (line.object_id or "").isdecimal() and not audit.is_download(line)
 
 
 def _followed(line: LogEntry, request: HttpRequest) -> Kind | None:
     """Return the kind of action that a line tells of, if this person may see what became of it."""
-    kind = line.content_type
+    kind = audit.kind_of(line)
     if kind is None or not line.object_id:
         return None
     followed = what_became.kind_of_line(f"{kind.app_label}_{kind.model}", _told(line).did)
@@ -238,7 +238,8 @@ class AuditAdmin(AgedAdmin):
 
     @admin.display(description="object")
     def on(self, entry: LogEntry) -> SafeString:
-        kind = entry.content_type.name if entry.content_type else ""
+        of_kind = audit.kind_of(entry)
+        kind = of_kind.name if of_kind else ""
         may_see = getattr(entry, "may_see", False) and not entry.is_deletion()
         url = entry.get_admin_url() if may_see else None
         if not url:
@@ -272,6 +273,7 @@ def _told(entry: LogEntry) -> audit.Told:
 
 def _exported(entry: LogEntry) -> tuple[str, ...]:
     told = _told(entry)
-    kind = f"{entry.content_type.app_label}.{entry.content_type.model}" if entry.content_type else ""
+    of_kind = audit.kind_of(entry)
+    kind = f"{of_kind.app_label}.{of_kind.model}" if of_kind else ""
     when, who = entry.action_time.isoformat(), audit.who(entry)
     return when, who, told.did, kind, entry.object_id or "", audit.named(entry), told.why, told.result

@@ -146,8 +146,15 @@ def is_download(entry: LogEntry) -> bool:
 
 def with_details(entries: models.QuerySet[LogEntry]) -> models.QuerySet[LogEntry]:
     """Read the lines with their users and details."""
-    # In queries of their own: joined, each row reads the whole small table again.
-    return entries.select_related("user").prefetch_related("detail", "content_type")
+    # In a query of their own: joined, each row reads the whole small table again.
+    return entries.select_related("user").prefetch_related("detail")
+
+
+def kind_of(entry: LogEntry) -> ContentType | None:
+    """Return the kind of the object of a line, and let the line know it: kinds are few, and each process keeps them."""
+    if entry.content_type_id and not LogEntry.content_type.is_cached(entry):
+        entry.content_type = ContentType.objects.get_for_id(entry.content_type_id)
+    return entry.content_type
 
 
 def told(entry: LogEntry) -> Told:
@@ -161,15 +168,19 @@ def told(entry: LogEntry) -> Told:
 def who(entry: LogEntry) -> str:
     """Return who did it: a user of the console, or somebody else."""
     detail = _detail(entry)
-    if detail is None or not detail.actor:
-        return entry.user.get_username()
-    name = entry.user.get_username()
-    return detail.actor if name == PROGRAM else f"{name}, {detail.actor}"
+    return named_actor(entry.user.get_username(), detail.actor if detail else None)
+
+
+def named_actor(name: str, actor: str | None) -> str:
+    """Return the same, given the name of the user and the actor of the details."""
+    if not actor:
+        return name
+    return actor if name == PROGRAM else f"{name}, {actor}"
 
 
 def named(entry: LogEntry) -> str:
     """Return the object of a line as it was called, or by its number where its name could quote what is hidden now."""
-    kind = entry.content_type
+    kind = kind_of(entry)
     if kind is not None and getattr(kind.model_class(), "named_by_number", False):
         return f"{kind.name} {entry.object_id}"
     return entry.object_repr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from django.contrib.admin.utils import quote
@@ -45,6 +46,8 @@ def rough(time: timedelta) -> str:
     return spell(timedelta(hours=seconds // 3_600)) if seconds >= 36_000 else spell(time)
 
 
+# A list shows few of them, many times. What is safe and what is not are kept apart.
+@lru_cache(maxsize=1_000, typed=True)
 def badge(text: str, tone: str = "quiet") -> SafeString:
     """Return a state as a small label. Tones: good, running, waiting, warning, bad, quiet."""
     return format_html('<span class="badge badge-{}">{}</span>', tone, text)

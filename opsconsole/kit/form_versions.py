@@ -59,12 +59,14 @@ class Value:
 class Version:
     """The values of one or more rows, by the name of the form's field or, for what has none, a name for people.
 
-    ``told_by``: further rows whose lines of the audit say who changed the values.
+    ``told_by``: further rows whose lines of the audit say who changed the values. ``opened_with``: that of another form of the
+    same page, which is of the same moment.
     """
 
     rows: tuple[tuple[str, str], ...]
     values: Mapping[str, Value]
     told_by: tuple[tuple[str, str], ...] = ()
+    opened_with: Version | None = None
 
     def token(self) -> str:
         """Return the version as the form carries it, with the newest line of the audit when it is first asked for."""
@@ -74,6 +76,8 @@ class Version:
     @cached_property
     def _newest(self) -> int:
         """Return the newest line of the audit: for all forms of a page that carry this version, of one moment."""
+        if self.opened_with:
+            return self.opened_with._newest  # noqa: SLF001 - of the same class
         return LogEntry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 

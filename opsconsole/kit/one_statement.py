@@ -6,12 +6,12 @@ together is of one moment. Where one reading fails, all of them fail.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from django.core.exceptions import EmptyResultSet, ValidationError
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 from django.db.models import DateTimeField, Model, QuerySet
 from django.db.models.functions.datetime import TruncBase
 
@@ -19,6 +19,7 @@ from opsconsole.kit.counting import capped
 from opsconsole.kit.postgresql.timestamps import in_place_of
 
 Answer = TypeVar("Answer")
+Other = TypeVar("Other")
 Row = TypeVar("Row", bound=Model)
 
 
@@ -29,6 +30,14 @@ class Reading(Generic[Answer]):
     sql: str
     params: tuple[Any, ...]
     decode: Callable[[Any], Answer]
+
+    def then(self, change: Callable[[Answer], Other]) -> Reading[Other]:
+        """Return the reading that makes something else of the answer."""
+        return Reading(self.sql, self.params, lambda value: change(self.decode(value)))
+
+
+# Work that yields what it has to read next, is sent the answers by name, and returns a result.
+Steps: TypeAlias = Generator[dict[str, Reading[Any]], dict[str, Any], Answer]
 
 
 def count_of(rows: QuerySet[Any]) -> Reading[int]:
@@ -87,6 +96,51 @@ def read(**readings: Reading[Any]) -> dict[str, Any]:
             row = cursor.fetchone() or ()
     values = dict(zip(asked, row, strict=True))
     return {name: reading.decode(values.get(name)) for name, reading in readings.items()}
+
+
+def read_apart(**readings: Reading[Any]) -> dict[str, Any]:
+    """Answer each reading by a statement of its own, and those that fail by None."""
+    alone = {name: read_if_possible(**{name: reading}) for name, reading in readings.items()}
+    return {name: answer[name] if answer else None for name, answer in alone.items()}
+
+
+def read_if_possible(**readings: Reading[Any]) -> dict[str, Any] | None:
+    """Answer all readings by one statement; None where it fails."""
+    try:
+        with transaction.atomic():
+            return read(**readings)
+    except DatabaseError:
+        return None
+
+
+def side_by_side(works: Sequence[Steps[Answer]]) -> list[Answer]:
+    """Return the result of each work. What all of them have to read next is one statement, whoever asks."""
+    results: dict[int, Answer] = {}
+    asked = _advanced(dict(enumerate(works)), {}, results)
+    while asked:
+        read_now = read(
+            **{f"{name}_{number}": each for number, (_, of) in asked.items() for name, each in of.items()}
+        )
+        answers = {
+            number: {name: read_now[f"{name}_{number}"] for name in of} for number, (_, of) in asked.items()
+        }
+        asked = _advanced({number: work for number, (work, _) in asked.items()}, answers, results)
+    return [results[number] for number in range(len(works))]
+
+
+def _advanced(
+    works: dict[int, Steps[Answer]], answers: dict[int, dict[str, Any]], results: dict[int, Answer]
+) -> dict[int, tuple[Steps[Answer], dict[str, Reading[Any]]]]:
+    """Send each work its answers. Return those that ask again with their readings, and note the results of the others."""
+    asked = {}
+    for number, work in works.items():
+        try:
+            readings = work.send(answers[number]) if answers else next(work)
+        except StopIteration as end:
+            results[number] = end.value
+        else:
+            asked[number] = (work, readings)
+    return asked
 
 
 def _of(rows: QuerySet[Any, Any], around: str, decode: Callable[[Any], Answer]) -> Reading[Answer]:

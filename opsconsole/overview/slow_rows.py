@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import DatabaseError, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
@@ -111,15 +110,6 @@ def day_of(hours: Sequence[datetime]) -> tuple[datetime, datetime]:
 def _with_figures(readings: Mapping[str, Reading[Any]]) -> dict[str, Any]:
     """Read these together with the figures of the day. Where one of those can't be read, the others are known all the same."""
     of_day = last_day.readings()
-    if read := _if_possible({**readings, **of_day}):
+    if read := one_statement.read_if_possible(**readings, **of_day):
         return read
-    alone = {name: _if_possible({name: reading}) or {name: None} for name, reading in of_day.items()}
-    return one_statement.read(**readings) | {name: read[name] for name, read in alone.items()}
-
-
-def _if_possible(readings: Mapping[str, Reading[Any]]) -> dict[str, Any] | None:
-    try:
-        with transaction.atomic():
-            return one_statement.read(**readings)
-    except DatabaseError:
-        return None
+    return one_statement.read(**readings) | one_statement.read_apart(**of_day)

@@ -19,7 +19,7 @@ _SIZES = """
 WITH wanted AS (SELECT name, to_regclass(name)::oid AS oid FROM unnest(%s::text[]) AS name),
      part AS (SELECT name, oid FROM wanted WHERE oid IS NOT NULL
               UNION SELECT name, tree.relid::oid FROM wanted CROSS JOIN pg_partition_tree(oid::regclass) AS tree)
-SELECT name, sum(pg_total_relation_size(part.oid))::bigint, sum(pg_indexes_size(part.oid))::bigint,
+SELECT name, sum(pg_total_relation_size(part.oid))::bigint AS bytes, sum(pg_indexes_size(part.oid))::bigint,
        CASE WHEN min(reltuples) FILTER (WHERE relkind = 'r') >= 0 THEN (sum(reltuples) FILTER (WHERE relkind = 'r'))::bigint END
   FROM part JOIN pg_class ON pg_class.oid = part.oid
  GROUP BY name ORDER BY 2 DESC, name
@@ -29,12 +29,17 @@ INSERT INTO table_sizes (day, "table", bytes, index_bytes, rows)
 SELECT (statement_timestamp() AT TIME ZONE 'UTC')::date, * FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %s::bigint[])
 ON CONFLICT ("table", day) DO NOTHING
 """
-_EARLIER = """
-SELECT DISTINCT ON ("table") "table", bytes, (statement_timestamp() AT TIME ZONE 'UTC')::date - day
-  FROM table_sizes
- WHERE day BETWEEN (statement_timestamp() AT TIME ZONE 'UTC')::date - %s AND (statement_timestamp() AT TIME ZONE 'UTC')::date - 1
- ORDER BY "table", day
-"""
+_GROWTH = f"""
+WITH today AS ({_SIZES}),
+     earlier AS (SELECT DISTINCT ON ("table") "table", bytes, (statement_timestamp() AT TIME ZONE 'UTC')::date - day AS days
+                   FROM table_sizes
+                  WHERE day BETWEEN (statement_timestamp() AT TIME ZONE 'UTC')::date - %s
+                                AND (statement_timestamp() AT TIME ZONE 'UTC')::date - 1
+                  ORDER BY "table", day)
+SELECT today.*, round((today.bytes - earlier.bytes)::numeric / earlier.days)::bigint
+  FROM today LEFT JOIN earlier ON earlier."table" = today.name
+ ORDER BY today.bytes DESC, today.name
+"""  # noqa: S608 - a constant above
 
 
 @dataclass(frozen=True)
@@ -60,14 +65,8 @@ class Size:
 def read() -> list[Size]:
     """Return the sizes of the console's tables and of the contract tables, largest first."""
     with connection.cursor() as cursor:
-        cursor.execute(_SIZES, [_tables()])
-        found = cursor.fetchall()
-        cursor.execute(_EARLIER, [GROWTH_DAYS])
-        earlier = {table: (size, days) for table, size, days in cursor.fetchall()}
-    return [
-        Size(table, size, indexes, rows, _growth(size, earlier.get(table)))
-        for table, size, indexes, rows in found
-    ]
+        cursor.execute(_GROWTH, [_tables(), GROWTH_DAYS])
+        return [Size(*row) for row in cursor.fetchall()]
 
 
 def sample() -> None:
@@ -89,7 +88,3 @@ def _today() -> date:
 
 def _tables() -> list[str]:
     return sorted({*names.own_tables(), *(contract.sql for contract in CONTRACTS)})
-
-
-def _growth(size: int, earlier: tuple[int, int] | None) -> int | None:
-    return round((size - earlier[0]) / earlier[1]) if earlier else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
-from django.db import DatabaseError, connection, transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
@@ -16,8 +16,10 @@ from alerts.watch import retention as alert_retention
 from jobs.models import IdempotencyKey, RunProgress, RunRollup
 from jobs.watch import retention as job_retention
 from jobs.watch import settled_letters
-from opsconsole.kit.counting import COUNTED_TO, count, figure
+from opsconsole.kit import one_statement
+from opsconsole.kit.counting import COUNTED_TO, figure
 from opsconsole.kit.models import HourlyFigure
+from opsconsole.kit.one_statement import count_of
 from opsconsole.kit.removals import kept
 from opsconsole.kit.retention_models import Removal
 from opsconsole.retention import audit_lines
@@ -152,16 +154,25 @@ class Line:
 
 def lines() -> list[Line]:
     """Return each subject with what is due and what was last removed."""
-    last = {
-        removal.subject: removal for removal in Removal.objects.order_by("subject", "-pk").distinct("subject")
-    }
-    return [Line(subject, subject.kept().days, _due(subject), last.get(subject.name)) for subject in SUBJECTS]
+    return of_removals(latest_removals())
 
 
-def _due(subject: Subject) -> int | None:
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(COUNTING_MS)])
-            return count(subject.due())
-    except DatabaseError:
-        return None
+def latest_removals() -> QuerySet[Removal]:
+    """Return the last removal of each subject."""
+    return Removal.objects.order_by("subject", "-pk").distinct("subject")
+
+
+def of_removals(latest: Iterable[Removal]) -> list[Line]:
+    """Return the same, given the last removal of each subject."""
+    last, due = {removal.subject: removal for removal in latest}, _due()
+    return [
+        Line(subject, subject.kept().days, due[subject.name], last.get(subject.name)) for subject in SUBJECTS
+    ]
+
+
+def _due() -> dict[str, int | None]:
+    """Count what is due of each subject together, or, where that takes too long, of each alone: None for those that take long."""
+    readings = {subject.name: count_of(subject.due()) for subject in SUBJECTS}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(COUNTING_MS)])
+        return one_statement.read_if_possible(**readings) or one_statement.read_apart(**readings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -11,8 +10,10 @@ from django.urls import reverse
 
 from alerts import notify
 from alerts.trouble import Trouble
+from opsconsole.kit import one_statement
 from opsconsole.kit.audit_models import AuditSeal, SealCheck
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.one_statement import Reading
 from opsconsole.kit.row_locks import locked_if_free
 from opsconsole.seals import chain, strangers, verification
 from opsconsole.seals.report import Break, Report
@@ -63,8 +64,17 @@ def record(report: Report) -> None:
 
 def known_breaks() -> list[Break]:
     """Return what was found and not yet found mended."""
-    kept: list[dict[str, Any]] = SealCheck.objects.values_list("breaks", flat=True).first() or []
-    return [Break(each["kind"], each["seal"], each["sentence"]) for each in kept]
+    return list(one_statement.read(breaks=breaks())["breaks"])
+
+
+def breaks() -> Reading[list[Break]]:
+    """Read the same."""
+    kept = one_statement.records_of(SealCheck.objects.values_list("breaks"))
+    return kept.then(
+        lambda checks: [
+            Break(each["kind"], each["seal"], each["sentence"]) for [found] in checks for each in found
+        ]
+    )
 
 
 def _check_part(report: Report, first: int) -> int:

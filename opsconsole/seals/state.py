@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.contrib.admin.models import LogEntry
-from django.db import connection
 from django.db.models.functions import Now
 
+from opsconsole.kit import one_statement
 from opsconsole.kit.audit_models import AuditSeal, UnsealedRange
 from opsconsole.kit.counting import figure, plural
+from opsconsole.kit.one_statement import Reading, models_of
 from opsconsole.seals import checking, rows, sealer
 from opsconsole.seals.report import Break
 
@@ -39,14 +40,17 @@ class State:
 
 
 def read() -> State:
-    newest = AuditSeal.objects.order_by("-number").first()
-    counted = _waiting()
+    """Read all of it by one statement."""
+    read_now = one_statement.read(
+        newest=models_of(AuditSeal.objects.order_by("-number")[:1]), breaks=checking.breaks(), **_waiting()
+    )
+    newest = next(iter(read_now["newest"]), None)
     return State(
         number=newest.number if newest else 0,
         hash=newest.hash if newest else "",
         sealed_at=newest.sealed_at if newest else None,
-        waiting=", ".join(_in_words(source, counted[source]) for source in AuditSeal.Source),
-        breaks=checking.known_breaks(),
+        waiting=", ".join(_in_words(source, read_now[source.value]) for source in AuditSeal.Source),
+        breaks=read_now["breaks"],
     )
 
 
@@ -59,22 +63,22 @@ def is_behind() -> bool:
 
 # Where no range is noted, nothing is sealed yet.
 _WAITING = """
-(SELECT count(*)
-   FROM (SELECT
+SELECT count(*)
+  FROM (SELECT
            FROM (SELECT first_id, coalesce(last_id, {end}) AS last_id
                    FROM (SELECT first_id, last_id FROM audit_unsealed WHERE source = '{source}'
                           ORDER BY first_id DESC LIMIT {ranges}) AS noted
                   UNION ALL
                  SELECT -{end}, {end} WHERE NOT EXISTS (SELECT FROM audit_unsealed WHERE source = '{source}')) AS open
           CROSS JOIN LATERAL (SELECT FROM {table} WHERE id BETWEEN open.first_id AND open.last_id LIMIT {most}) AS entry
-          LIMIT {most}) AS waiting)
+          LIMIT {most}) AS waiting
 """
 
 
-def _waiting() -> dict[AuditSeal.Source, int]:
-    """Count the rows of each source that no seal covers yet, up to ``MOST_COUNTED`` and one, by one statement."""
-    counts = [
-        _WAITING.format(
+def _waiting() -> dict[str, Reading[int]]:
+    """Count the rows of each source that no seal covers yet, up to ``MOST_COUNTED`` and one."""
+    counts = {
+        source.value: _WAITING.format(
             end=sealer.END,
             source=source.value,
             ranges=MOST_RANGES,
@@ -82,10 +86,8 @@ def _waiting() -> dict[AuditSeal.Source, int]:
             most=MOST_COUNTED + 1,
         )
         for source in AuditSeal.Source
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(counts)}")
-        return dict(zip(AuditSeal.Source, cursor.fetchone(), strict=True))
+    }
+    return {source: Reading(sql, (), int) for source, sql in counts.items()}
 
 
 def _in_words(source: AuditSeal.Source, counted: int) -> str:

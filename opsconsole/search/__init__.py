@@ -1,7 +1,7 @@
 """The search on every page: jobs, customers, workers, messages, dead letters, clients, alerts, the audit, and every number.
 
 Each finder uses an index, or reads few rows, and shows at most ``SHOWN`` hits. Where there are more, a link leads to
-the whole list.
+the whole list. What all finders read next is one statement, so that a search asks as often as the finder that asks most.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
+from opsconsole.kit.one_statement import side_by_side
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.kit.storable import plain_text
 from opsconsole.search import of_console, of_work
-from opsconsole.search.hits import SHOWN, Found, Hit
+from opsconsole.search.hits import SHOWN, Finding, Found, Hit
 
 __all__ = ["FINDERS", "SHOWN", "Found", "Hit", "search", "view"]
 
@@ -24,7 +25,7 @@ SHORTEST = 2
 LONGEST = 500
 
 # Each with the page that its hits quote.
-FINDERS: list[tuple[str, Callable[[str, Person], Found]]] = [
+FINDERS: list[tuple[str, Callable[[str, Person], Finding]]] = [
     ("jobs_job", of_work.customers),
     ("jobs_job", of_work.jobs),
     ("jobs_workerheartbeat", of_work.workers),
@@ -62,7 +63,7 @@ def search(term: str, user: Person) -> list[Found]:
     term = plain_text(term).strip()
     if not SHORTEST <= len(term) <= LONGEST:
         return []
-    found = [finder(term, user) for page, finder in FINDERS if may_see(user, page)]
+    found = side_by_side([finder(term, user) for page, finder in FINDERS if may_see(user, page)])
     return [group for group in found if group.hits]
 
 

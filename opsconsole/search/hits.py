@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TypeAlias
 from urllib.parse import urlencode
 
 from django.urls import reverse
+
+from opsconsole.kit.one_statement import Steps
 
 SHOWN = 10
 
@@ -25,6 +28,10 @@ class Found:
     heading: str
     hits: list[Hit]
     more: str = ""
+
+
+# What a finder does: the readings of all finders are sent together.
+Finding: TypeAlias = Steps[Found]
 
 
 def number_in(term: str, *words: str) -> int | None:

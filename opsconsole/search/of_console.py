@@ -6,15 +6,16 @@ import re
 from urllib.parse import urlencode
 
 from django.contrib.admin.models import LogEntry
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery
 from django.urls import reverse
 
 from alerts.models import Alert, SlackPerson, SnsMessage
 from opsconsole.kit import audit as audit_log
-from opsconsole.kit.audit_models import AuditSeal
+from opsconsole.kit.audit_models import AuditDetail, AuditSeal
 from opsconsole.kit.identity_models import SignInIdentity
+from opsconsole.kit.one_statement import Steps, models_of, records_of, value_of
 from opsconsole.kit.page_permissions import Person, may_see
-from opsconsole.search.hits import SHOWN, Found, Hit, group, list_of, number_in, page_of
+from opsconsole.search.hits import SHOWN, Finding, Found, Hit, group, list_of, number_in, page_of
 from ratelimits.identity import client_names
 from ratelimits.models import RateLimitHour
 
@@ -23,10 +24,11 @@ MOST_DIGESTS = 3
 MOST_SEALS = 1_000
 
 
-def clients(term: str, user: Person) -> Found:
+def clients(term: str, user: Person) -> Finding:
     """Find API clients by address, or by the name, id or last characters of an API key."""
     page = reverse("admin:ratelimits_ratelimithour_client")
-    found_clients = client_names.find(
+    digests = yield from _digests(term)
+    found_clients = yield from client_names.finding(
         term, sees_api_keys=may_see(user, "ratelimits_apikey"), sees_users=may_see(user, "auth_user")
     )
     # Names that other services gave to their clients may be anything: only known ones are offered.
@@ -37,12 +39,12 @@ def clients(term: str, user: Person) -> Found:
     ]
     hits += [
         Hit(f"Client {digest[:12]}…", "its requests and refusals", f"{page}?{urlencode({'hash': digest})}")
-        for digest in _digests(term)
+        for digest in digests
     ]
     return group("Clients", hits, "ratelimits_ratelimithour", q=term)
 
 
-def _digests(term: str) -> list[str]:
+def _digests(term: str) -> Steps[list[str]]:
     """Return the hashes that begin so, of clients whose keys are no longer stored: pages show the first 12 digits."""
     if not _DIGEST.fullmatch(term):
         return []
@@ -51,46 +53,55 @@ def _digests(term: str) -> list[str]:
         # From one hash to the next, because each has a row per hour.
         behind = {"key_hash__gt": found[-1]} if found else {"key_hash__gte": term.lower()}
         rows = RateLimitHour.objects.filter(key_hash__lt=f"{term.lower()}g", **behind).order_by("key_hash")
-        if (digest := rows.values_list("key_hash", flat=True).first()) is None:
+        read = yield {"next": value_of(rows.values_list("key_hash", flat=True))}
+        if read["next"] is None:
             break
-        found.append(digest)
+        found.append(read["next"])
     return found
 
 
-def alerts(term: str, user: Person) -> Found:
+def alerts(term: str, user: Person) -> Finding:
     """Find open alerts by the beginning of the fingerprint or by words of the title, and any alert by its number."""
     number = number_in(term, "alert")
-    by_number = Alert.objects.filter(pk=number) if number is not None else Alert.objects.none()
+    by_number = Alert.objects.none() if number is None else Alert.objects.filter(pk=number)
     is_open = Alert.objects.open().filter(Q(fingerprint__startswith=term) | Q(title__icontains=term))
-    rows = dict.fromkeys([*by_number, *is_open.order_by("-since", "-id")[: SHOWN + 1]])
+    read = yield {
+        "by_number": models_of(by_number),
+        "is_open": models_of(is_open.order_by("-since", "-id")[: SHOWN + 1]),
+    }
+    rows = dict.fromkeys([*read["by_number"], *read["is_open"]])
     hits = [
         Hit(row.title, f"{row.state}, {row.fingerprint}", page_of("alerts_alert", row.pk)) for row in rows
     ]
     return group("Alerts", hits, "alerts_alert", q=term)
 
 
-def audit(term: str, user: Person) -> Found:
-    lines = audit_log.with_details(LogEntry.objects.filter(object_id=term)).order_by("-id")[: SHOWN + 1]
+def audit(term: str, user: Person) -> Finding:
+    actor = AuditDetail.objects.filter(entry=OuterRef("pk")).values("actor")
+    lines = LogEntry.objects.filter(object_id=term).order_by("-id").annotate(actor=Subquery(actor))
+    told = lines.values_list("change_message", "user__username", "actor")
+    read = yield {"lines": records_of(told[: SHOWN + 1])}
     hits = [
         Hit(
-            audit_log.told(line).did or "Changed.",
-            f"by {audit_log.who(line)}",
+            audit_log.told(LogEntry(change_message=message)).did or "Changed.",
+            f"by {audit_log.named_actor(name, actor)}",
             list_of("admin_logentry", q=term),
         )
-        for line in lines
+        for message, name, actor in read["lines"]
     ]
     return group("What people did to it", hits, "admin_logentry", q=term)
 
 
-def seals(term: str, user: Person) -> Found:
+def seals(term: str, user: Person) -> Finding:
     """Find the seal of the audit with this number, or with the hash of which the audit shows the first 12 digits."""
-    rows: list[AuditSeal] = []
-    if (number := number_in(term, "seal")) is not None:
-        rows += AuditSeal.objects.filter(number=number)
-    if _DIGEST.fullmatch(term):
-        # The audit shows the newest seal, and its older pictures and copies those of the last days.
-        newest = AuditSeal.objects.order_by("-number")[:MOST_SEALS]
-        rows += [seal for seal in newest if seal.hash.startswith(term.lower())]
+    seals, number = AuditSeal.objects.only("number", "hash", "source"), number_in(term, "seal")
+    # The audit shows the newest seal, and its older pictures and copies those of the last days.
+    newest = seals.order_by("-number")[:MOST_SEALS] if _DIGEST.fullmatch(term) else seals.none()
+    read = yield {
+        "numbered": models_of(seals.none() if number is None else seals.filter(number=number)),
+        "newest": models_of(newest),
+    }
+    rows = [*read["numbered"], *(seal for seal in read["newest"] if seal.hash.startswith(term.lower()))]
     hits = [
         Hit(
             f"Seal {seal.number:,}",
@@ -102,21 +113,27 @@ def seals(term: str, user: Person) -> Found:
     return Found("Seals", hits[:SHOWN])
 
 
-def slack_people(term: str, user: Person) -> Found:
-    rows = SlackPerson.objects.filter(member=term)[:SHOWN]
-    hits = [Hit(str(row), "somebody in Slack", page_of("alerts_slackperson", row.pk)) for row in rows]
+def slack_people(term: str, user: Person) -> Finding:
+    read = yield {"people": models_of(SlackPerson.objects.filter(member=term)[:SHOWN])}
+    hits = [
+        Hit(str(row), "somebody in Slack", page_of("alerts_slackperson", row.pk)) for row in read["people"]
+    ]
     return Found("People in Slack", hits)
 
 
-def identities(term: str, user: Person) -> Found:
-    rows = SignInIdentity.objects.filter(subject=term)[:SHOWN]
+def identities(term: str, user: Person) -> Finding:
+    read = yield {"identities": models_of(SignInIdentity.objects.filter(subject=term)[:SHOWN])}
     hits = [
-        Hit(str(row), "who signs in with it", page_of("opsconsole_signinidentity", row.pk)) for row in rows
+        Hit(str(row), "who signs in with it", page_of("opsconsole_signinidentity", row.pk))
+        for row in read["identities"]
     ]
     return Found("Sign-in identities", hits)
 
 
-def sns_messages(term: str, user: Person) -> Found:
-    rows = SnsMessage.objects.filter(message_id=term)[:SHOWN]
-    hits = [Hit(f"Message from SNS {row.pk}", row.kind, list_of("alerts_snsmessage", q=term)) for row in rows]
+def sns_messages(term: str, user: Person) -> Finding:
+    read = yield {"messages": models_of(SnsMessage.objects.filter(message_id=term)[:SHOWN])}
+    hits = [
+        Hit(f"Message from SNS {row.pk}", row.kind, list_of("alerts_snsmessage", q=term))
+        for row in read["messages"]
+    ]
     return Found("Messages from SNS", hits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,8 @@ from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast, Concat
 
+from opsconsole.kit import one_statement
+from opsconsole.kit.one_statement import Reading, Steps, column_of, models_of, records_of, side_by_side
 from opsconsole.kit.storable import plain_text
 from ratelimits.identity import client_ip
 from ratelimits.models import ApiKey, RateLimitHour, RateLimitRequest
@@ -28,6 +30,12 @@ class NamedClient:
 
 
 def find(term: str, *, sees_api_keys: bool = True, sees_users: bool = True) -> list[NamedClient]:
+    """Find the clients that a search term may mean, by two statements."""
+    [found] = side_by_side([finding(term, sees_api_keys=sees_api_keys, sees_users=sees_users)])
+    return found
+
+
+def finding(term: str, *, sees_api_keys: bool = True, sees_users: bool = True) -> Steps[list[NamedClient]]:
     """Find the clients that a search term may mean.
 
     The term may be an address, a user's name, an API key's name, id or last characters, or a key of the records.
@@ -37,11 +45,15 @@ def find(term: str, *, sees_api_keys: bool = True, sees_users: bool = True) -> l
     term = plain_text(term).strip()[:200]
     if not term:
         return []
-    api_keys = _api_keys(term) if sees_api_keys else []
-    keys = [*_address_keys(term), *_user_keys(term), *api_keys, *_literal_keys(term)]
+    api_keys = _api_keys(term) if sees_api_keys else ApiKey.objects.none()
+    read = yield {
+        "users": column_of(_keys("user:", get_user_model().objects.filter(username__iexact=term))),
+        "api_keys": column_of(_keys("key:", api_keys)),
+    }
+    keys = [*_address_keys(term), *read["users"], *read["api_keys"], *_literal_keys(term)]
     keys = [key for key in keys if may_name(key, sees_users=sees_users)]
-    name_by_key = names(keys, sees_api_keys=sees_api_keys)
-    return [NamedClient(key, name_by_key[key]) for key in dict.fromkeys(keys)]
+    read = yield _owners(keys, sees_api_keys=sees_api_keys)
+    return [NamedClient(key, name) for key, name in _names(keys, read).items()]
 
 
 def may_name(key: str, *, sees_users: bool) -> bool:
@@ -61,15 +73,11 @@ def _address_keys(term: str) -> list[str]:
     return [f"address:{group}", f"check:address:{group}", f"check:{group}"]
 
 
-def _user_keys(term: str) -> list[str]:
-    return list(_keys("user:", get_user_model().objects.filter(username__iexact=term)))
-
-
-def _api_keys(term: str) -> list[str]:
+def _api_keys(term: str) -> QuerySet[ApiKey]:
     matches_term = Q(name__icontains=term) | Q(hint=term)
     if key_id := _uuid(term):
         matches_term |= Q(pk=key_id)
-    return list(_keys("key:", ApiKey.objects.filter(matches_term)))
+    return ApiKey.objects.filter(matches_term)
 
 
 def _keys(kind: str, rows: QuerySet[Any]) -> QuerySet[Any, str]:
@@ -89,16 +97,28 @@ def _uuid(text: str) -> UUID | None:
 
 
 def names(keys: Iterable[str], *, sees_api_keys: bool = True) -> dict[str, str]:
-    """Return the name for each of these keys, using two queries at most."""
+    """Return the name for each of these keys, by one statement."""
     keys = list(keys)
+    return _names(keys, one_statement.read(**_owners(keys, sees_api_keys=sees_api_keys)))
+
+
+def _owners(keys: Sequence[str], *, sees_api_keys: bool) -> dict[str, Reading[Any]]:
+    """Read the users and the API keys that these keys are about."""
     ids = {int(key[5:]) for key in keys if key.startswith("user:") and key[5:].isdecimal()}
-    users = dict(get_user_model().objects.filter(pk__in=ids).values_list("pk", "username"))
     uuids = {key_id for key in keys if key.startswith("key:") and (key_id := _uuid(key[4:]))}
-    api_keys = ApiKey.objects.in_bulk(uuids) if sees_api_keys else {}
+    return {
+        "users": records_of(get_user_model().objects.filter(pk__in=ids).values_list("pk", "username")),
+        "api_keys": models_of(ApiKey.objects.filter(pk__in=uuids if sees_api_keys else ())),
+    }
+
+
+def _names(keys: Sequence[str], owners: Mapping[str, Any]) -> dict[str, str]:
+    """Return the name for each key, given what ``_owners`` read."""
+    users, api_keys = dict(owners["users"]), {row.pk: row for row in owners["api_keys"]}
     return {key: _name(key, users, api_keys) for key in keys}
 
 
-def _name(key: str, users: dict[int, str], api_keys: dict[UUID, ApiKey]) -> str:
+def _name(key: str, users: Mapping[int, str], api_keys: Mapping[UUID, ApiKey]) -> str:
     kind, _, value = key.partition(":")
     if kind == "user" and value.isdecimal():
         return f"user {users.get(int(value), value)}"

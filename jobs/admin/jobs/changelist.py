@@ -141,8 +141,8 @@ class JobChangeList(SortedChangeList):
 
 
 def shown(ids: Sequence[UUID]) -> list[Any]:
-    """Return these jobs as lists show them: with their evidence and the state of their message, without payloads."""
-    jobs = Job.objects.with_evidence().with_message().defer("payload")
+    """Return these jobs as lists show them: with the signs of their life and the state of their message, without payloads."""
+    jobs = Job.objects.with_signs_of_life().with_message().defer("payload")
     found: dict[UUID, Any] = run_progress.with_percent(jobs).in_bulk(ids)
     return with_troubles([found[pk] for pk in ids if pk in found])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -35,8 +36,9 @@ from jobs.recovery.decision import SweepAction
 from jobs.recovery.surroundings import Stop, Surroundings
 from jobs.restores import signs
 from jobs.runs import life_wording
-from opsconsole.kit import audit, form_versions
+from opsconsole.kit import audit, form_versions, one_statement
 from opsconsole.kit.form_versions import FIELD, STATUS, Conflict, Version
+from opsconsole.kit.one_statement import models_of
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
 
@@ -89,9 +91,16 @@ class RecoveryAdmin(OnePageAdmin):
         return request.user.has_perm("jobs.arm_recovery")
 
     def _page(self, request: HttpRequest, **forms_with_errors: Any) -> HttpResponse:
-        around, state = surroundings.read(), RecoveryControl.objects.annotate(db_now=Now()).get(pk=1)
+        read = one_statement.read(
+            states=models_of(surroundings.state().annotate(db_now=Now())),
+            sweeps=models_of(Sweep.objects.newest_finished()[:1]),
+            signs=signs.reading(),
+            restores=models_of(Restore.objects.all()[:1]),
+        )
+        [state], last_sweep = read["states"], next(iter(read["sweeps"]), None)
+        around = surroundings.of_state(state)
+        around = surroundings.counted(around) if around.armed else around
         prospect, version = outlook.of_sweeps(around), _version(state)
-        last_sweep = Sweep.objects.last_finished()
         locked, refused = passed_over.long_locked(last_sweep), refused_runs.of(last_sweep)
         context = {
             "title": "Recovery",
@@ -105,9 +114,11 @@ class RecoveryAdmin(OnePageAdmin):
             "held": bool(around.armed and around.hold_until and around.hold_until > around.read_at),
             "arm_form": ArmForm(prefix="arm", version=version),
             "disarm_form": ReasonForm(prefix="disarm", version=version),
-            "release_form": ReasonForm(prefix="release", version=_version_of_hold(state)),
-            "restore_signs": signs.kept(),
-            "restore": Restore.objects.first(),
+            "release_form": ReasonForm(
+                prefix="release", version=replace(_version_of_hold(state), opened_with=version)
+            ),
+            "restore_signs": read["signs"],
+            "restore": next(iter(read["restores"]), None),
             "restore_command": signs.COMMAND,
             "unknown_form": UnknownRunsForm(prefix="unknown", initial=_chosen_rule(state), version=version),
             "unknown_rule": outlook_wording.of_unknown_rule(state),

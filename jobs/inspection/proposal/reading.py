@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from math import inf
 from time import monotonic
 from types import MappingProxyType
+from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from jobs.inspection import catalog, local_times, names
 from jobs.inspection.proposal import synonyms
@@ -19,7 +21,7 @@ from jobs.inspection.proposal.times import UTC, ZONELESS
 from opsconsole.kit import mapping, own_schema
 from opsconsole.kit.mapping import OWN_COLUMNS
 
-Sampler = Callable[[TableFacts], list[dict[str, str | None]]]
+Sample = list[dict[str, str | None]]
 MOST_COLUMNS = 20_000
 MOST_SAMPLED_TABLES = 40
 ROWS_OF_EACH_END = 150
@@ -62,9 +64,13 @@ SELECT n.nspname, c.relname, c.relkind::text, pg_table_is_visible(c.oid), greate
 
 @dataclass(frozen=True)
 class Found:
-    """The tables of a database. ``unread``: those of which no row was sampled, because the time was over."""
+    """The tables of a database. ``unread``: those of which no row was sampled, because the time was over.
+
+    ``read_at``: when, by the database's clock.
+    """
 
     tables: list[TableFacts]
+    read_at: datetime
     unread: tuple[str, ...] = ()
 
 
@@ -74,26 +80,19 @@ def read(*, seconds: float = inf) -> Found:
     ``seconds``: how long rows are sampled. One query, which takes two seconds at most, may end after that.
     """
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION READ ONLY")
-        ends = monotonic() + seconds
+        [(_, read_at)] = catalog.rows(
+            "SELECT set_config('transaction_read_only', 'on', true), statement_timestamp()"
+        )
         unread: list[str] = []
-        return Found(_tables(lambda table: _sample_until(ends, table, unread)), tuple(unread))
-
-
-def _sample_until(ends: float, table: TableFacts, unread: list[str]) -> list[dict[str, str | None]]:
-    if monotonic() < ends:
-        return _sample(table)
-    unread.append(table.sql)
-    return []
+        return Found(_tables(monotonic() + seconds, unread), read_at, tuple(unread))
 
 
 def snapshot() -> list[TableFacts]:
     """Return the same tables in the transaction of the caller."""
-    return _tables(_sample)
+    return _tables(inf, [])
 
 
-def _tables(sample: Sampler) -> list[TableFacts]:
+def _tables(ends: float, unread: list[str]) -> list[TableFacts]:
     tables: dict[tuple[str, str], TableFacts] = {}
     columns: dict[tuple[str, str], dict[str, ColumnFacts]] = {}
     keys: dict[tuple[str, str], dict[int, str]] = {}
@@ -149,7 +148,7 @@ def _tables(sample: Sampler) -> list[TableFacts]:
         )
         for of, each in tables.items()
     ]
-    return list(_with_samples(described, sample))
+    return list(_with_samples(described, ends, unread))
 
 
 def _initial(default: str | None) -> str:
@@ -169,8 +168,13 @@ def _added() -> dict[tuple[str, str], tuple[str, ...]]:
     """Return the columns that an attached console has added itself: they say nothing about the tables of others."""
     if not names.is_attached():
         return {}
-    tables = ((contract, catalog.table(contract.sql)) for contract in mapping.current().tables)
-    return {(table.schema, table.name): OWN_COLUMNS[contract.contract] for contract, table in tables if table}
+    contracts = {table.sql: table.contract for table in mapping.current().tables}
+    found = catalog.rows(
+        "SELECT nspname, relname, name FROM unnest(%s::text[]) AS name JOIN pg_class c ON c.oid = to_regclass(name)"
+        "  JOIN pg_namespace n ON n.oid = relnamespace",
+        [list(contracts)],
+    )
+    return {(schema, name): OWN_COLUMNS[contracts[sql]] for schema, name, sql in found}
 
 
 def _words(
@@ -186,40 +190,75 @@ def _words(
     return (), ""
 
 
-def _with_samples(tables: Iterable[TableFacts], sampler: Sampler) -> Iterable[TableFacts]:
-    sampled = 0
+def _with_samples(tables: Sequence[TableFacts], ends: float, unread: list[str]) -> Iterable[TableFacts]:
+    chosen = [table for table in tables if status_columns(table) or synonyms.find(table, synonyms.BEAT)]
+    chosen = chosen[:MOST_SAMPLED_TABLES]
+    samples = (_together(chosen) if monotonic() < ends else None) or {}
     for table in tables:
-        if (status_columns(table) or synonyms.find(table, synonyms.BEAT)) and sampled < MOST_SAMPLED_TABLES:
-            sampled += 1
-            sample = tuple(MappingProxyType(row) for row in sampler(table))
-            yield replace(table, sample=sample)
+        if table in chosen:
+            sample = samples[table.sql] if samples else _alone(table, ends, unread)
+            yield replace(table, sample=tuple(MappingProxyType(row) for row in sample))
         else:
             yield table
 
 
-def _sample(table: TableFacts) -> list[dict[str, str | None]]:
-    """Return rows of both ends of the key: jobs that run are usually new ones. Nothing is counted or sorted without an index."""
+def _together(tables: Sequence[TableFacts]) -> dict[str, Sample] | None:
+    """Return rows of each table, by one query; None where the database refuses one of them, or that takes too long."""
+    parts = [(table, part) for table in tables for part in _parts(table)]
+    if not parts:
+        return None
+    found = catalog.look(
+        f"SELECT {', '.join(f'({part.sql})' for _, part in parts)}",
+        [value for _, part in parts for value in part.parameters],
+    )
+    if found is None:
+        return None
+    samples: dict[str, Sample] = {table.sql: [] for table in tables}
+    for (table, part), rows in zip(parts, found[0], strict=True):
+        samples[table.sql] += part.rows(rows)
+    return samples
+
+
+def _alone(table: TableFacts, ends: float, unread: list[str]) -> Sample:
+    """Return rows of a table, as far as the database gives them, unless the time is over."""
+    if monotonic() >= ends:
+        unread.append(table.sql)
+        return []
+    found = ((part, catalog.look(part.sql, part.parameters)) for part in _parts(table))
+    return [row for part, rows in found if rows for row in part.rows(rows[0][0])]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A query of some rows of a table, as an array of arrays of these columns."""
+
+    sql: str
+    columns: Sequence[str]
+    parameters: tuple[Any, ...] = ()
+
+    def rows(self, found: Sequence[Sequence[str | None]] | None) -> Sample:
+        return [dict(zip(self.columns, row, strict=True)) for row in found or ()]
+
+
+def _parts(table: TableFacts) -> Iterator[_Part]:
+    """Yield queries of both ends of the key, because jobs that run are usually new ones, and of the common statuses.
+
+    Nothing is counted or sorted without an index. The statuses are those of the statistics, each as a row that has nothing else.
+    """
     names = list(table.columns)[:MOST_SAMPLED_COLUMNS]
     shown = ", ".join(f"left({own_schema.quoted(name)}::text, {LONGEST_VALUE})" for name in names)
     ends = [""]
     if table.key and table.kind in "rp":
         newest = ", ".join(f"{own_schema.quoted(name)} DESC" for name in table.key)
         ends.insert(0, f" ORDER BY {newest}")
-    found: list[dict[str, str | None]] = []
     for end in ends:
-        rows = catalog.look(f"SELECT {shown} FROM {table.sql}{end} LIMIT {ROWS_OF_EACH_END}")
-        found += [dict(zip(names, row, strict=True)) for row in rows or []]
-    return found + _usual_words(table)
-
-
-def _usual_words(table: TableFacts) -> list[dict[str, str | None]]:
-    """Return the common statuses of the statistics, each as a row that has nothing else."""
-    return [
-        {status.name: word}
-        for status in status_columns(table)
-        for (word,) in catalog.rows(
-            "SELECT left(unnest(most_common_vals::text::text[]), %s) FROM pg_stats"
+        rows = f"SELECT json_build_array({shown}) AS row FROM {table.sql}{end} LIMIT {ROWS_OF_EACH_END}"
+        yield _Part(f"SELECT json_agg(row) FROM ({rows}) AS sample", names)
+    for status in status_columns(table):
+        yield _Part(
+            "SELECT json_agg(json_build_array(left(word, %s))) FROM pg_stats,"
+            " unnest(most_common_vals::text::text[]) AS word"
             " WHERE schemaname = %s AND tablename = %s AND attname = %s",
-            [LONGEST_VALUE, table.schema, table.name, status.name],
+            [status.name],
+            (LONGEST_VALUE, table.schema, table.name, status.name),
         )
-    ]

@@ -12,7 +12,15 @@ from django.db.models.functions import Now, TruncHour
 
 from jobs.models import Job, JobEvent, Status, Sweep
 from opsconsole.kit import counting, one_statement
-from opsconsole.kit.one_statement import column_of, count_of, models_of, records_of, value_of
+from opsconsole.kit.one_statement import (
+    Steps,
+    column_of,
+    count_of,
+    models_of,
+    records_of,
+    side_by_side,
+    value_of,
+)
 from opsconsole.kit.postgresql.timestamps import EARLIEST, LATEST
 from tests import factories
 
@@ -92,3 +100,33 @@ def test_one_failure_fails_all() -> None:
 def test_nothing_that_needs_the_database_asks_nothing(django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(0):
         assert one_statement.read(none=count_of(Job.objects.none())) == {"none": 0}
+
+
+def test_work_that_asks_side_by_side_asks_as_often_as_the_longest(django_assert_num_queries: Any) -> None:
+    for number in range(3):
+        factories.job(customer_id=f"C-{number}")
+
+    def work(steps: int) -> Steps[list[str]]:
+        names: list[str] = []
+        for number in range(steps):
+            of_one = Job.objects.filter(customer_id=f"C-{number}")
+            read = yield {"names": column_of(of_one.values_list("customer_id", flat=True))}
+            names += read["names"]
+        return names
+
+    with django_assert_num_queries(2):
+        found = side_by_side([work(2), work(0), work(1)])
+
+    assert found == [["C-0", "C-1"], [], ["C-0"]]
+    assert side_by_side([]) == []
+
+
+def test_reading_that_fails_alone_leaves_the_others_known() -> None:
+    factories.job()
+    broken = one_statement.Reading("SELECT 1 / 0", (), int)
+
+    assert one_statement.read_if_possible(jobs=count_of(Job.objects.all()), broken=broken) is None
+    assert one_statement.read_apart(jobs=count_of(Job.objects.all()), broken=broken) == {
+        "jobs": 1,
+        "broken": None,
+    }
