@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,17 +13,17 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
-from django.utils.dateparse import parse_datetime
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
 from jobs.models import RunRollup, Status
 from jobs.models.run_rollup import SHOWN_FOR
+from opsconsole.admin import hour_events
 from opsconsole.kit.bounded_columns import LONGEST_NAME
 from opsconsole.kit.display import badge
 from opsconsole.kit.durations import brief
 from opsconsole.kit.page_permissions import may_see
-from opsconsole.kit.postgresql.timestamps import EARLIEST, LATEST
+from opsconsole.kit.postgresql.timestamps import named_moment
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.storable import is_storable
 from opsconsole.trends import drawing, marks, report, run_list
@@ -79,7 +79,12 @@ class TrendsAdmin(OnePageAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.runs_view)
-        return [path("runs/", view, name="jobs_runrollup_runs"), *super().get_urls()]
+        events = self.admin_site.admin_view(self.events_view)
+        return [
+            path("runs/", view, name="jobs_runrollup_runs"),
+            path("events/", events, name="jobs_runrollup_events"),
+            *super().get_urls(),
+        ]
 
     def show(self, request: HttpRequest) -> HttpResponse:
         choice, counted = Choice.of(request), report.progress()
@@ -133,6 +138,14 @@ class TrendsAdmin(OnePageAdmin):
         }
         return self.render(request, "admin/opsconsole/trend_runs.html", context)
 
+    def events_view(self, request: HttpRequest) -> HttpResponse:
+        """Show the events that a bar of an hourly chart counts."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if "at" not in request.GET:
+            return redirect(self.address("changelist"))
+        return self.render(request, "admin/opsconsole/hour_events.html", hour_events.context(request))
+
 
 def _value(request: HttpRequest) -> str | None:
     value = request.GET.get("only")
@@ -141,7 +154,7 @@ def _value(request: HttpRequest) -> str | None:
 
 def _wanted(request: HttpRequest) -> Wanted:
     """Read the bar from the address. Raise ``Http404`` if there is no such bar."""
-    start, minutes = _moment(request.GET.get("at", "")), _number(request.GET.get("minutes", ""))
+    start, minutes = named_moment(request.GET.get("at", "")), _number(request.GET.get("minutes", ""))
     by, ended = request.GET.get("by", Dimension.QUEUE), request.GET.get("ended", "")
     if start is None or minutes not in SHOWN_FOR or start != start_of(start, minutes):
         raise Http404
@@ -152,17 +165,6 @@ def _wanted(request: HttpRequest) -> Wanted:
         raise Http404
     outcome = Outcome(ended) if ended else None
     return Wanted(start, start + timedelta(minutes=minutes), minutes, by, value, outcome)
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = parse_datetime(text)
-        # A time zone can move the first and the last day out of the calendar's range.
-        moment = moment.astimezone(UTC) if moment and moment.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
-    # Beyond them, the end of a bar may be none that Python can hold.
-    return moment if moment and EARLIEST <= moment <= LATEST else None
 
 
 def _number(text: str) -> int | None:

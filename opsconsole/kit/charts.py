@@ -7,7 +7,7 @@ Colours are CSS classes. Each chart also has its figures as a table, for exact v
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 HEIGHT = 168
 # The space above the highest bar, and below for the labels of the axis.
@@ -84,6 +84,11 @@ class Chart:
         """Return the table with the address of what each figure counts; '' where there is none."""
         urls = (["", *(each.url_at(place) for each in self.legend)] for place in range(len(self.rows)))
         return [list(zip(row, of_row, strict=True)) for row, of_row in zip(self.rows, urls, strict=True)]
+
+    def without_links(self) -> Chart:
+        """Return the chart for those who may not see the lists."""
+        legend = [replace(each, urls=()) for each in self.legend]
+        return replace(self, legend=legend, bars=[replace(each, url="") for each in self.bars])
 
     @property
     def has_links(self) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
+from urllib.parse import urlencode
 
 from django.urls import reverse
 
@@ -15,19 +16,20 @@ from jobs.models import Sweep
 from opsconsole.kit import charts, figures
 from opsconsole.kit.charts import Series
 from opsconsole.kit.counting import exactly
-from opsconsole.kit.durations import HOUR, MINUTE
+from opsconsole.kit.durations import HOUR
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.kit.trend_charts import MarkLine
 from opsconsole.overview import slow_rows
 from opsconsole.overview.memory import SLOW_KEPT_SECONDS, memory
-from opsconsole.overview.slow_rows import DEPTH, OUTCOMES, RECOVERED
-from opsconsole.trends import drawing, run_list
-from opsconsole.trends.ended_runs import Dimension, Outcome
+from opsconsole.overview.slow_rows import ARRIVED, DEPTH, OUTCOMES, RECOVERED, RUNNING, WAITING
+from opsconsole.trends import drawing, hour_events
 from opsconsole.trends.marks import Mark
-from ratelimits.records import usage_report
+from ratelimits.records import counted_requests, usage_report
 
 SHOWN = slow_rows.ALERTS_READ
+# Where the charts stand on the page, for the figures that lead to them.
+OUTCOMES_ANCHOR, ARRIVED_ANCHOR, READINGS_ANCHOR = "by-outcome", "arrived", "waiting-and-running"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,15 @@ class QuotedChart:
 
     page: str
     chart: charts.Chart
+    anchor: str = ""
+    # The page of the rows that its bars count.
+    list_page: str = ""
+
+    def for_user(self, user: Person) -> QuotedChart:
+        """Return it with the links that this person may follow."""
+        if not self.list_page or may_see(user, self.list_page):
+            return self
+        return replace(self, chart=self.chart.without_links())
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ class Lately:
     def for_user(self, user: Person) -> Lately:
         """Return the part that this person may see: each chart and event quotes a page."""
         return Lately(
-            [each for each in self.charts if may_see(user, each.page)],
+            [each.for_user(user) for each in self.charts if may_see(user, each.page)],
             [each for each in self.happened if may_see(user, each.page)],
             self.watches if may_see(user, "alerts_monitor") else [],
             [mark for mark in self.marks if may_see(user, mark.page)],
@@ -100,50 +111,67 @@ def lately() -> Lately:
 def _charts() -> list[QuotedChart]:
     rows = slow_rows.read()
     values = {name: of_name[-figures.HOURS :] for name, of_name in rows.values.items()}
-    labels = [f"{hour:%H:%M}" for hour in rows.hours[-figures.HOURS :]]
+    hours = rows.hours[-figures.HOURS :]
+    labels = [f"{hour:%H:%M}" for hour in hours]
     lines = rows.rules
 
     def whole(name: str) -> list[int]:
         return [int(value or 0) for value in values[name]]
 
-    jobs = [
-        Series(outcome, tone, whole(f"jobs {outcome}"), _lists_of(outcome, rows.hours[-figures.HOURS :]))
-        for outcome, tone in OUTCOMES
-    ]
-    recovered = [Series("recovered", "running", whole(RECOVERED))]
+    def events(kind: str) -> list[str]:
+        return [hour_events.list_url(kind, hour) for hour in hours]
+
+    jobs = [Series(outcome, tone, whole(f"jobs {outcome}"), events(outcome)) for outcome, tone in OUTCOMES]
+    recovered = [Series("recovered", "running", whole(RECOVERED), events("recovered"))]
+    arrived = [Series("arrived", "running", whole(ARRIVED), [_arrived_url(hour) for hour in hours])]
+    threshold = lines["dlq_not_empty"].threshold
     return [
-        QuotedChart("jobs_job", charts.stacked("Jobs by outcome, UTC", labels, jobs)),
-        QuotedChart("jobs_sweep", charts.stacked("Runs recovered", labels, recovered)),
+        QuotedChart("jobs_job", charts.stacked("Jobs by outcome, UTC", labels, jobs), OUTCOMES_ANCHOR),
+        QuotedChart("jobs_job", charts.stacked("Jobs that arrived", labels, arrived), ARRIVED_ANCHOR),
+        QuotedChart("jobs_job", _waiting_and_running(labels, values), READINGS_ANCHOR),
+        QuotedChart("jobs_sweep", charts.stacked("Runs recovered", labels, recovered), list_page="jobs_job"),
         *_limited(lines["limited_requests_hour"].threshold),
-        QuotedChart("jobs_deadletter", _depth(labels, values[DEPTH], lines["dlq_not_empty"].threshold)),
+        QuotedChart("jobs_deadletter", _depth(labels, values[DEPTH], threshold)),
     ]
 
 
-def _lists_of(outcome: str, hours: Sequence[datetime]) -> list[str]:
-    """Return the address of the list of runs of each hour that is over, for outcomes of which the trends count the runs.
+def _arrived_url(hour: datetime) -> str:
+    """Return the address of the list of the jobs that arrived in this hour."""
+    begin, end = (f"{each.astimezone(UTC):%Y-%m-%dT%H:%M:%S}" for each in (hour, hour + HOUR))
+    return f"{reverse('admin:jobs_job_changelist')}?{urlencode({'since': begin, 'before': end})}"
 
-    Both count the same events; the trends count those of the last minutes later.
-    """
-    if outcome not in set(Outcome):
-        return []
-    lists = [run_list.list_url(hour, HOUR // MINUTE, Dimension.QUEUE, None, outcome) for hour in hours[:-1]]
-    return [*lists, ""]
+
+def _waiting_and_running(labels: list[str], values: Mapping[str, Sequence[float | None]]) -> charts.Chart:
+    shown = (("waiting", "waiting", WAITING), ("running", "running", RUNNING))
+    series = [Series(label, tone, [int(value or 0) for value in values[name]]) for label, tone, name in shown]
+    chart = charts.stacked("Waiting and running, highest count per hour", labels, series, level=True)
+    return _of_readings(chart, [values[WAITING], values[RUNNING]], "jobs")
 
 
 def _depth(labels: list[str], values: Sequence[float | None], line: float | None) -> charts.Chart:
-    """Return the chart of the depth. An hour without a reading has no bar and is called unknown (I8)."""
     series = [Series("dead letters", "bad", [int(value or 0) for value in values])]
     chart = charts.stacked(
         "Dead letters, highest count per hour", labels, series, alert_above=line, level=True
     )
-    unknown = sum(value is None for value in values)
-    if not unknown:
-        return chart
+    return _of_readings(chart, [values], "letters")
+
+
+def _of_readings(chart: charts.Chart, readings: Sequence[Sequence[float | None]], noun: str) -> charts.Chart:
+    """Return the chart with what its bars don't tell: which rows were counted, and the hours without a reading (I8)."""
+    by_hour = list(zip(*readings, strict=True))
     rows = [
-        [row[0], "unknown"] if value is None else row for row, value in zip(chart.rows, values, strict=True)
+        [
+            row[0],
+            *("unknown" if value is None else text for text, value in zip(row[1:], of_hour, strict=True)),
+        ]
+        for row, of_hour in zip(chart.rows, by_hour, strict=True)
     ]
-    gap = f"Unknown in {unknown} of {len(values)} hours."
-    return replace(chart, rows=rows, summary=gap if unknown == len(values) else f"{chart.summary} {gap}")
+    unknown = sum(None in of_hour for of_hour in by_hour)
+    gap = f"Unknown in {unknown} of {len(by_hour)} hours."
+    if unknown == len(by_hour):
+        return replace(chart, rows=rows, summary=gap)
+    told = [chart.summary, f"These are readings: which {noun} they counted is not kept."]
+    return replace(chart, rows=rows, summary=" ".join([*told, gap] if unknown else told))
 
 
 def _limited(line: float | None) -> list[QuotedChart]:
@@ -152,7 +180,8 @@ def _limited(line: float | None) -> list[QuotedChart]:
     except OpsConsoleError:
         return []
     labels = [f"{start:%H:%M}" for start, _ in steps]
-    refused = [Series("refused with 429", "warning", [counts.limited for _, counts in steps])]
+    urls = [counted_requests.list_url(start, HOUR, "limited") for start, _ in steps]
+    refused = [Series("refused with 429", "warning", [counts.limited for _, counts in steps], urls)]
     chart = charts.stacked("Requests refused with 429", labels, refused, alert_above=line)
     return [QuotedChart("ratelimits_ratelimithour", chart)]
 

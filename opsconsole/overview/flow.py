@@ -10,6 +10,7 @@ from opsconsole.kit.charts import Sparkline
 from opsconsole.kit.counting import figure
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.overview import slow_rows
+from opsconsole.overview.charts_and_events import ARRIVED_ANCHOR, OUTCOMES_ANCHOR, READINGS_ANCHOR
 from opsconsole.overview.current_figures import Overview
 from opsconsole.overview.memory import SLOW_KEPT_SECONDS, memory
 from opsconsole.overview.slow_rows import ARRIVED, RUNNING, WAITING
@@ -31,12 +32,16 @@ class Course:
 
 @dataclass(frozen=True)
 class FlowStep:
-    """One figure of the flow. ``query``: of the list of jobs that it counts; None: no list has as many rows."""
+    """One figure of the flow. ``query``: of the list of jobs that it counts, or '' where only the chart tells them apart.
+
+    ``anchor``: of the chart of its hours, whose bars open what they count.
+    """
 
     label: str
     shown: str
-    query: str | None
+    query: str
     course: Course
+    anchor: str
     tone: str = ""
 
     @property
@@ -52,11 +57,15 @@ def steps(seen: Overview, user: Person) -> list[FlowStep]:
     of = _courses()
     done = of[DONE].last_day
     return [
-        FlowStep("Arrived in 24\u00a0h", _or_unknown(seen.arrived_day), "?age=day", of[ARRIVED]),
-        FlowStep("Waiting", figure(seen.waiting), "?status=waiting", of[WAITING]),
-        FlowStep("Running", figure(seen.running), "?status=in_progress", of[RUNNING]),
-        FlowStep("Done in 24\u00a0h", _or_unknown(done), None, of[DONE]),
-        FlowStep("Failed in 24\u00a0h", figure(seen.failed), "?status=failed_day", of[FAILED]),
+        FlowStep(
+            "Arrived in 24\u00a0h", _or_unknown(seen.arrived_day), "?age=day", of[ARRIVED], ARRIVED_ANCHOR
+        ),
+        FlowStep("Waiting", figure(seen.waiting), "?status=waiting", of[WAITING], READINGS_ANCHOR),
+        FlowStep("Running", figure(seen.running), "?status=in_progress", of[RUNNING], READINGS_ANCHOR),
+        FlowStep("Done in 24\u00a0h", _or_unknown(done), "", of[DONE], OUTCOMES_ANCHOR),
+        FlowStep(
+            "Failed in 24\u00a0h", figure(seen.failed), "?status=failed_day", of[FAILED], OUTCOMES_ANCHOR
+        ),
     ]
 
 

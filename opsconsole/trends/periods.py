@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from jobs.models.run_rollup import DAY, FIVE_MINUTES, HOUR, SIX_HOURS
+from opsconsole.kit.postgresql.timestamps import begin_of
 
 
 def start_of(at: datetime, minutes: int) -> datetime:
     """Return when the rollup of this length began in which this time is: in UTC, so that days begin at midnight."""
-    seconds = minutes * 60
-    return datetime.fromtimestamp(at.timestamp() // seconds * seconds, UTC)
+    return begin_of(at, timedelta(minutes=minutes))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any, TypeAlias, cast
 from urllib.parse import urlencode
@@ -18,13 +17,12 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 
-from opsconsole.kit import audit, charts, exports
-from opsconsole.kit.charts import Series
+from opsconsole.kit import audit, exports
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
 from opsconsole.kit.row_locks import locked
-from ratelimits.admin import client_facts
+from ratelimits.admin import client_facts, counted_requests, limiter_charts
 from ratelimits.engine.forgotten_counts import StoreAway
 from ratelimits.identity import client_names
 from ratelimits.models import LimiterControl, RateLimitHour, RateLimitRequest
@@ -32,7 +30,7 @@ from ratelimits.models.hour import hash_key
 from ratelimits.policies import policy_cache
 from ratelimits.policies.policy_cache import UnknownPolicy
 from ratelimits.records import usage_report
-from ratelimits.records.usage_report import Period, ReportLine, ReportQuery, RequestCounts
+from ratelimits.records.usage_report import ReportLine, ReportQuery, RequestCounts
 from ratelimits.requests import freed_clients
 from ratelimits.requests.freed_clients import FreeRefused
 
@@ -63,6 +61,7 @@ class LimitedRequestsAdmin(OnePageAdmin):
         wrap = self.admin_site.admin_view
         return [
             path("client/", wrap(self.client_view), name="ratelimits_ratelimithour_client"),
+            path("requests/", wrap(self.requests_view), name="ratelimits_ratelimithour_requests"),
             path("client/free/", wrap(self.free_view), name="ratelimits_ratelimithour_free"),
             path("export/", wrap(self.export_view), name="ratelimits_ratelimithour_export"),
             *super().get_urls(),
@@ -83,7 +82,7 @@ class LimitedRequestsAdmin(OnePageAdmin):
             "matches": [(client, _client_url(key=client.key)) for client in matches],
             "recent": _recent(RateLimitRequest.objects.limited(), names),
             **_filters(request, period, query),
-            **_report(query, names),
+            **_report(query, names, {"policy": query.policy or ""}),
         }
         return self.render(request, "admin/ratelimits/limited_requests.html", context)
 
@@ -125,7 +124,8 @@ class LimitedRequestsAdmin(OnePageAdmin):
             return redirect(PAGE)
         period, query = _report_query(request, client=digest)
         names = _names_for(request)
-        report = _report(query, names)
+        about = {"policy": query.policy or "", "key": key, "hash": "" if key else digest}
+        report = _report(query, names, about)
         if not key:
             key = report.pop("known_key", "")
         context = {
@@ -142,6 +142,14 @@ class LimitedRequestsAdmin(OnePageAdmin):
             **report,
         }
         return self.render(request, "admin/ratelimits/client.html", context)
+
+    def requests_view(self, request: HttpRequest) -> HttpResponse:
+        """Show the requests that a bar counts."""
+        self._require_view(request)
+        if "at" not in request.GET:
+            return redirect(PAGE)
+        shown = counted_requests.context(request, _names_for(request), _client_url)
+        return self.render(request, "admin/ratelimits/counted_requests.html", shown)
 
     def export_view(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
         """Export the same figures with one line per hour, client, route and outcome."""
@@ -211,14 +219,14 @@ def _filters(request: HttpRequest, period: str, query: ReportQuery, **client: st
     }
 
 
-def _report(query: ReportQuery, names: Names) -> dict[str, Any]:
+def _report(query: ReportQuery, names: Names, about: dict[str, str]) -> dict[str, Any]:
     try:
         report = usage_report.report(query)
     except usage_report.ReportTimeout as error:
         return {"timeout": str(error)}
     return {
         "total": report.total,
-        "charts": _charts(query.period, report.steps),
+        "charts": limiter_charts.charts_of(query.period, report.steps, about),
         "charts_begin": report.steps[0][0],
         "charts_end": report.steps[-1][0] + query.period.step,
         "clients": _clients(report.clients, names),
@@ -226,24 +234,6 @@ def _report(query: ReportQuery, names: Names) -> dict[str, Any]:
         "routes": report.routes,
         "by_policy": report.policies,
     }
-
-
-def _charts(period: Period, steps: Sequence[tuple[datetime, RequestCounts]]) -> list[charts.Chart]:
-    labels = [start.strftime(period.time_format) for start, _ in steps]
-    counts = [each for _, each in steps]
-    refused = [Series("limited", "bad", [each.limited for each in counts])]
-    if any(each.denied for each in counts):
-        refused.append(Series("from denied networks", "quiet", [each.denied for each in counts]))
-    if any(each.shadow for each in counts):
-        refused.append(Series("above the limit (shadow mode)", "warning", [each.shadow for each in counts]))
-    all_requests = [
-        Series("allowed", "running", [each.allowed + each.shadow for each in counts]),
-        Series("refused", "bad", [each.refused for each in counts]),
-    ]
-    return [
-        charts.stacked(f"Refused requests in {period.label}, UTC", labels, refused),
-        charts.stacked("Refused and allowed requests", labels, all_requests),
-    ]
 
 
 def _clients(lines: Sequence[ReportLine], names: Names) -> list[tuple[str, str, RequestCounts]]:

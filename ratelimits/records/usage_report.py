@@ -103,21 +103,28 @@ SINCE = f"{NOW} - %(back)s"
 # Programs of others write records too, with endpoints of any length.
 NAMES = ", ".join(f"{cut_in_statement(name)} AS {name}" for name in ("endpoint", "method", "outcome"))
 
-MATCHING = f"""
+
+def matching(since: str, until: str) -> str:
+    """Return the beginning of a statement: the rows of both tables in this time that the filters let through."""
+    return f"""
 WITH salted AS (SELECT coalesce((SELECT salt FROM rate_limit_control), '') AS salt),
 counted AS (
     SELECT hour AS at, {cut_in_statement("policy")} AS policy, key_hash, NULL::text AS key, {NAMES}, hits FROM rate_limit_hours
-     WHERE hour >= {SINCE}
+     WHERE hour >= {since} AND hour < {until}
     UNION ALL
     SELECT created_at, {cut_in_statement("policy")}, encode(sha256(convert_to(salt || key, 'UTF8')), 'hex'),
            {cut_in_statement("key")}, {NAMES}, hits
       FROM {TABLE.aliased_rows}, salted
-     WHERE created_at >= {SINCE}
+     WHERE created_at >= {since} AND created_at < {until}
 ), matching AS (
     SELECT * FROM counted
      WHERE (%(policy)s::text IS NULL OR policy = %(policy)s) AND (%(client)s::text IS NULL OR key_hash = %(client)s)
 )
 """  # noqa: S608 - it contains no values
+
+
+# What is counted a moment ahead by another clock is read, too.
+MATCHING = matching(SINCE, "'infinity'")
 SUMS = """
        coalesce(sum(hits) FILTER (WHERE outcome NOT IN ('limited', 'denied', 'shadow')), 0),
        coalesce(sum(hits) FILTER (WHERE outcome = 'limited'), 0),
@@ -209,6 +216,11 @@ def _run(sql: str, query: ReportQuery, *, max_rows: int) -> list[tuple[Any, ...]
         "client": query.client,
         "max_rows": max_rows,
     }
+    return rows_of(sql, values)
+
+
+def rows_of(sql: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement about requests. Raise ``ReportTimeout`` if it takes too long."""
     with _time_limit(), connection.cursor() as cursor:
         cursor.execute(sql, values)
         return list(cursor.fetchall())

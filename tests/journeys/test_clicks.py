@@ -154,6 +154,12 @@ def pause_for_a_deploy(walk: Walk) -> None:
     # Every other page says it, too.
     walk.menu("Jobs")
     expect(page.locator("#banners")).to_contain_text("Recovery is paused")
+    # The charts mark both.
+    overview.memory.clear()
+    walk.menu("Overview")
+    expect(page.locator(".marks")).to_contain_text("deploy 1.4")
+    expect(page.locator(".marks")).to_contain_text("the deploy takes longer")
+    assert page.locator(".chart .mark").count() >= 2
     assert Pause.objects.active().get().reason == "the deploy takes longer"
 
 

@@ -63,10 +63,12 @@ NEEDS: dict[str, set[str]] = {name: set() for name in FOR_STAFF} | {
     "jobs_jobevent_whole": {"jobs.view_job"},
     "jobs_recovery_hindsight": {"jobs.view_recoverycontrol"},
     "jobs_runrollup_changelist": {"jobs.view_job"},
+    "jobs_runrollup_events": {"jobs.view_job"},
     "jobs_runrollup_runs": {"jobs.view_job"},
     "jobs_workerheartbeat_whole": {"jobs.view_workerheartbeat", "jobs.view_job"},
     "ratelimits_apikey_make": {"ratelimits.view_apikey", "ratelimits.add_apikey"},
     "ratelimits_ratelimithour_client": {"ratelimits.view_ratelimithour"},
+    "ratelimits_ratelimithour_requests": {"ratelimits.view_ratelimithour"},
     "ratelimits_ratelimithour_export": {"ratelimits.view_ratelimithour"},
     "ratelimits_ratelimithour_free": {"ratelimits.view_ratelimithour", "ratelimits.free_client"},
 }

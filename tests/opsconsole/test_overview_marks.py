@@ -29,7 +29,7 @@ def test_charts_mark_pauses_and_switches_and_say_what_the_numbers_are(client: Cl
     seen = page(client, olga)
 
     charts = seen.count('<figure class="chart">')
-    assert charts == 4
+    assert charts == 6
     assert seen.count('<g class="mark">') == 2 * charts
     assert "Armed recovery</a>" in seen and ": All is well</li>" in seen
     assert ": deploy 4218</li>" in seen

@@ -88,11 +88,11 @@ def test_fewer_in_the_queue_than_were_seen_is_told_as_an_approximate_count(
 def test_job_that_stays_as_it_is_says_so_and_leads_to_its_letters(
     client: Client, status: str, words: str
 ) -> None:
-    stays = job(status=status)
+    stays = job(status=status, error_message="its address is missing\nTraceback")
     letter = dead_letter(stays)
     client.force_login(people.operator())
     page = client.get(reverse("admin:jobs_job_change", args=[stays.pk])).content.decode()
-    assert words in page
+    assert words in page and '<p class="sentence">its address is missing</p>' in page
     [link] = re.findall(r'href="([^"]*)">Show its dead letters', page)
     assert short_id(letter.pk) in client.get(unescape(link)).content.decode()
 

@@ -40,6 +40,8 @@ NOTES_SHOWN = 50
 ATTEMPTS_SHOWN = 20
 # Of all events together, so that a page stays below a megabyte or two.
 MOST_CHARACTERS = 500_000
+# The whole error is below.
+ERROR_SHOWN = 300
 TIDY = {"note", "reference", "late", "once"}
 # Such jobs stay as they are: no sweep and no retry takes them.
 STAYS: dict[str, str] = {
@@ -168,8 +170,20 @@ def waits_of(job: JobWithEvidence) -> Waiting | None:
 def why(job: JobWithEvidence, waits: Waiting | None, user: Asker) -> Panel | None:
     """Return what is wrong with the job, as far as this person may see it."""
     if job.status in STAYS:
-        return Panel("What happens next?", STAYS[job.status], [], "warning")
+        return _of_stay(job)
     return _of_waiting(waits, user) if waits else _of_run(job, diagnose(job))
+
+
+def _of_stay(job: JobWithEvidence) -> Panel:
+    """Return why a job stays as it is, and what would change that."""
+    failed = job.status == Status.FAILED
+    error = (job.error_message or "").strip().partition("\n")[0][:ERROR_SHOWN]
+    return Panel(
+        "Why did it fail?" if failed else "Why is it in quarantine?",
+        error or "No error was recorded.",
+        [("What happens next", STAYS[job.status])],
+        "bad" if failed else "warning",
+    )
 
 
 def _events_that_fit(newest_first: Sequence[JobEvent]) -> int:

@@ -6,11 +6,12 @@ that reads it, so it is read as the latest or earliest time with which Python ca
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.backends.postgresql.psycopg_any import BaseTzLoader
 from django.db.models import Q
+from django.utils.dateparse import parse_datetime
 from psycopg import DataError
 
 EARLIEST = datetime(1000, 1, 1, tzinfo=UTC)
@@ -38,3 +39,20 @@ def in_place_of(text: str) -> datetime:
 def far(field: str) -> Q:
     """Return the condition that this field of a row has such a time."""
     return Q(**{f"{field}__lt": EARLIEST}) | Q(**{f"{field}__gt": LATEST})
+
+
+def named_moment(text: str) -> datetime | None:
+    """Return the time, with its zone, that an address names; None where it names none that can be calculated with."""
+    try:
+        named = parse_datetime(text)
+        # A time zone can move the first and the last day out of the calendar's range.
+        named = named.astimezone(UTC) if named and named.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+    return named if named and EARLIEST <= named <= LATEST else None
+
+
+def begin_of(at: datetime, step: timedelta) -> datetime:
+    """Return when the step began in which this time is: in UTC, so that days begin at midnight."""
+    seconds = step.total_seconds()
+    return datetime.fromtimestamp(at.timestamp() // seconds * seconds, UTC)
