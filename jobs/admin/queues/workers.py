@@ -73,20 +73,11 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
     sortable_by = ("worker_id", "last_beat", "up_for", "host")
     search_fields = ("worker_id__startswith",)
     search_help_text = "The beginning of a worker's id"
-    fields = (
-        "worker_id",
-        "state",
-        "kind",
-        "current_job",
-        "run",
-        "last_beat",
-        "clock",
-        "up_for",
-        "hostname",
-        "pid",
-        "did",
-        "jobs",
-        "told",
+    fieldsets = (
+        ("What it does now", {"fields": ("state", "current_job", "run", "last_beat", "clock")}),
+        ("Who it is", {"fields": ("worker_id", "hostname", "pid", "up_for", "kind")}),
+        ("Runs it did", {"fields": ("did", "jobs")}),
+        ("What it says of itself", {"fields": ("told",)}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
