@@ -52,6 +52,7 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
         "last_answer",
     )
     sortable_by = ()
+    live_on = ("alerts.Channel", "alerts.Delivery", "alerts.Attempt", "alerts.Notification")
     actions = ("test_selected",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ListedChannel]:
@@ -156,7 +157,7 @@ class ChannelAdmin(PageAdmin[ListedChannel]):
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         self._test(request, name)
-        return redirect("admin:alerts_channel_changelist")
+        return redirect("admin:alerts_channel_change", name)
 
     def _test(self, request: HttpRequest, name: str) -> None:
         try:

@@ -32,7 +32,9 @@ class RouteForm(ReasonForm):
         help_text=ADDRESS_HELP,
     )
     least_severity = forms.ChoiceField(
-        label="From this severity on", choices=[(each.value, each.label) for each in Severity]
+        label="From this severity on",
+        choices=[(each.value, each.label) for each in Severity],
+        help_text="An alert that no channel wants is told to every channel that is not muted, so that somebody hears of it.",
     )
     rules = forms.MultipleChoiceField(
         label="Only of these rules",

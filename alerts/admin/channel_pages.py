@@ -74,7 +74,11 @@ def change(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpRespons
 
             if _done(request, form, do):
                 return redirect("admin:alerts_channel_change", name)
-    hint = "The environment has the address of this channel, so it is not changed here." if fixed else ""
+    hint = ""
+    if channel_settings.is_fixed(name):
+        hint = "The environment has the address of this channel, so it is not changed here."
+    elif fixed:
+        hint = f"The channel {name} was removed and has no address: add it again to give it one."
     return _page(admin, request, f"Channel {name}", form, button="Save", hint=hint, channel=channel)
 
 
@@ -97,7 +101,10 @@ def mute(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpResponse:
                 f"Muted the channel until {after.muted_until:%Y-%m-%d %H:%M} UTC.",
                 why=reason,
             )
-            return f"The channel {name} is muted until {after.muted_until:%H:%M} UTC. What is told meanwhile is not sent to it later."
+            until = f"{after.muted_until:%d %b %H:%M} UTC"
+            return (
+                f"The channel {name} is muted until {until}. What is told meanwhile is not sent to it later."
+            )
 
         if _done(request, form, do):
             return redirect("admin:alerts_channel_change", name)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import DatabaseError, transaction
-from django.db.models import QuerySet
+from django.db.models import Q
 from django.db.models.functions import Now
 
-from alerts.channels.targets import all_targets
+from alerts.channels.targets import Target, all_targets, target_of
 from alerts.models import Channel, Delivery
 from alerts.sending import routing
 from alerts.sending.addressing import FALLBACK_AFTER
@@ -67,19 +68,40 @@ def _judge_monitors() -> None:
 
 def _read() -> Banner | None:
     targets = all_targets()
-    if not targets:
-        return NO_CHANNEL
+    if banner := _of_addresses(targets):
+        return banner
     channels = Channel.objects.filter(pk__in=targets).order_by("pk")
-    if broken := [channel for channel in channels if channel.is_broken(targets[channel.pk].digest)]:
-        return _broken_banner(broken[0], nobody=len(broken) == len(targets))
     if failing := channels.filter(failing_since__lt=Now() - FALLBACK_AFTER).first():
         return _failing_banner(failing)
-    if targets and _muted(channels) == len(targets):
+    if sum(routing.is_muted(row, row.db_now) for row in channels.annotate(db_now=Now())) == len(targets):
         return Banner("All channels are muted: nobody is told of alerts.", "Unmute one on the page Channels.")
     unsent = Delivery.objects.waiting().filter(channel__in=targets, created_at__lt=Now() - UNSENT_AFTER)
     if unsent.exists():
         return Banner("Alerts are waiting, but no sender runs.", "Start run_cluster or send_alerts --loop.")
     return None
+
+
+def _of_addresses(targets: Mapping[str, Target]) -> Banner | None:
+    """Return what keeps alerts from an address: no key opens it, there is none, or it rejected a message permanently."""
+    with_address = Channel.objects.filter(~Q(secret="") | Q(pk__in=targets)).order_by("pk")
+    rows = list(with_address.annotate(db_now=Now()))
+    broken = [row for row in rows if row.pk in targets and row.is_broken(targets[row.pk].digest)]
+    muted = [row for row in rows if row.pk in targets and routing.is_muted(row, row.db_now)]
+    nobody = len({row.pk for row in [*broken, *muted]}) == len(targets)
+    if locked := [row for row in rows if target_of(row) is None]:
+        return _locked_banner(locked[0], nobody=nobody)
+    if not targets:
+        return NO_CHANNEL
+    return _broken_banner(broken[0], nobody=nobody) if broken else None
+
+
+def _locked_banner(channel: Channel, *, nobody: bool) -> Banner:
+    sentence = f"Alerts do not reach {channel.pk}: no key of OPSCONSOLE_CHANNEL_KEYS opens its address."
+    return Banner(
+        f"Nobody is told about alerts. {sentence}" if nobody else sentence,
+        "Add the key with which it was stored, or give the channel its address again.",
+        nobody,
+    )
 
 
 def _broken_banner(channel: Channel, *, nobody: bool) -> Banner:
@@ -97,7 +119,3 @@ def _failing_banner(channel: Channel) -> Banner:
         f"Alerts have not reached {channel.pk} since {channel.failing_since:%H:%M} UTC: {channel.last_answer.rstrip('.')}.",
         "The sender retries every few minutes.",
     )
-
-
-def _muted(channels: QuerySet[Channel]) -> int:
-    return sum(routing.is_muted(row, row.db_now) for row in channels.annotate(db_now=Now()))

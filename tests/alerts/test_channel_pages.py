@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
 from alerts.channels import stored_addresses
 from alerts.channels.targets import all_targets
 from alerts.models import Channel
-from alerts.sending import banner
+from alerts.sending import addressing, banner
 from opsconsole_worker.environment import QueueConfig
 from tests import people
 
@@ -147,6 +148,77 @@ def test_all_channels_muted_is_said_on_every_page(operator: Client) -> None:
     operator.get(reverse("admin:alerts_channel_changelist"))
     operator.post(of("mute", "mail"), {"hours": "1", "reason": "noise"})
     assert "All channels are muted: nobody is told of alerts." in operator.get(reverse("admin:index")).text
+
+
+def test_muted_and_broken_channels_together_leave_nobody(operator: Client) -> None:
+    operator.post(ADD, FIELDS)
+    addressing.create_missing_channels()
+    operator.post(of("mute", "mail"), {"hours": "1", "reason": "noise"})
+    break_channel("pager")
+    seen = banner.read()
+    assert seen and seen.nobody
+    assert seen.sentence == "Nobody is told about alerts. Alerts no longer reach pager: 404 no_service."
+
+
+def break_channel(name: str) -> None:
+    addresses = {all_targets()[name].digest: Channel.BROKEN}
+    Channel.objects.filter(pk=name).update(
+        addresses=addresses, broken_since=Now(), broken_why="404 no_service"
+    )
+    banner.memory.clear()
+
+
+@pytest.mark.parametrize("keys", [[], ["another" * 8]])
+def test_address_that_no_key_opens_is_told_on_every_page(
+    operator: Client, settings: Any, keys: list[str]
+) -> None:
+    operator.post(ADD, FIELDS)
+    settings.OPSCONSOLE_CHANNEL_KEYS = keys
+    banner.memory.clear()
+    said = "Alerts do not reach pager: no key of OPSCONSOLE_CHANNEL_KEYS opens its address."
+    page = operator.get(reverse("admin:index")).text
+    assert said in page and "Nobody is told" not in page
+
+    settings.OPSCONSOLE_ALERT_CHANNELS = {}
+    banner.memory.clear()
+    page = operator.get(reverse("admin:index")).text
+    assert f"Nobody is told about alerts. {said}" in page and "no channel is set" not in page
+
+
+def test_key_that_was_rotated_in_opens_what_the_old_one_stored(operator: Client, settings: Any) -> None:
+    operator.post(ADD, FIELDS)
+    settings.OPSCONSOLE_CHANNEL_KEYS = ["n" * 40, KEY]
+    assert all_targets()["pager"].address == ADDRESS
+    banner.memory.clear()
+    assert banner.read() is None
+
+
+def test_answer_to_a_test_appears_on_the_page_that_says_so(operator: Client) -> None:
+    operator.post(ADD, FIELDS)
+    page = operator.post(of("test"), follow=True)
+    assert page.redirect_chain[-1][0] == of("change")
+    assert "The answer appears on this page in a few seconds." in page.text
+    assert "data-live" in page.text
+
+
+def test_removed_channel_is_not_said_to_be_of_the_environment(operator: Client) -> None:
+    operator.post(ADD, FIELDS)
+    operator.post(of("remove"), {"reason": "left the service"})
+    opened = operator.get(of("settings")).text
+    assert "The channel pager was removed and has no address" in opened
+    assert "The environment has the address" not in opened
+
+
+def test_mute_of_days_names_the_day(operator: Client) -> None:
+    operator.post(ADD, FIELDS)
+    said = operator.post(of("mute"), {"hours": "72", "reason": "holidays"}, follow=True).text
+    assert re.search(r"is muted until \d\d \w{3} \d\d:\d\d UTC", said)
+
+
+def test_form_says_that_no_gap_between_routes_keeps_an_alert_from_everybody(operator: Client) -> None:
+    assert (
+        "An alert that no channel wants is told to every channel that is not muted" in operator.get(ADD).text
+    )
 
 
 def test_configuring_needs_its_permission() -> None:
