@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from opsconsole.kit.one_statement import side_by_side
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.kit.storable import plain_text
-from opsconsole.search import of_console, of_work
+from opsconsole.search import of_console, of_notes, of_work
 from opsconsole.search.hits import SHOWN, Finding, Found, Hit
 
 __all__ = ["FINDERS", "SHOWN", "Found", "Hit", "search", "view"]
@@ -34,6 +34,7 @@ FINDERS: list[tuple[str, Callable[[str, Person], Finding]]] = [
     ("jobs_deadletter", of_work.letters),
     ("jobs_failuregroup", of_work.failures),
     ("jobs_job", of_work.errors),
+    ("jobs_job", of_notes.references),
     ("jobs_bulkoperation", of_work.operations),
     ("jobs_sweep", of_work.sweeps),
     ("jobs_job", of_work.answers),

@@ -19,7 +19,7 @@ from jobs.admin.jobs import changelist, filters
 from jobs.runs import runs_of_worker
 from opsconsole.cluster import schedules
 from opsconsole.kit import capped_paginator
-from opsconsole.search import of_work
+from opsconsole.search import of_notes, of_work
 
 pytestmark = pytest.mark.django_db
 
@@ -169,6 +169,7 @@ def test_every_list_reads_only_one_page(operator: Client) -> None:
 
 def test_search_reads_only_few_rows(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_work, "MOST_FAILED", PAGE)
+    monkeypatch.setattr(of_notes, "EVENTS_READ", PAGE)
     with connection.cursor() as cursor:
         cursor.execute("SELECT left(replace(id::text, '-', ''), 12) FROM dead_letters LIMIT 1")
         [(letter,)] = cursor.fetchall()

@@ -9,7 +9,7 @@ from django.urls import reverse
 from alerts import notify
 from alerts.models import Alert
 from alerts.notify import Trouble
-from jobs.models import BulkOperation, FailureGroup, IdempotencyKey, Outbox, Status
+from jobs.models import BulkOperation, FailureGroup, IdempotencyKey, JobEvent, Outbox, Status
 from opsconsole import search
 from opsconsole.kit import audit
 from tests import people
@@ -90,6 +90,26 @@ def test_job_is_found_by_the_key_of_its_request(viewer: Client) -> None:
             caller=caller, key="order-4711", request="x", answer={"id": str(made.pk)}
         )
     assert viewer.get(SEARCH, {"q": "order-4711"}).headers["Location"] == page_of(made.pk)
+
+
+def test_job_is_found_by_the_reference_of_a_note(viewer: Client) -> None:
+    noted = job(status=Status.FAILED)
+    for reference in ("listing-4218-1-1", "listing-4218-1-2", "LISTING_4218%"):
+        JobEvent.objects.create(
+            job=noted,
+            kind="progress",
+            run_epoch=1,
+            actor="worker:w",
+            details={"note": "sent", "reference": reference},
+        )
+    # What is no text is no reference.
+    JobEvent.objects.create(
+        job=noted, kind="progress", run_epoch=1, actor="worker:w", details=["listing-4218"]
+    )
+    page = reverse("admin:jobs_job_change", args=[noted.pk])
+    for term in ("listing-4218-1-2", "listing-4218", "LISTING_4218%"):
+        assert viewer.get(SEARCH, {"q": term})["Location"] == page
+    assert b"Nothing was found" in viewer.get(SEARCH, {"q": "listing_4218"}).content
 
 
 def test_client_is_found_by_its_address(viewer: Client) -> None:
