@@ -26,15 +26,21 @@ BAR, WIDEST = 20, 60
 
 @dataclass
 class Measured:
-    """Milliseconds per turn; the statements and the buffers of one turn."""
+    """Milliseconds per turn, and those of Python's processor; the statements and the buffers of one turn."""
 
     milliseconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
     statements: int = 0
     buffers: int = 0
 
     @property
     def middle(self) -> float:
         return median(self.milliseconds)
+
+    @property
+    def processor_middle(self) -> str:
+        """Return the median of the processor, or nothing for work of the server alone."""
+        return f"{median(self.processor):.1f}" if self.processor else ""
 
 
 @dataclass
@@ -68,12 +74,15 @@ def report(sizes: Sequence[Size], times: int, postgresql: str) -> str:
 
 
 def _table(sizes: Sequence[Size]) -> Iterator[str]:
-    heads = [f"{_millions(size.rows)}, ms | buffers" for size in sizes]
+    heads = [f"{_millions(size.rows)}, ms | of Python's processor | buffers" for size in sizes]
     yield f"| work | statements | {' | '.join(heads)} | times the ms | times the buffers |"
-    yield f"|---|---:|{'---:|' * (2 * len(sizes) + 2)}"
+    yield f"|---|---:|{'---:|' * (3 * len(sizes) + 2)}"
     for name, last in sizes[-1].measured.items():
         first = sizes[0].measured[name]
-        cells = [f"{size.measured[name].middle:.1f} | {size.measured[name].buffers:,}" for size in sizes]
+        cells = [
+            f"{each.middle:.1f} | {each.processor_middle} | {each.buffers:,}"
+            for each in (size.measured[name] for size in sizes)
+        ]
         grown = f"{_times(first, last):.2f} | {_times_the_buffers(first, last):.2f}"
         yield f"| {name} | {last.statements} | {' | '.join(cells)} | {grown} |"
 

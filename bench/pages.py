@@ -25,6 +25,7 @@ from typing import Any
 import django
 
 from bench.cluster import running
+from bench.processor_time import Spent, counted, load
 from opsconsole import embedded
 
 WARM_UP = 3
@@ -37,13 +38,14 @@ ASSET = re.compile(r'(?:href|src)="/static/([^"?]+)"')
 
 @dataclass
 class Taken:
-    """Milliseconds per request, in total and in SQL; statements and bytes of the last request."""
+    """Milliseconds per request, in total, in SQL and of the processor; statements and bytes of the last request."""
 
     whole: list[float] = field(default_factory=list)
     sql: list[float] = field(default_factory=list)
     statements: int = 0
     size: int = 0
     cold: int = 0
+    spent: Spent = field(default_factory=Spent)
 
     @property
     def p95(self) -> float:
@@ -150,7 +152,7 @@ def ask(
             spent.append(time.perf_counter() - began)
 
     began = time.perf_counter()
-    with connection.execute_wrapper(watch):
+    with connection.execute_wrapper(watch), counted(taken.spent if kept else Spent()):
         answer = client.get(address, headers=headers)
         content = answer.content
     whole = time.perf_counter() - began
@@ -175,17 +177,23 @@ def _cold(page: bytes) -> int:
 
 def _table(title: str, taken: Mapping[str, Taken]) -> str:
     lines = [
-        title,
+        f"{title}; {load()}",
         "",
-        "| page | p50, ms | p95, ms | SQL statements | SQL, ms | KB | KB cold |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| page | p50, ms | p95, ms | SQL statements | SQL, ms | Python's processor, ms | the server's, ms | KB | KB cold |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    lines += [
-        f"| {name} | {median(each.whole):.1f} | {each.p95:.1f} | {each.statements} | {median(each.sql):.1f} "
-        f"| {each.size / 1024:.0f} | {each.cold / 1024:.0f} |"
-        for name, each in taken.items()
-    ]
+    lines += [f"| {name} | {' | '.join(_cells(each))} |" for name, each in taken.items()]
     return "\n".join(lines)
+
+
+def _cells(of: Taken) -> list[str]:
+    times = [f"{median(of.whole):.1f}", f"{of.p95:.1f}", str(of.statements), f"{median(of.sql):.1f}"]
+    processor = [f"{of.spent.own_per_turn:.1f}", _or_unknown(of.spent.server_per_turn)]
+    return [*times, *processor, f"{of.size / 1024:.0f}", f"{of.cold / 1024:.0f}"]
+
+
+def _or_unknown(number: float | None) -> str:
+    return "unknown" if number is None else f"{number:.1f}"
 
 
 def _growth(few: Mapping[str, Taken], many: Mapping[str, Taken], grown: int) -> str:

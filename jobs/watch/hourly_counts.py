@@ -1,4 +1,9 @@
-"""Hourly counts for the charts: finished jobs by outcome, from the timeline, jobs that arrived, and how many wait and run."""
+"""Hourly counts for the charts: finished jobs by outcome, from the timeline, jobs that arrived, and how many wait and run.
+
+The rollups of runs (``opsconsole.trends``) can't replace them: a run is in a rollup once its events are sealed, which the hour
+that goes on does not wait for, and no rollup knows how many jobs arrived, wait or run. Both count the same events of the
+timeline, and a test holds the hours that are over to each other (``tests/opsconsole/trends/test_one_answer.py``).
+"""
 
 from __future__ import annotations
 
