@@ -28,7 +28,8 @@ MOST_COLUMNS, LONGEST_SHOWN = 8, 80
 @admin.register(Attachment)
 class AttachmentAdmin(OnePageAdmin):
     def show(self, request: HttpRequest) -> HttpResponse:
-        found = reading.read(seconds=READ_SECONDS)
+        # What is not attached serves no page.
+        found = reading.read(seconds=READ_SECONDS, attached=True)
         proposal = propose(found.tables)
         sees_jobs = may_see(request.user, "jobs_job") and may_see(request.user, "jobs_workerheartbeat")
         context = {

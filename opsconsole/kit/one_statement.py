@@ -6,7 +6,7 @@ together is of one moment. Where one reading fails, all of them fail.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -98,16 +98,21 @@ def read(**readings: Reading[Any]) -> dict[str, Any]:
     return {name: reading.decode(values.get(name)) for name, reading in readings.items()}
 
 
-def read_apart(**readings: Reading[Any]) -> dict[str, Any]:
-    """Answer each reading by a statement of its own, and those that fail by None."""
-    alone = {name: read_if_possible(**{name: reading}) for name, reading in readings.items()}
+def read_apart(readings: Mapping[str, Reading[Any]], *, milliseconds: int = 0) -> dict[str, Any]:
+    """Answer each reading by a statement of its own, and those that fail by None. Each may take so long; 0: as long as any."""
+    alone = {
+        name: read_if_possible({name: each}, milliseconds=milliseconds) for name, each in readings.items()
+    }
     return {name: answer[name] if answer else None for name, answer in alone.items()}
 
 
-def read_if_possible(**readings: Reading[Any]) -> dict[str, Any] | None:
-    """Answer all readings by one statement; None where it fails."""
+def read_if_possible(readings: Mapping[str, Reading[Any]], *, milliseconds: int = 0) -> dict[str, Any] | None:
+    """Answer all readings by one statement; None where it fails, or takes longer than this (0: than any may)."""
     try:
         with transaction.atomic():
+            if milliseconds:
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
             return read(**readings)
     except DatabaseError:
         return None

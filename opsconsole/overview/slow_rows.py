@@ -110,6 +110,6 @@ def day_of(hours: Sequence[datetime]) -> tuple[datetime, datetime]:
 def _with_figures(readings: Mapping[str, Reading[Any]]) -> dict[str, Any]:
     """Read these together with the figures of the day. Where one of those can't be read, the others are known all the same."""
     of_day = last_day.readings()
-    if read := one_statement.read_if_possible(**readings, **of_day):
+    if read := one_statement.read_if_possible({**readings, **of_day}):
         return read
-    return one_statement.read(**readings) | one_statement.read_apart(**of_day)
+    return one_statement.read(**readings) | one_statement.read_apart(of_day)

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
-from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
@@ -173,6 +172,5 @@ def of_removals(latest: Iterable[Removal]) -> list[Line]:
 def _due() -> dict[str, int | None]:
     """Count what is due of each subject together, or, where that takes too long, of each alone: None for those that take long."""
     readings = {subject.name: count_of(subject.due()) for subject in SUBJECTS}
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(COUNTING_MS)])
-        return one_statement.read_if_possible(**readings) or one_statement.read_apart(**readings)
+    together = one_statement.read_if_possible(readings, milliseconds=COUNTING_MS)
+    return together or one_statement.read_apart(readings, milliseconds=COUNTING_MS)

@@ -74,30 +74,32 @@ class Found:
     unread: tuple[str, ...] = ()
 
 
-def read(*, seconds: float = inf) -> Found:
+def read(*, seconds: float = inf, attached: bool | None = None) -> Found:
     """Return all tables but those of the system and of the console, in one read-only transaction.
 
     ``seconds``: how long rows are sampled. One query, which takes two seconds at most, may end after that.
+    ``attached``: whether the console is, if the caller knows.
     """
     with transaction.atomic():
         [(_, read_at)] = catalog.rows(
             "SELECT set_config('transaction_read_only', 'on', true), statement_timestamp()"
         )
         unread: list[str] = []
-        return Found(_tables(monotonic() + seconds, unread), read_at, tuple(unread))
+        attached = names.is_attached() if attached is None else attached
+        return Found(_tables(monotonic() + seconds, unread, attached=attached), read_at, tuple(unread))
 
 
 def snapshot() -> list[TableFacts]:
     """Return the same tables in the transaction of the caller."""
-    return _tables(inf, [])
+    return _tables(inf, [], attached=names.is_attached())
 
 
-def _tables(ends: float, unread: list[str]) -> list[TableFacts]:
+def _tables(ends: float, unread: list[str], *, attached: bool) -> list[TableFacts]:
     tables: dict[tuple[str, str], TableFacts] = {}
     columns: dict[tuple[str, str], dict[str, ColumnFacts]] = {}
     keys: dict[tuple[str, str], dict[int, str]] = {}
     alone: dict[tuple[str, str], list[str]] = {}
-    added, zone = _added(), local_times.database_zone()
+    added, zone = _added() if attached else {}, local_times.database_zone()
     for row in catalog.rows(_COLUMNS, [own_schema.name(), MOST_COLUMNS]):
         (
             schema,
@@ -166,8 +168,6 @@ def _zone_written(default: str | None, zone: str) -> str:
 
 def _added() -> dict[tuple[str, str], tuple[str, ...]]:
     """Return the columns that an attached console has added itself: they say nothing about the tables of others."""
-    if not names.is_attached():
-        return {}
     contracts = {table.sql: table.contract for table in mapping.current().tables}
     found = catalog.rows(
         "SELECT nspname, relname, name FROM unnest(%s::text[]) AS name JOIN pg_class c ON c.oid = to_regclass(name)"

@@ -125,8 +125,13 @@ def test_reading_that_fails_alone_leaves_the_others_known() -> None:
     factories.job()
     broken = one_statement.Reading("SELECT 1 / 0", (), int)
 
-    assert one_statement.read_if_possible(jobs=count_of(Job.objects.all()), broken=broken) is None
-    assert one_statement.read_apart(jobs=count_of(Job.objects.all()), broken=broken) == {
-        "jobs": 1,
-        "broken": None,
-    }
+    readings = {"jobs": count_of(Job.objects.all()), "broken": broken}
+
+    assert one_statement.read_if_possible(readings) is None
+    assert one_statement.read_apart(readings) == {"jobs": 1, "broken": None}
+
+
+def test_reading_that_takes_too_long_is_given_up() -> None:
+    slow = one_statement.Reading("SELECT pg_sleep(5)::text", (), str)
+
+    assert one_statement.read_if_possible({"slow": slow}, milliseconds=50) is None
