@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import template
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.templatetags.admin_list import result_headers
 from django.template import Context
 from django.urls import reverse
 from django.utils.html import escape, format_html
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
 from jobs.admin import labels
 from opsconsole import overview
-from opsconsole.kit import audit, display, durations, job_pages, page_permissions, short_ids
+from opsconsole.kit import audit, display, durations, job_pages, list_cells, page_permissions, short_ids
 from opsconsole.kit.audit import Told
 from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.page_permissions import Person
@@ -148,21 +148,12 @@ def chart_marks(user: Person, begin: datetime, end: datetime) -> MarkedAxis:
     return drawing.marked_axis(marks.within(user, begin, end), begin, end)
 
 
-@register.filter
-def rows_of(of_list: Any, results: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """Pair the cells of each line of a list with its row, whose key tells a live page which lines stayed."""
-    return zip(of_list.result_list, results, strict=True)
-
-
-@register.filter
-def labelled(cells: Iterable[Any], headers: Iterable[dict[str, Any]]) -> Iterator[SafeString]:
-    """Give each cell of a list the heading of its column, which narrow screens show beside it."""
-    for cell, header in zip(cells, headers, strict=True):
-        if "action-checkbox" in str(header.get("class_attrib")):
-            yield cell
-            continue
-        label = escape(capfirst(str(header["text"])))
-        yield mark_safe(str(cell).replace("<td ", f'<td data-label="{label}" ', 1))  # noqa: S308 - escaped above
+@register.inclusion_tag("admin/change_list_results.html")
+def list_of_rows(of_list: Any) -> dict[str, Any]:
+    """Show the rows of a list, each with its key, which tells a live page which lines stayed."""
+    headers = list(result_headers(of_list))
+    cells = zip(of_list.result_list, list_cells.rows(of_list, headers), strict=True)
+    return {"result_headers": headers, "rows": list(cells)}
 
 
 @register.simple_tag

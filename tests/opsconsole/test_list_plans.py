@@ -16,6 +16,7 @@ from django.urls import reverse
 
 from jobs.admin import state_counts
 from jobs.admin.jobs import changelist, filters
+from jobs.models import Job
 from jobs.runs import runs_of_worker
 from opsconsole.cluster import schedules
 from opsconsole.kit import capped_paginator
@@ -165,6 +166,40 @@ def test_every_list_reads_only_one_page(operator: Client) -> None:
                 if read > MOST_READ and table not in ALWAYS_WHOLE and not _is_of_a_day(address + query, table)
             ]
     assert wrong == [], "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "query", ["customer=huge&status=failed", "q=huge&status=failed", "customer=huge&status=theirs"]
+)
+@pytest.mark.parametrize("share", [2, 1])
+def test_state_of_a_customer_with_very_many_jobs_reads_only_their_newest(
+    operator: Client, query: str, share: int
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE jobs SET customer_id = 'huge' WHERE hashtext(id::text) %% %s = 0", [share])
+        cursor.execute("ANALYZE jobs")
+    plans = Plans()
+
+    with connection.execute_wrapper(plans):
+        response = operator.get(reverse("admin:jobs_job_changelist") + f"?{query}")
+
+    # Rows of others may lie between those of the customer, who has ten or twenty thousand.
+    assert plans.read["jobs"] <= MOST_READ + 4 * PAGE, plans.read
+    assert response.context["cl"].looked_back_to is not None
+
+
+@pytest.mark.parametrize("query", ["lost=day", "stale=any", "stale=hung"])
+def test_list_that_weighs_evidence_weighs_it_once(operator: Client, query: str) -> None:
+    weighing = Plans()
+    with connection.execute_wrapper(weighing):
+        assert list(Job.objects.stale().values_list("pk", flat=True)) is not None
+    page = Plans()
+
+    with connection.execute_wrapper(page):
+        operator.get(reverse("admin:jobs_job_changelist") + f"?{query}")
+
+    # The page also looks for the heartbeats of the shown runs.
+    assert page.read["worker_heartbeats"] <= weighing.read["worker_heartbeats"] + 3 * PAGE
 
 
 def test_search_reads_only_few_rows(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:

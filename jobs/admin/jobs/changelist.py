@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Protocol, cast
 from uuid import UUID
 
 from django.contrib.admin import SimpleListFilter
+from django.core.signals import setting_changed
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from jobs.admin import run_progress
-from jobs.admin.jobs.filters import AgeFilter, UnindexedFilter
+from jobs.admin.jobs.filters import AgeFilter, UnindexedFilter, WeighingFilter
 from jobs.admin.jobs.typed_filters import CreatedBeforeFilter, CreatedSinceFilter
 from jobs.admin.sorting import SortedChangeList
 from jobs.models import Job, MessageTrouble
@@ -87,8 +88,12 @@ class JobChangeList(SortedChangeList):
 
     @property
     def looked_through(self) -> int:
-        by_time = (UnindexedFilter, AgeFilter, CreatedSinceFilter, CreatedBeforeFilter)
-        others = any(spec.value() for spec in self._filters() if not isinstance(spec, by_time))
+        unindexed, by_time = self._unindexed(), (AgeFilter, CreatedSinceFilter, CreatedBeforeFilter)
+        others = any(
+            spec.value() and spec not in unindexed and not getattr(spec, "only_sorts", False)
+            for spec in self._filters()
+            if not isinstance(spec, by_time)
+        )
         return ROWS_APART_LOOKED_THROUGH if others or self.query else ROWS_LOOKED_THROUGH
 
     @property
@@ -104,6 +109,8 @@ class JobChangeList(SortedChangeList):
     def get_results(self, request: HttpRequest) -> None:
         if self._unindexed():
             self._look_through()
+        elif any(isinstance(spec, WeighingFilter) and spec.value() for spec in self._filters()):
+            self.queryset = self._found(self.queryset)
         super().get_results(request)
         page = self.result_list[: self.list_max_show_all]
         ids = page if isinstance(page, list) else list(page.values_list("pk", flat=True))
@@ -136,15 +143,29 @@ class JobChangeList(SortedChangeList):
         if self.looked_back_to:
             end = "created_at__lte" if self.oldest_first else "created_at__gte"
             jobs = jobs.filter(**{end: self.looked_back_to})
+        self.queryset = self._found(jobs)
+
+    def _found(self, jobs: QuerySet[Any]) -> _Found:
         most = capped_paginator.MOST_PAGES * self.list_per_page
-        self.queryset = _Found(jobs.values_list("pk", flat=True)[: most + 1])
+        return _Found(jobs.values_list("pk", flat=True)[: most + 1])
 
 
 def shown(ids: Sequence[UUID]) -> list[Any]:
     """Return these jobs as lists show them: with the signs of their life and the state of their message, without payloads."""
-    jobs = Job.objects.with_signs_of_life().with_message().defer("payload")
-    found: dict[UUID, Any] = run_progress.with_percent(jobs).in_bulk(ids)
+    found: dict[UUID, Any] = _as_shown().in_bulk(ids)
     return with_troubles([found[pk] for pk in ids if pk in found])
+
+
+@cache
+def _as_shown() -> QuerySet[Any]:
+    """Return all jobs as lists show them. Building it takes Django longer than a page of rows takes PostgreSQL."""
+    jobs = Job.objects.with_signs_of_life().with_message().defer("payload")
+    rows: QuerySet[Any] = run_progress.with_percent(jobs)
+    return rows
+
+
+# It holds the threshold and other settings, which only tests change while a process runs.
+setting_changed.connect(lambda **_: _as_shown.cache_clear(), weak=False)
 
 
 def with_troubles(jobs: list[Any]) -> list[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.db import connection
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
@@ -46,12 +47,23 @@ class UnindexedFilter(KnownFilter):
         return super().queryset(request, queryset)
 
 
-class StatusFilter(CountedFilter):
-    """Offers the statuses, and parts of them that the overview counts."""
+class StatusFilter(UnindexedFilter, CountedFilter):
+    """Offers the statuses, and parts of them that the overview counts.
+
+    There is an index of statuses and one of customers, but none of both: of a customer, the newest jobs are looked through.
+    """
 
     title = "status"
     parameter_name = "status"
     bounded = frozenset({"customer", "age", "since", "before"})
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset if self.reads_many else self.narrow(request, queryset)
+
+    @property
+    def reads_many(self) -> bool:
+        of_customer = bool(self.request.GET.get("customer") or self.request.GET.get(SEARCH_VAR))
+        return of_customer and super().reads_many
 
     def counts(self, rows: QuerySet[Any] | None) -> Mapping[str, str]:
         if rows is not None:
@@ -103,7 +115,11 @@ def unknown_statuses() -> list[str]:
     return [status for status in found if status not in Status.values]
 
 
-class StaleFilter(KnownFilter):
+class WeighingFilter(KnownFilter):
+    """A filter that weighs the evidence of every run in progress: ``JobChangeList`` asks it once per page."""
+
+
+class StaleFilter(WeighingFilter):
     title = "stale now"
     parameter_name = "stale"
 
@@ -114,7 +130,7 @@ class StaleFilter(KnownFilter):
         return rows.stale() if value == ANY else because(rows, Reason(value))
 
 
-class LostWorkerFilter(KnownFilter):
+class LostWorkerFilter(WeighingFilter):
     title = "lost its worker"
     parameter_name = "lost"
 
