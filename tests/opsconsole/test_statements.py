@@ -1,4 +1,4 @@
-"""No page, and no part that refreshes, asks the database more than twelve statements, whatever it shows."""
+"""No page, and no part that refreshes, asks the database more than twelve statements for all that the scenery has."""
 
 from __future__ import annotations
 
