@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import shutil
@@ -96,8 +97,6 @@ def test_settings_are_read_from_every_environment(
 
 
 def _environ() -> dict[str, str]:
-    import os
-
     return dict(os.environ)
 
 
@@ -203,6 +202,36 @@ def test_units_are_valid_and_confined(unit: Path, tmp_path: Path) -> None:
     assert recipes.directives(unit, "CapabilityBoundingSet") == [""]
     watched = recipes.directives(unit, "WatchdogSec")
     assert bool(watched) is (unit.stem.split("-")[1] in {"cluster", "host", "dispatcher", "alerts"})
+
+
+def test_commands_by_hand_have_the_environment_of_the_services(starts: list[Start], tmp_path: Path) -> None:
+    """Otherwise ``verify`` speaks for other settings: no proxy is trusted, one process serves, files lie in /var."""
+    fake = tmp_path / "systemd-run"
+    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+    told = subprocess.run(
+        [str(UNITS / "opsconsole-run"), "verify", "--json"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    ).stdout.splitlines()
+    assert told[-3:] == ["/opt/opsconsole/bin/opsconsole", "verify", "--json"]
+    unit = UNITS / "opsconsole-host.service"
+    set_here = dict(
+        word.removeprefix("--setenv=").split("=", 1) for word in told if word.startswith("--setenv=")
+    )
+    [host] = [start for start in starts if (start.recipe, start.program) == ("systemd", "host")]
+    assert set_here == {name: value for name, value in host.environment.items() if name not in GIVEN}
+    for directive, option in (
+        ("User", "--uid"),
+        ("WorkingDirectory", "--working-directory"),
+        ("EnvironmentFile", "--property=EnvironmentFile"),
+    ):
+        [value] = recipes.directives(unit, directive)
+        assert f"{option}={value}" in told
+    assert "--wait" in told
 
 
 def test_every_program_has_a_health_check() -> None:
