@@ -60,6 +60,22 @@ test("exactly the limit passes, one after the other and side by side", async () 
   assert.equal(refused.headers.RateLimit, '"standard";r=0;t=60');
 });
 
+test("a burst asks few questions at once, and lets nobody exceed the limit", async () => {
+  const one = stage({ limit: 100 });
+  const decided = await Promise.all(Array.from({ length: 150 }, () => one.limiter.decide("a")));
+  assert.equal(decided.filter((each) => each.allowed).length, 100);
+  assert.equal(one.asked.length, 64);
+  assert.equal((await one.limiter.decide("a")).allowed, false);
+  // What was counted here was told with the next question: the console counts the whole limit now.
+  assert.ok(one.used.get("a") + one.shared.local.admitted("a").length <= 100);
+
+  const many = await Promise.all(Array.from({ length: 1000 }, (_, number) => one.limiter.decide(`client ${number}`)));
+  assert.ok(many.every((each) => each.allowed));
+  assert.equal(one.asked.length, 64 + 1 + 64);
+  assert.equal((await one.limiter.decide("client 999")).decidedBy, "console");
+  assert.deepEqual([one.asked.at(-1).cost, one.shared.asking.size], [2, 0]);
+});
+
 test("a client that was refused asks at most once a second, and others as before", async () => {
   const one = stage();
   await passed(one, LIMIT + 1);

@@ -9,6 +9,8 @@ import type { LocalWindows } from "./local-windows.js";
 
 /** A client that was refused asks the console at most this often. */
 export const ASK_REFUSED_EVERY = 1000;
+// Beginning a question takes a moment, in which nothing else of this process runs. More at once would cost every request its budget.
+const MOST_ASKED_AT_ONCE = 64;
 const MOST_COST = 1000;
 const COMPLAIN_EVERY = 60_000;
 
@@ -64,6 +66,8 @@ export class Limiter {
 
   #mayAsk(client: string, known: Known | undefined, now: number): boolean {
     if (known && now < known.askAgainAt) return false;
+    const { asking } = this.shared;
+    if (asking.size >= MOST_ASKED_AT_ONCE || (asking.get(client) ?? 0) >= MOST_ASKED_AT_ONCE) return false;
     const limit = known?.limit ?? this.options.limit;
     // The console refuses to count more at once than the limit allows.
     if (this.shared.local.admitted(client).length >= limit) return false;
