@@ -12,6 +12,7 @@ FLAT = 1.2
 PROPORTIONAL = {
     "page: compare thresholds": "reads the beats of every run of the days that it compares",
     "page: a customer": "counts the customer's jobs up to a thousand",
+    "page: jobs, failed of a customer, of a time": "looks through the customer's jobs up to five thousand",
     "page: log entries": "looks into an index per month of the timeline",
     "page: a job": "looks into an index per month of the timeline",
     "page: requeue, preview": "looks into an index per month of the timeline",
