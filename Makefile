@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
 .PHONY: drill-upgrade drill-restore clients
-.PHONY: bench-beats bench-worker bench-recovery bench-pages bench-growth bench-job bench-layouts bench-ids bench-dlq bench-sending bench-burst bench-bulk bench-ratelimit bench-clients bench-check bench-serving bench-next bench-footprint
+.PHONY: bench-beats bench-worker bench-recovery bench-pages bench-growth bench-job bench-layouts bench-ids bench-dlq bench-sending bench-burst bench-bulk bench-million bench-ratelimit bench-clients bench-check bench-serving bench-next bench-footprint
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -167,6 +167,9 @@ bench-burst: .venv/installed ## measure a burst of 50,000 jobs that two dispatch
 
 bench-bulk: .venv/installed ## measure previewing and requeueing thousands of jobs, in chunks and one by one
 	$(BIN)/python -m bench.bulk
+
+bench-million: .venv/installed ## measure a bulk operation of a million jobs, with a runner that is killed half way
+	$(BIN)/python -m bench.million
 
 bench-ratelimit: .venv-bench/installed ## measure what a limited request costs, compared with other limiters
 	.venv-bench/bin/python -m bench.ratelimit

@@ -44,9 +44,11 @@ SELECT subject::text, place::text{columns} FROM ({choice}) AS chosen (subject, p
  WHERE {condition} ORDER BY chosen.place, chosen.subject LIMIT %s
 """
 _STORE = """
-INSERT INTO bulk_members (operation_id, subject, seen_status, seen_epoch, seen_reason, will, sentence)
-SELECT %s, member.* FROM unnest(%s::text[], %s::text[], %s::int[], %s::text[], %s::boolean[], %s::text[]) AS member
-"""
+INSERT INTO bulk_members (operation_id, subject, seen_status, seen_epoch, seen_reason, will, sentence, outcome, settled_at)
+SELECT %s, member.*, {settled}
+  FROM unnest(%s::text[], %s::text[], %s::int[], %s::text[], %s::boolean[], %s::text[])
+       AS member (subject, seen_status, seen_epoch, seen_reason, will, sentence)
+""".replace("{settled}", freezing.SETTLED.format(will="member.will"))
 
 State = BulkOperation.State
 

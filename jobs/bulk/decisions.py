@@ -70,12 +70,20 @@ def begin(operation: BulkOperation, actor: Actor, reason: str, *, typed: str = "
                 "This preview is older than an hour, belongs to another user, or was confirmed before. "
                 "Nothing was changed. Select again and read the new preview."
             )
-        left_out = operation.members.filter(will=False)
-        skipped = left_out.update(outcome=BulkMember.Outcome.SKIPPED, settled_at=Now())
-        BulkOperation.objects.filter(pk=operation.pk).update(skipped=skipped)
+        BulkOperation.objects.filter(pk=operation.pk).update(skipped=_left_out(operation))
         _tell(operation, BulkEvent.Kind.BEGUN, actor, reason)
         wake()
         return BulkOperation.objects.get(pk=operation.pk)
+
+
+def _left_out(operation: BulkOperation) -> int:
+    """Return how many members the preview leaves out. They are skipped since they were frozen, unless the version before did that."""
+    number = operation.total - operation.will
+    skipped = operation.members.filter(outcome=BulkMember.Outcome.SKIPPED)
+    if number and skipped.count() < number:
+        left_out = operation.members.waiting().filter(will=False)
+        left_out.update(outcome=BulkMember.Outcome.SKIPPED, settled_at=Now())
+    return number
 
 
 def cancel(operation: BulkOperation, actor: Actor, reason: str) -> BulkOperation:

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.exceptions import EmptyResultSet
 from django.db import connection, transaction
 from django.db.models import Count, Min, QuerySet
+from django.db.models.functions import Now
 
 from jobs.bulk.kinds import Alike, Kind
 from jobs.models import BulkMember, BulkOperation
@@ -22,6 +23,10 @@ from jobs.runs.timeline import Actor
 PLANNED_AT_ONCE = 1_000
 # With more combinations of values than this, the members that have the rarest ones are planned one by one.
 MOST_ALIKE = 1_000
+
+# What is left out is settled when it is frozen, so that confirming a preview changes no member.
+SETTLED = """
+CASE WHEN {will} IS FALSE THEN 'skipped' ELSE 'waiting' END, CASE WHEN {will} IS FALSE THEN statement_timestamp() END"""
 
 _FREEZE = """
 INSERT INTO bulk_members (operation_id, subject)
@@ -35,9 +40,9 @@ SELECT {columns} FROM ({chosen}) AS chosen (subject, {columns})
  GROUP BY {columns} ORDER BY count(*) DESC LIMIT %s
 """
 _FREEZE_ALIKE = """
-INSERT INTO bulk_members (operation_id, subject, seen_status, seen_epoch, seen_reason, will, sentence)
+INSERT INTO bulk_members (operation_id, subject, seen_status, seen_epoch, seen_reason, will, sentence, outcome, settled_at)
 SELECT %s, chosen.subject::text, coalesce(plan.seen_status, ''), plan.seen_epoch, coalesce(plan.seen_reason, ''),
-       coalesce(plan.will, false), coalesce(plan.sentence, '')
+       coalesce(plan.will, false), coalesce(plan.sentence, ''), {settled}
   FROM (SELECT *, row_number() OVER () AS place FROM ({chosen}) AS each (subject, {columns})) AS chosen
   LEFT JOIN unnest({arrays}, %s::text[], %s::int[], %s::text[], %s::boolean[], %s::text[])
        AS plan ({columns}, seen_status, seen_epoch, seen_reason, will, sentence)
@@ -48,11 +53,11 @@ SELECT %s, chosen.subject::text, coalesce(plan.seen_status, ''), plan.seen_epoch
 _PLAN = """
 UPDATE bulk_members AS member
    SET seen_status = plan.status, seen_epoch = plan.epoch, seen_reason = plan.reason, will = plan.will,
-       sentence = plan.sentence
+       sentence = plan.sentence, (outcome, settled_at) = ({settled})
   FROM unnest(%(ids)s::bigint[], %(statuses)s::text[], %(epochs)s::int[], %(reasons)s::text[],
               %(wills)s::boolean[], %(sentences)s::text[]) AS plan (id, status, epoch, reason, will, sentence)
  WHERE member.id = plan.id
-"""
+""".replace("{settled}", SETTLED.format(will="plan.will"))
 
 GONE = "It is gone from the database."
 
@@ -125,6 +130,7 @@ def _freeze_alike(
             chosen=sql,
             columns=columns,
             arrays=", ".join("%s::text[]" for _ in alike.columns),
+            settled=SETTLED.format(will="plan.will"),
             equal=" AND ".join(f"plan.{name} = chosen.{name}::text" for name in alike.columns),
         ),
         [
@@ -163,7 +169,9 @@ def _write_plans(page: Mapping[int, str], steps: Mapping[str, Step]) -> None:
                 "sentences": [step.sentence for step in planned.values()],
             },
         )
-    BulkMember.objects.filter(pk__in=page.keys() - planned.keys()).update(sentence=GONE)
+    BulkMember.objects.filter(pk__in=page.keys() - planned.keys()).update(
+        sentence=GONE, outcome=BulkMember.Outcome.SKIPPED, settled_at=Now()
+    )
 
 
 def groups(operation: BulkOperation, *, will: bool) -> list[Group]:
@@ -182,4 +190,5 @@ def groups(operation: BulkOperation, *, will: bool) -> list[Group]:
 
 def sample(operation: BulkOperation, size: int) -> list[BulkMember]:
     """Return the first members that will be changed."""
-    return list(operation.members.filter(will=True).order_by("id")[:size])
+    # All of a preview that it does not leave out are waiting, and an index has those in order.
+    return list(operation.members.waiting().filter(will=True).order_by("id")[:size])

@@ -146,7 +146,9 @@ class BulkEventItem(Schema):
 
 class ShownBulk(Schema):
     operation: BulkItem
-    results: list[CountOf] = Field(description="What became of the members that were done.")
+    results: list[CountOf] = Field(
+        description="What became of the members that were done: of all, or of a sample of about 1,000 of more."
+    )
     not_done: list[CountOf] = Field(description="Why members were skipped or failed.")
     members: list[BulkMemberItem] = Field(description="25 members; see `next`.")
     next: str | None = Field(examples=[None])

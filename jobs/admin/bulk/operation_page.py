@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, UUIDField
+from django.db.models import Count, Max, Min, QuerySet, UUIDField
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Cast
 from django.http import QueryDict
 from django.urls import reverse
@@ -27,6 +28,8 @@ from opsconsole.kit.page_permissions import Asker, may_see
 SAMPLE = 12
 MEMBERS_A_PAGE = 25
 REASONS_SHOWN = 8
+# Of larger operations, what became of about this many members is read.
+MOST_FOLLOWED = 1_000
 # What names members or says something of them, in the contexts of both pages.
 MEMBER_LISTS = ("sample", "members", "failed_again")
 ABOUT_MEMBERS = (*MEMBER_LISTS, "will", "skipped", "why", "results", "helped")
@@ -244,34 +247,56 @@ def results_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
     """Return what became of the members that were done: totals, and the first of those that failed again."""
     if kind.results is None or not operation.done:
         return {"results": [], "failed_again": []}
-    done = operation.members.filter(outcome=Outcome.DONE)
-    subjects = done.annotate(
+    followed = _followed(operation)
+    subjects = followed.annotate(
         key=Cast("subject", job_ids.reference() if kind.model is Job else UUIDField())
     ).values("key")
     failed = kind.results.failed(subjects)
-    members = operation.members.filter(subject__in=failed).order_by("id") if failed else []
+    members = followed.filter(subject__in=failed).order_by("id") if failed else []
     totals = kind.results.totals(subjects)
     return {
         "results": totals,
         "helped": what_became.sentence(totals),
         "failed_again": _lines(list(members), kind),
         "most_named": MOST_NAMED,
+        "sampled": operation.done > MOST_FOLLOWED,
     }
+
+
+def _followed(operation: BulkOperation) -> QuerySet[BulkMember]:
+    """Return the members that were done, or about ``MOST_FOLLOWED`` of more, spread evenly over all of them."""
+    done = operation.members.filter(outcome=Outcome.DONE)
+    if operation.done <= MOST_FOLLOWED:
+        return done
+    ends = done.aggregate(first=Min("id"), last=Max("id"))
+    first, last = ends["first"] or 0, ends["last"] or 0
+    # The ids of an operation follow each other, with gaps only where two were frozen at the same time.
+    step = (last - first) // MOST_FOLLOWED + 1
+    return done.filter(
+        pk__in=RawSQL("SELECT generate_series(%s::bigint, %s::bigint, %s::bigint)", [first, last, step])
+    )
 
 
 def _members(operation: BulkOperation, outcomes: Sequence[str], after: str) -> list[BulkMember]:
     """Return one page of members and one more, by keyset, so that every page costs the same."""
-    members = operation.members.filter(outcome__in=outcomes).order_by("id")
-    if after.isdecimal():
-        members = members.filter(id__gt=int(after[:18]))
-    return list(members[: MEMBERS_A_PAGE + 1])
+    beginning = int(after[:18]) if after.isdecimal() else 0
+    # An index has the members of each outcome in order.
+    first, *others = (
+        operation.members.filter(outcome=outcome, id__gt=beginning).order_by("id")[: MEMBERS_A_PAGE + 1]
+        for outcome in outcomes
+    )
+    together = first.union(*others, all=True).order_by("id") if others else first
+    return list(together[: MEMBERS_A_PAGE + 1])
 
 
 def _why_not_done(operation: BulkOperation) -> list[tuple[str, int]]:
     """Count the skipped members: those the preview left out by what was seen, those that changed later by sentence."""
     if not operation.skipped + operation.failed:
         return []
-    left_out = [(group.example, group.count) for group in freezing.groups(operation, will=False)]
+    groups = freezing.groups(operation, will=False)
+    left_out = [(group.example, group.count) for group in groups]
+    if operation.skipped + operation.failed == sum(group.count for group in groups):
+        return left_out[:REASONS_SHOWN]
     later = operation.members.filter(will=True, outcome__in=[Outcome.SKIPPED, Outcome.FAILED])
     said = later.values_list("sentence").annotate(count=Count("pk")).order_by("-count", "sentence")
     return [*said[:REASONS_SHOWN], *left_out[:REASONS_SHOWN]]

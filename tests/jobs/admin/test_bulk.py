@@ -446,3 +446,31 @@ def test_preview_shows_expected_duration(operator: Client, settings: Any) -> Non
     settings.OPSCONSOLE_BULK_PACE = 1
     many(90)
     assert "about 1 min 30 s" in operator.get(page(preview())).content.decode()
+
+
+def test_results_of_a_large_operation_are_those_of_an_even_sample(operator: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(operation_page, "MOST_FOLLOWED", 5)
+    jobs = many(20)
+    operation = finish(helpers.begun())
+    Job.objects.filter(pk__in=[each.pk for each in jobs[10:]]).update(status=Status.FAILED)
+    address = reverse("admin:jobs_bulkoperation_change", args=[operation.pk])
+    context = operator.get(address).context
+    results = {result.label: count for result, count in context["results"]}
+    assert results == {"Still running": 3, "Failed again": 2}
+    assert len(context["failed_again"]) == 2
+    assert "Read of a sample: members spread evenly over the 20 that were requeued." in " ".join(
+        operator.get(address).content.decode().split()
+    )
+
+
+def test_members_of_all_outcomes_come_in_the_order_of_the_preview(operator: Client, monkeypatch: Any) -> None:
+    monkeypatch.setattr(operation_page, "MEMBERS_A_PAGE", 4)
+    jobs = many(6)
+    Job.objects.filter(pk__in=[jobs[1].pk, jobs[3].pk]).update(status=Status.COMPLETED)
+    operation = helpers.begun()
+    operation.members.filter(subject=str(jobs[4].pk)).update(outcome="failed")
+    address = reverse("admin:jobs_bulkoperation_change", args=[operation.pk])
+    first = operator.get(address).context
+    rest = operator.get(address, {"after": first["after"]}).context
+    shown = [line.member.subject for line in [*first["members"], *rest["members"]]]
+    assert (shown, rest["after"]) == ([str(each.pk) for each in jobs], "")

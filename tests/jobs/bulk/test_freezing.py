@@ -10,13 +10,13 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from jobs.bulk import freezing
+from jobs.bulk import decisions, freezing
 from jobs.bulk.registry import kind_of
 from jobs.models import Job, Status
 from jobs.operations import job_operations, verdicts
 from jobs.operations.steps import JobAction
 from tests.factories import job, run
-from tests.jobs.bulk.helpers import ADA, many, preview
+from tests.jobs.bulk.helpers import ADA, REASON, finish, fresh, many, outcomes, preview
 
 pytestmark = pytest.mark.django_db
 
@@ -73,3 +73,26 @@ def test_freezing_more_members_takes_no_more_statements() -> None:
         counts.append(len(queries))
         assert operation.will == operation.total
     assert counts[0] == counts[1]
+
+
+def test_what_a_preview_leaves_out_is_settled_when_it_is_frozen() -> None:
+    many(2)
+    many(3, status=Status.COMPLETED)
+    run(age=HOUR * 2, silent=HOUR)
+    operation = preview()
+    assert outcomes(operation) == {"waiting": 3, "skipped": 3}
+    assert operation.members.filter(outcome="skipped", settled_at=None).count() == 0
+    with CaptureQueriesContext(connection) as asked:
+        decisions.begin(operation, ADA, REASON, typed="3")
+    assert not any("bulk_members" in each["sql"] and "UPDATE" in each["sql"] for each in asked)
+    assert (fresh(operation).skipped, fresh(operation).remaining) == (3, 3)
+
+
+def test_preview_from_the_version_before_is_begun_with_the_same_figures() -> None:
+    many(2)
+    many(3, status=Status.COMPLETED)
+    operation = preview()
+    operation.members.update(outcome="waiting", settled_at=None)
+    decisions.begin(operation, ADA, REASON, typed="2")
+    assert outcomes(operation) == {"waiting": 2, "skipped": 3}
+    assert (fresh(operation).skipped, finish(operation).done) == (3, 2)
