@@ -1,8 +1,9 @@
 """``make bench-burst``: a burst of jobs by one INSERT ... SELECT, sent by two dispatchers while pages are read and sweeps run.
 
 Two dispatchers send in processes of their own, against the stub that answers after 8 ms. One more process asks for
-pages, and one sweeps, without a pause: first with nothing else to do, then while the burst is sent. In the table, 100 runs are
-stale again and again. Environment: BENCH_MESSAGES (50000), BENCH_QUIET_SECONDS (10).
+pages, and one sweeps, without a pause: first with nothing else to do, then while two bare boto3 senders send as many messages,
+which tells what any sender does to them on these cores, then while the burst is sent. In the table, 100 runs are stale again and
+again. Environment: BENCH_MESSAGES (50000), BENCH_QUIET_SECONDS (10).
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from typing import Any, TypeAlias
 
 import django
 
+from bench import bare_boto, sending
 from bench.cluster import running
 from bench.recovery import QUEUE_URL, set_up_django
-from bench.sending import FILL
 from bench.stub_sqs import SECONDS_A_CALL, StubSqs
 
 # Seconds by what was done.
@@ -53,6 +54,8 @@ def main() -> None:
             pool.starmap(_warm_up, [()] * 4 * (DISPATCHERS + 2), chunksize=1)
             quiet = _beside(pool, over, lambda: time.sleep(quiet_seconds))
             inserted = _insert(count)
+            each = [count // DISPATCHERS] * DISPATCHERS
+            beside_bare = _beside(pool, over, lambda: pool.map(_send_bare, each, chunksize=1))
             sent: list[tuple[int, float, float]] = []
             busy = _beside(
                 pool, over, lambda: sent.extend(pool.map(_dispatch, [count] * DISPATCHERS, chunksize=1))
@@ -65,14 +68,20 @@ def main() -> None:
     )
     print(f"{count / seconds:,.0f} a second, {count / seconds / DISPATCHERS:,.0f} per dispatcher.")
     print(f"SQS answers after {SECONDS_A_CALL * 1000:.0f} ms.\n")
-    print("| what | before, ms, median | 95 of 100 | while it is sent, ms, median | 95 of 100 | times |")
-    print("|---|---:|---:|---:|---:|---:|")
-    print("\n".join(_line(what, quiet[what], busy.get(what, [])) for what in quiet))
+    print("| what, in ms | before: median | 95 of 100 | beside two bare boto3: median | 95 of 100 ", end="")
+    print("| while it is sent: median | 95 of 100 | of beside boto3: median | 95 of 100 | times |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    print(
+        "\n".join(_line(what, quiet[what], beside_bare.get(what, []), busy.get(what, [])) for what in quiet)
+    )
 
 
-def _line(what: str, before: list[float], during: list[float]) -> str:
-    figures = [in_ms for taken in (before, during) for in_ms in (_in_ms(taken, median), _in_ms(taken, _p95))]
-    return f"| {what} | {' | '.join(figures)} | {len(during)} |"
+def _line(what: str, before: list[float], beside_bare: list[float], during: list[float]) -> str:
+    figures = [_in_ms(taken, of) for taken in (before, beside_bare, during) for of in (median, _p95)]
+    ratios = [
+        f"{of(during) / of(beside_bare):.2f}" if during and beside_bare else "" for of in (median, _p95)
+    ]
+    return f"| {what} | {' | '.join([*figures, *ratios])} | {len(during)} |"
 
 
 def _in_ms(taken: list[float], of: Callable[[list[float]], float]) -> str:
@@ -101,11 +110,12 @@ def _insert(count: int) -> float:
 
     began = time.perf_counter()
     with connection.cursor() as cursor:
-        cursor.execute(FILL.format(count=count))
+        cursor.execute(sending.FILL.format(count=count))
     return time.perf_counter() - began
 
 
 _over: Any = None
+_stub: StubSqs | None = None
 
 
 def _set_up(over: Event) -> None:
@@ -124,10 +134,23 @@ def _warm_up() -> None:
     time.sleep(0.2)
 
 
+def _stubbed() -> StubSqs:
+    """Return the stub of this process, with nothing sent yet."""
+    global _stub  # noqa: PLW0603 - this process's
+    _stub = _stub or StubSqs(QUEUE_URL)
+    _stub.forget()
+    return _stub
+
+
+def _send_bare(count: int) -> None:
+    _stubbed()
+    bare_boto.send_all([sending.body() for _ in range(count)], QUEUE_URL)
+
+
 def _dispatch(count: int) -> tuple[int, float, float]:
     from jobs.messaging.dispatcher import dispatch  # noqa: PLC0415
 
-    stub = StubSqs(QUEUE_URL)
+    stub = _stubbed()
     # The clock of all processes.
     began = time.clock_gettime(time.CLOCK_MONOTONIC)
     dispatch(limit=count)

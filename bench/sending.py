@@ -121,15 +121,15 @@ def _warm_up() -> None:
     from django.db import connection  # noqa: PLC0415
 
     connection.ensure_connection()
-    bare_boto.send([_body()], QUEUE_URL)
+    bare_boto.send([body()], QUEUE_URL)
 
 
 def _send_bare(count: int) -> int:
-    bare_boto.send_all([_body() for _ in range(count)], QUEUE_URL)
+    bare_boto.send_all([body() for _ in range(count)], QUEUE_URL)
     return count
 
 
-def _body() -> str:
+def body() -> str:
     return json.dumps(
         {
             "job_id": str(uuid4()),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -59,12 +59,12 @@ class Dispatched:
 
 @dataclass(frozen=True)
 class Batch:
-    """One SendMessageBatch call."""
+    """Letters for one target that are sent together: by one call, or by some where their messages are large."""
 
     target: str
     queue_url: str
     letters: Sequence[Letter]
-    entries: Sequence[sqs.Outgoing]
+    traces: Attributes
 
 
 @dataclass
@@ -164,8 +164,11 @@ def _begin(pool: ThreadPoolExecutor, page: Page, done: Dispatched, stop_at: floa
             done.waiting_on[target] = _unconfigured(letters[0])
             fates += [_later(letter, done.waiting_on[target], LONGEST_BACKOFF) for letter in letters]
         else:
-            batches += _batches(target, url, letters, traces)
-    return Sending(page, fates, [pool.submit(_send_batch, batch, done, stop_at) for batch in batches])
+            starts = range(0, len(letters), sqs.BATCH_ENTRIES)
+            batches += [
+                Batch(target, url, letters[start : start + sqs.BATCH_ENTRIES], traces) for start in starts
+            ]
+    return Sending(page, fates, [pool.submit(_send, batch, done, stop_at) for batch in batches])
 
 
 def _by_target(letters: Iterable[Letter]) -> dict[str, list[Letter]]:
@@ -190,12 +193,6 @@ def _unconfigured(letter: Letter) -> str:
     return f"There is no queue '{letter.queue}' configured: set it in {where}."
 
 
-def _batches(target: str, url: str, letters: Sequence[Letter], traces: Attributes) -> Iterator[Batch]:
-    by_key = {str(letter.id): letter for letter in letters}
-    for entries in sqs.split_batches([outgoing(letter, url, traces.get(letter.id)) for letter in letters]):
-        yield Batch(target, url, [by_key[entry.key] for entry in entries], entries)
-
-
 def outgoing(letter: Letter, url: str, attributes: Mapping[str, sqs.Attribute] | None = None) -> sqs.Outgoing:
     """Return the SQS message of a row of the outbox, as the queue at this address takes it."""
     key, body, beside = str(letter.id), letter.message.to_body(), attributes or {}
@@ -207,30 +204,38 @@ def outgoing(letter: Letter, url: str, attributes: Mapping[str, sqs.Attribute] |
     return sqs.Outgoing(key=key, body=body, group_id=str(job_id), dedup_id=dedup_id, attributes=beside)
 
 
-def _send_batch(batch: Batch, done: Dispatched, stop_at: float) -> list[Fate]:
-    """Send one batch, in a thread of the pool; the sets and dicts of ``done`` are only added to."""
+def _send(batch: Batch, done: Dispatched, stop_at: float) -> list[Fate]:
+    """Make the messages of a batch and send them, in a thread of the pool: so the database never waits for their texts."""
+    by_key = {str(letter.id): letter for letter in batch.letters}
+    messages = [outgoing(letter, batch.queue_url, batch.traces.get(letter.id)) for letter in batch.letters]
+    fates: list[Fate] = []
+    for entries in sqs.split_batches(messages):
+        letters = [by_key[entry.key] for entry in entries]
+        fates += _send_entries(batch, letters, entries, done, stop_at)
+    return fates
+
+
+def _send_entries(
+    batch: Batch, letters: Sequence[Letter], entries: Sequence[sqs.Outgoing], done: Dispatched, stop_at: float
+) -> list[Fate]:
+    """Send what fits into one call; the sets and dicts of ``done`` are only added to."""
     if batch.target in done.waiting_on:
-        return [_later(letter, done.waiting_on[batch.target]) for letter in batch.letters]
+        return [_later(letter, done.waiting_on[batch.target]) for letter in letters]
     if monotonic() > stop_at:
-        return [
-            _later(letter, "SQS was too slow: it was not tried within the lease.") for letter in batch.letters
-        ]
+        return [_later(letter, "SQS was too slow: it was not tried within the lease.") for letter in letters]
     try:
-        about: tracing.Attributes = {
-            "opsconsole.target": batch.target,
-            "opsconsole.messages": len(batch.entries),
-        }
+        about: tracing.Attributes = {"opsconsole.target": batch.target, "opsconsole.messages": len(entries)}
         with tracing.span("outbox batch", about):
-            results = sqs.send_batch(batch.queue_url, batch.entries)
+            results = sqs.send_batch(batch.queue_url, entries)
     except sqs.QueueMisconfigured as error:
         done.waiting_on[batch.target] = str(error)
-        return [_later(letter, str(error), LONGEST_BACKOFF) for letter in batch.letters]
+        return [_later(letter, str(error), LONGEST_BACKOFF) for letter in letters]
     except sqs.QueueError as error:
         done.waiting_on[batch.target] = str(error)
-        return [_later(letter, str(error)) for letter in batch.letters]
+        return [_later(letter, str(error)) for letter in letters]
     done.reached.add(batch.target)
     by_key = {result.key: result for result in results}
-    return [_fate(letter, by_key[str(letter.id)]) for letter in batch.letters]
+    return [_fate(letter, by_key[str(letter.id)]) for letter in letters]
 
 
 def _fate(letter: Letter, result: sqs.SendResult) -> Fate:

@@ -326,6 +326,18 @@ def test_pages_are_leased_and_recorded_while_others_are_sent(
     assert order == ["take", "settle", "take", "take", "settle", "take", "settle", "take", "settle"]
 
 
+def test_commit_of_outcomes_does_not_wait_for_the_disk_and_that_of_a_lease_does(fake: FakeSqs) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL synchronous_commit = on")
+        row = letter(job())
+        page = leases.take(10)
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchone() == ("on",)
+        assert leases.settle(page, [Fate(row.pk, State.SENT, message_id="m-1")]) == 1
+        cursor.execute("SHOW synchronous_commit")
+        assert cursor.fetchone() == ("off",)
+
+
 def test_page_that_was_sent_is_recorded_though_the_next_one_can_not_be_leased(
     fake: FakeSqs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
