@@ -34,9 +34,12 @@ JobAndEpoch: TypeAlias = tuple[UUID | None, int | None]
 PAGE = 500
 # The copies that are read and sent together. Each body may have 1 MiB.
 COPIES = 2 * sqs.BATCH_ENTRIES
-_KEEP_RESTORED = (
-    "UPDATE dead_letters SET state = 'kept' WHERE id = ANY(%(ids)s::uuid[]) AND state = 'in_queue'"
-)
+# The commit does not wait for the disk: what it forgets in a crash of the server, the next scan finds again.
+_KEEP_RESTORED = """
+UPDATE dead_letters SET state = 'kept'
+ WHERE id = ANY(%(ids)s::uuid[]) AND state = 'in_queue'
+   AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
+"""
 # The messages of these letters must not be in the queue: when one is seen there, its deletion was lost and is repeated.
 OUGHT_TO_BE_GONE = (DeadLetter.State.REPLAYED, DeadLetter.State.DISCARDED)
 

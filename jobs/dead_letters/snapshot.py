@@ -28,8 +28,9 @@ _LIGHT = [
 ]
 
 # One statement with all rows as one JSON text: making it takes a third of what an array per column takes, and with a value per
-# letter and column most of the time went into the text of the statement. Another cluster may store the same message at
-# the same moment.
+# letter and column most of the time went into the text of the statement. What is stored already is left as it is: another cluster
+# may store the same message at the same moment, and others may keep a letter locked. The commit does not wait for the disk: before
+# a message is sent or deleted, the commit of a decision about its letter does, and all that was written before it.
 _INSERT = """
 INSERT INTO dead_letters (
        dlq_id, words_of, message_id, queue, source_arn, addressee, body, body_bytes, attributes, system_attributes,
@@ -41,6 +42,7 @@ SELECT %(dlq)s, %(words_of)s, message_id, queue, source_arn, addressee, body, bo
        message_id text, queue text, source_arn text, addressee text, body text, body_bytes int, attributes jsonb,
        system_attributes jsonb, sent_at timestamptz, expires_at timestamptz, receive_count int, group_id bigint,
        job_id {job_id}, run_epoch int, dead_letter_id text, returned_from_id uuid, returns int, words text)
+ WHERE (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
 ON CONFLICT DO NOTHING
 RETURNING {light}
 """.replace("{job_id}", job_ids.TYPE).replace("{light}", ", ".join(_LIGHT))
@@ -56,6 +58,7 @@ UPDATE dead_letters AS letter
        state = CASE WHEN letter.state IN ('gone', 'kept') THEN 'in_queue' ELSE letter.state END
   FROM free, unnest(%(message_ids)s::text[], %(receives)s::int[]) AS seen (message_id, receives)
  WHERE letter.id = free.id AND letter.message_id = seen.message_id
+   AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
 RETURNING {light}
 """.replace("{if_free}", if_free_in_statement()).replace(
     "{light}", ", ".join(f"letter.{name}" for name in _LIGHT)
@@ -89,11 +92,7 @@ def _store_or_wait(
 ) -> dict[str, DeadLetter]:
     """Store those of these messages that are new, and wait for the letters of the others, which others have locked."""
     rows = DeadLetter.objects.filter(dlq=dlq)
-    asked = rows.filter(message_id__in=[received.message_id for received in left])
-    known = set(asked.values_list("message_id", flat=True))
-    new = [received for received in left if received.message_id not in known]
-    letters = _store(dlq, new) if new else {}
-    # Another process may have stored some of the new ones at the same moment.
+    letters = _store(dlq, left)
     if others := [received for received in left if received.message_id not in letters]:
         with transaction.atomic():
             free.lock(rows.filter(message_id__in=[received.message_id for received in others]))

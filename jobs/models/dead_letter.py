@@ -156,11 +156,6 @@ class DeadLetter(models.Model):
                 condition=Q(returned_from__isnull=False),
             ),
             models.Index(
-                fields=["dlq", "last_seen_at"],
-                name="dead_letters_present_idx",
-                condition=Q(state__in=["in_queue", "replaying", "discarded"]),
-            ),
-            models.Index(
                 fields=["expires_at"], name="dead_letters_expiring_idx", condition=Q(state="in_queue")
             ),
             models.Index(fields=["dlq"], name="dead_letters_untold_idx", condition=Q(told_at=None)),

@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from jobs.dead_letters import origins, queue_visit, scan
 from jobs.dead_letters.scan import Budget, ScanResult
@@ -398,3 +399,24 @@ def test_messages_received_during_work_that_fails_are_returned(
 
     assert account.fake.calls.count("receive_message") == 2
     assert account.fake.hidden(DLQ) == 0
+
+
+@pytest.mark.django_db
+def test_letters_that_are_seen_again_change_no_index(account: Account) -> None:
+    account.die(*(f"order {number}" for number in range(3)))
+    account.check()
+    before = updated()
+    account.check()
+    rows, without_indexes = (now - was for now, was in zip(updated(), before, strict=True))
+    assert (rows, without_indexes) == (3, 3)
+
+
+def updated() -> tuple[int, int]:
+    """Return how many letters this transaction has updated, and how many of them without a new entry in any index."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_stat_get_xact_tuples_updated(letters.id), pg_stat_get_xact_tuples_hot_updated(letters.id)"
+            "  FROM (SELECT 'dead_letters'::regclass AS id) AS letters"
+        )
+        rows, without_indexes = cursor.fetchone()
+    return rows, without_indexes
