@@ -124,7 +124,11 @@ def remove(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpRespons
 
         if _done(request, form, do):
             return redirect("admin:alerts_channel_changelist")
-    hint = "Its address is forgotten. Its history stays, and so do messages that wait: they are sent if the name is added again."
+    hint = (
+        "The environment has the address of this channel. Remove it there."
+        if channel_settings.is_fixed(name)
+        else "Its address is forgotten. Its history stays, and so do messages that wait: they are sent if the name is added again."
+    )
     return _page(
         admin,
         request,

@@ -141,6 +141,8 @@ def test_address_of_the_environment_is_fixed(operator: Client) -> None:
     fields = {"address": ADDRESS, "least_severity": "critical", "reason": "r", "version": version(opened)}
     assert "critical" in operator.post(of("settings", "mail"), fields, follow=True).text
     assert all_targets()["mail"].address.startswith("mailtos://")
+    asked = operator.get(of("remove", "mail")).text
+    assert "Remove it there" in asked and "Its address is forgotten" not in asked
     assert "Remove it there" in operator.post(of("remove", "mail"), {"reason": "r"}).text
 
 

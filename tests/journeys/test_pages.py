@@ -13,7 +13,11 @@ from playwright.sync_api import expect
 
 from alerts.models import Alert
 from jobs.models import FailureGroup, Job, Status
+from opsconsole.kit import figures
+from opsconsole.kit.durations import HOUR
+from opsconsole.trends import hour_events
 from ratelimits.models import ApiKey
+from ratelimits.records import counted_requests
 from tests.journeys import letters, scenery
 from tests.journeys.scenery import STALE_JOB, job_that_waits_in_vain
 from tests.journeys.screens import IN_TURN, WIDE_IN_DARK, faults
@@ -78,7 +82,10 @@ def beside() -> dict[str, Callable[[], list[str]]]:
             f"jobs/job/operate/cancel/?id={STALE_JOB}&id={_job(Status.FAILED).pk}",
             f"jobs/job/operate/release/?id={_job(Status.QUARANTINED).pk}",
         ],
-        "workers, sweeps and queues": lambda: ["jobs/workerheartbeat/legacy-node-01/change/"],
+        "workers, sweeps and queues": lambda: [
+            "jobs/workerheartbeat/legacy-node-01/change/",
+            _path(hour_events.list_url("failed", figures.hours_to_now(2)[0])),
+        ],
         "dead letters": lambda: [
             "jobs/deadletter/?state=all",
             "jobs/deadletter/?state=gone&left=day",
@@ -106,10 +113,15 @@ def beside() -> dict[str, Callable[[], list[str]]]:
             "ratelimits/ratelimithour/?period=week&policy=standard",
             "ratelimits/ratelimithour/?q=203.0.113.7",
             "ratelimits/ratelimithour/client/?key=address:203.0.113.7",
+            _path(counted_requests.list_url(figures.hours_to_now(1)[0], HOUR, "refused")),
             f"ratelimits/apikey/{ApiKey.objects.get(name='crm').pk}/change/",
         ],
         "people and audit": lambda: ["admin/logentry/?q=nobody"],
     }
+
+
+def _path(address: str) -> str:
+    return address.removeprefix("/admin/")
 
 
 def _job(status: str) -> Job:
