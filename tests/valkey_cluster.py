@@ -1,4 +1,4 @@
-"""A real Valkey Cluster of three primaries with a replica each, of the embedded wheel's server."""
+"""A real Valkey Cluster of three primaries with a replica each, of the embedded wheel's server or, over TLS, of another."""
 
 from __future__ import annotations
 
@@ -24,6 +24,21 @@ NODE_TIMEOUT_MILLISECONDS = 1_500
 PATIENCE = 60.0
 
 
+@dataclass(frozen=True)
+class Tls:
+    """A server that was built with TLS, and a certificate that signs itself. Nothing listens without TLS then."""
+
+    server: str
+    certificate: Path
+    key: Path
+
+    def options(self, port: int) -> list[str]:
+        files = ["--tls-cert-file", self.certificate, "--tls-key-file", self.key]
+        files += ["--tls-ca-cert-file", self.certificate]
+        between = ["--tls-auth-clients", "no", "--tls-cluster", "yes", "--tls-replication", "yes"]
+        return ["--port", "0", "--tls-port", str(port), *map(str, files), *between]
+
+
 @dataclass
 class Node:
     """A server of the cluster. ``id``: its name among the others."""
@@ -32,10 +47,12 @@ class Node:
     port: int
     bus: int
     folder: Path
+    tls: Tls | None = None
     process: child.Child | None = None
 
     def start(self, *options: str) -> None:
-        command = [str(get_binary_path()), "--bind", "127.0.0.1", "--port", str(self.port)]
+        own = self.tls.options(self.port) if self.tls else ["--port", str(self.port)]
+        command = [self.tls.server if self.tls else str(get_binary_path()), "--bind", "127.0.0.1", *own]
         command += ["--cluster-enabled", "yes", "--cluster-port", str(self.bus)]
         command += ["--cluster-node-timeout", str(NODE_TIMEOUT_MILLISECONDS)]
         # A replica that is a moment behind may take over, as in a large cluster; nothing is kept on disk.
@@ -51,7 +68,10 @@ class Node:
             self.process = None
 
     def ask(self, *command: Any) -> Any:
-        with redis.Redis(port=self.port, socket_timeout=10, decode_responses=True) as client:
+        secure = {"ssl": True, "ssl_ca_certs": str(self.tls.certificate)} if self.tls else {}
+        with redis.Redis(
+            host="127.0.0.1", port=self.port, socket_timeout=10, decode_responses=True, **secure
+        ) as client:
             return client.execute_command(*command)
 
 
@@ -61,7 +81,9 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.nodes[-1].port}/0"
+        last = self.nodes[-1]
+        address = f"127.0.0.1:{last.port}/0"
+        return f"rediss://{address}?ssl_ca_certs={last.tls.certificate}" if last.tls else f"redis://{address}"
 
     def owner(self, slot: int) -> Node:
         """Return the primary that serves a slot, as a living node sees it."""
@@ -115,14 +137,14 @@ class Cluster:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Cluster]:
+def running(folder: Path, tls: Tls | None = None) -> Iterator[Cluster]:
     """Start six servers that know each other from the first moment."""
     ports = _free_ports(4 * PRIMARIES)
     cluster = Cluster()
     for number in range(2 * PRIMARIES):
         own = folder / str(number)
         own.mkdir()
-        cluster.nodes.append(Node(f"{number + 1:040x}", ports[2 * number], ports[2 * number + 1], own))
+        cluster.nodes.append(Node(f"{number + 1:040x}", ports[2 * number], ports[2 * number + 1], own, tls))
     with ExitStack() as stack:
         for node in cluster.nodes:
             (node.folder / "nodes.conf").write_text(_as_seen_by(node, cluster.nodes))

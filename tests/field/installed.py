@@ -12,11 +12,11 @@ REQUIRED = "REQUIRE_FIELD"
 FOLDERS = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"))
 
 
-def installed(program: str) -> str:
-    """Return the path of a program. Without it, skip the test, or fail it where ``REQUIRE_FIELD`` is 1."""
-    path = shutil.which(program, path=FOLDERS)
-    if path:
-        return path
+def installed(program: str, *others: str) -> str:
+    """Return the path of a program, or of another that does as well. Without any, skip the test, or fail it in CI."""
+    for name in (program, *others):
+        if path := shutil.which(name, path=FOLDERS):
+            return path
     hint = f"{program} is not installed, so the console was not tested with it: apt-get install {program}"
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(hint)

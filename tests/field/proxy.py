@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from cryptography import x509
@@ -25,6 +26,7 @@ from tests.serving import free_port
 from tests.waiting import wait_until
 
 HOST = "localhost"
+NAMES = [x509.DNSName(HOST), x509.IPAddress(IPv4Address("127.0.0.1"))]
 SHIPPED = REPOSITORY / "deploy" / "nginx" / "opsconsole.conf"
 # What Debian's nginx.conf says around the files in conf.d, with folders of the test's own.
 AROUND = """
@@ -123,7 +125,7 @@ def write_certificate(folder: Path) -> None:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(NAMES), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
