@@ -11,19 +11,10 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-import structlog
-from structlog.typing import EventDict
+from structlog.contextvars import get_contextvars
 
-from opsconsole_worker.log_lines import (
-    FORMATS,
-    HIDDEN,
-    JSON,
-    TEXT,
-    of_record,
-    rendered,
-    secrets_of,
-    without,
-)
+from opsconsole_worker import log_lines
+from opsconsole_worker.log_lines import FORMATS, HIDDEN, JSON, TEXT, secrets_of, without
 
 __all__ = [
     "FORMATS",
@@ -39,29 +30,11 @@ __all__ = [
 ]
 
 
-class LineFormatter(structlog.stdlib.ProcessorFormatter):
-    """Writes one line per record. Only in text, a traceback follows on further lines."""
+class LineFormatter(log_lines.LineFormatter):
+    """Writes the lines with what the activity of this thread is about."""
 
-    def __init__(self, style: str = TEXT, secrets: Sequence[str] = ()) -> None:
-        super().__init__(
-            foreign_pre_chain=[structlog.contextvars.merge_contextvars, _line],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                lambda _logger, _name, line: rendered(line, style, secrets),
-            ],
-            pass_foreign_args=True,
-        )
-
-
-def _line(_logger: Any, _name: str, told: EventDict) -> EventDict:
-    """Return the line of a record."""
-    known = dict(told)
-    record: logging.LogRecord = known.pop("_record")
-    event, arguments = known.pop("event"), known.pop("positional_args", ())
-    from_structlog, error = known.pop("_from_structlog", False), known.pop("exc_info", None)
-    known.pop("stack_info", None)
-    line = of_record(record, event, arguments=arguments, error=error, known=known)
-    return line | {"_record": record, "_from_structlog": from_structlog}
+    def known(self) -> Mapping[str, Any]:
+        return get_contextvars()
 
 
 class CausesOnly(logging.Filter):

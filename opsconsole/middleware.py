@@ -1,4 +1,8 @@
-"""The middleware and its order, as the settings pass it on. Nothing of it depends on the environment."""
+"""The middleware and its order, as the settings pass it on. Nothing of it depends on the environment.
+
+Calls of programs have a shorter list. Whatever is left out there does nothing for a request below ``/api/`` without a cookie: it
+serves files, knows sessions or guards forms.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ MIDDLEWARE = [
     # Before everything that asks whether the request is secure.
     "opsconsole.forwarded_scheme.ForwardedSchemeMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    # Takes calls of programs out of this list: OF_CALLS stands for all that follows.
+    "opsconsole.api.calls.CallsMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
     "opsconsole.health.ProbeMiddleware",
@@ -35,4 +41,17 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     # The last one, as django-axes requires: it turns a lock-out into its page.
     "axes.middleware.AxesMiddleware",
+]
+
+# What follows CallsMiddleware for a call of a program. The settings don't pass it on: ``opsconsole.api.calls`` reads it here.
+OF_CALLS = [
+    "opsconsole.kit.problems.ApiMiddleware",
+    "opsconsole.body_length.RequestLengthMiddleware",
+    "opsconsole.unavailable.NotMigratedMiddleware",
+    "opsconsole.kit.request_text.PlainAddressMiddleware",
+    # It checks the name of the host.
+    "django.middleware.common.CommonMiddleware",
+    "ratelimits.requests.middleware.RateLimitMiddleware",
+    "opsconsole.sign_in.audited.RefusalMiddleware",
+    "opsconsole.database_failures.DatabaseFailureMiddleware",
 ]

@@ -14,6 +14,11 @@ handler500 = "opsconsole.unavailable.server_error"
 
 # The probes /healthz and /readyz are answered before this: opsconsole.health.
 urlpatterns = [
+    # First, because programs ask the most.
+    path("api/", RedirectView.as_view(pattern_name="api-reference")),
+    path("api/docs", routes.reference, name="api-reference"),
+    path("api/openapi.json", routes.document, name="api-document"),
+    path("api/", routes.api.urls),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/second-factor/", include(second_factor_pages)),
     path("admin/customer/", site.admin_view(customers.view), name="customer"),
@@ -22,8 +27,4 @@ urlpatterns = [
     path("admin/", site.urls),
     path("hooks/sns", from_sns, name="hooks-sns"),
     path("hooks/slack", from_slack, name="hooks-slack"),
-    path("api/", RedirectView.as_view(pattern_name="api-reference")),
-    path("api/docs", routes.reference, name="api-reference"),
-    path("api/openapi.json", routes.document, name="api-document"),
-    path("api/", routes.api.urls),
 ]

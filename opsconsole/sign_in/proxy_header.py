@@ -6,7 +6,7 @@ every other request. It signs in to existing accounts and creates none.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -22,6 +22,11 @@ def header_in_meta() -> str:
     """Return the header's name in WSGI: 'X-Forwarded-User' becomes 'HTTP_X_FORWARDED_USER'."""
     name: str = settings.OPSCONSOLE_SIGN_IN_HEADER
     return f"HTTP_{name.upper().replace('-', '_')}"
+
+
+def is_sent(meta: Mapping[str, Any]) -> bool:
+    """Tell whether a request has the header, if any peer may sign in with it."""
+    return bool(settings.OPSCONSOLE_SIGN_IN_HEADER) and header_in_meta() in meta
 
 
 class ProxyUserBackend(RemoteUserBackend):

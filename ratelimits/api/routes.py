@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from ninja import Router
 from ninja.security import APIKeyHeader, HttpBearer
 
@@ -19,6 +20,8 @@ from ratelimits.records import recording
 from ratelimits.requests import responses
 
 CHECK_ROUTE = "(another service)"
+# As django-ninja states it.
+MEDIA_TYPE = "application/json; charset=utf-8"
 
 router = Router(tags=["For other services"])
 
@@ -54,6 +57,11 @@ class _WithScope:
 class KeyInBearer(_WithScope, HttpBearer):
     """``Authorization: Bearer ock_...``"""
 
+    def __call__(self, request: HttpRequest) -> Any:
+        # django-ninja's own way builds request.headers, which takes longer than looking at the key.
+        sent = request.META.get("HTTP_AUTHORIZATION", "")
+        return self.authenticate(request, None) if sent.lower().startswith("bearer ") else None
+
 
 class KeyHeader(_WithScope, APIKeyHeader):
     """``X-API-Key: ock_...``"""
@@ -81,7 +89,7 @@ class OperatorKeyHeader(KeyHeader):
     operation_id="check_limit",
     summary="Count a request of another service, and decide whether it is allowed",
 )
-def check_limit(request: HttpRequest, check: LimitRequest) -> Any:
+def check_limit(request: HttpRequest, check: LimitRequest) -> HttpResponse:
     """Get the same exact decision, headers and body that the console's own clients get, in one call.
 
     The status is 200 even if your service should refuse the request: see `allowed`, and send `headers` and `body` to
@@ -92,7 +100,8 @@ def check_limit(request: HttpRequest, check: LimitRequest) -> Any:
     identity = f"check:{check.identity}"
     decision = check_quota.decide(request, check.policy, identity, check.cost)
     recording.note(decision.policy, identity, CHECK_ROUTE, "POST", decision.outcome)
-    return {
+    # It is what the schema says already: django-ninja need not compare it once more.
+    answer = {
         "allowed": decision.allowed,
         "status": 200 if decision.allowed else 429,
         "policy": decision.policy,
@@ -105,3 +114,4 @@ def check_limit(request: HttpRequest, check: LimitRequest) -> Any:
         "headers": responses.headers([decision]),
         "body": None if decision.allowed else responses.body([decision]),
     }
+    return HttpResponse(json.dumps(answer), content_type=MEDIA_TYPE)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from ninja import Field, Schema
-from pydantic import ConfigDict, StrictInt, StringConstraints
+from pydantic import BaseModel, ConfigDict, StrictInt, StringConstraints
 
 from opsconsole.kit.api_text import Identifier
 
 PolicyName = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=50)]
 
 
-class LimitRequest(Schema):
+# Not a schema of django-ninja, which reads every document twice, as if it were an object of Django.
+class LimitRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     policy: PolicyName = Field(examples=["standard"])

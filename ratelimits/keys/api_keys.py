@@ -14,7 +14,7 @@ import secrets
 import string
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -52,9 +52,14 @@ class KeyRefused(OpsConsoleError):
 
 @dataclass
 class _KeyCache:
-    """The keys that this process looked up recently, by digest, and the last use of each, by id. Both are bounded."""
+    """The keys that this process looked up recently, by digest, and the last use of each, by id. All are bounded.
+
+    ``digests``: those of genuine keys, by a hash of their text, so that they need not be computed for each request. They don't
+    depend on the database: whether a key is valid does, and is looked up.
+    """
 
     keys: dict[str, tuple[ApiKey, float]] = field(default_factory=dict)
+    digests: dict[bytes, list[str]] = field(default_factory=dict)
     last_used: dict[UUID, datetime] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -172,7 +177,7 @@ def counted_as(request: HttpRequest) -> ApiKey | None:
     key = authenticate(request)
     if key is not None or not lookup_failed(request):
         return key
-    digests = list(_digests(_text_from(request)))
+    digests = _digests(_text_from(request))
     known = (entry[0] for digest in digests if (entry := _cache.keys.get(digest)))
     # This process may never have looked it up: then its digest stands for its id.
     stranger = ApiKey(id=UUID(digests[0][:32]), name="(not looked up)", policy="api-key", scopes=[])
@@ -180,7 +185,7 @@ def counted_as(request: HttpRequest) -> ApiKey | None:
 
 
 def _find(request: HttpRequest) -> ApiKey | None:
-    digests = list(_digests(_text_from(request)))
+    digests = _digests(_text_from(request))
     if not digests:
         return None
     try:
@@ -201,14 +206,24 @@ def _text_from(request: HttpRequest) -> str:
     return rest.strip() if scheme.lower() == "bearer" else str(request.META.get("HTTP_X_API_KEY", "")).strip()
 
 
-def _digests(text: str) -> Iterator[str]:
-    """Yield the digest for each pepper that may have created this key. A made-up key has none."""
+def _digests(text: str) -> list[str]:
+    """Return the digest for each pepper that may have created this key. A made-up key has none."""
     if len(text) != KEY_LENGTH or not text.startswith(PREFIX) or not text.isascii():
-        return
+        return []
+    peppers = _peppers()
+    name = hashlib.sha256("\n".join([text, *peppers]).encode()).digest()
+    if known := _cache.digests.get(name):
+        return known
     random_part, check = text[len(PREFIX) : -CHECK_LENGTH], text[-CHECK_LENGTH:]
-    for pepper in _peppers():
-        if hmac.compare_digest(_check(random_part, pepper), check):
-            yield _digest(text, pepper)
+    found = [
+        _digest(text, pepper) for pepper in peppers if hmac.compare_digest(_check(random_part, pepper), check)
+    ]
+    if found:
+        with _cache.lock:
+            if len(_cache.digests) >= MAX_CACHED_KEYS:
+                _cache.digests.clear()
+            _cache.digests[name] = found
+    return found
 
 
 def _cached(digest: str) -> ApiKey | None:
@@ -251,14 +266,12 @@ def _peppers() -> list[str]:
 
 
 def _digest(text: str, pepper: str) -> str:
-    return hmac.new(
-        pepper.encode(), b"ratelimits.keys.api_keys.digest:" + text.encode(), hashlib.sha256
-    ).hexdigest()
+    return hmac.digest(pepper.encode(), b"ratelimits.keys.api_keys.digest:" + text.encode(), "sha256").hex()
 
 
 def _check(random_part: str, pepper: str) -> str:
-    mac = hmac.new(pepper.encode(), b"ratelimits.keys.api_keys.check:" + random_part.encode(), hashlib.sha256)
-    number = int.from_bytes(mac.digest()[:16])
+    mac = hmac.digest(pepper.encode(), b"ratelimits.keys.api_keys.check:" + random_part.encode(), "sha256")
+    number = int.from_bytes(mac[:16])
     digits = []
     for _ in range(CHECK_LENGTH):
         number, digit = divmod(number, len(ALPHABET))

@@ -32,7 +32,7 @@ _SECRET_NAMES = re.compile(
     r"SECRET|PASSWORD|TOKEN|PEPPERS|DSN|OTLP\w*_HEADERS|WEBHOOK|DEADMAN_\w+_URL|ALERT_CHANNELS|CHANNEL_KEYS|ALERT_FALLBACK|OPSCONSOLE_KEY$"
 )
 _URL_NAMES = re.compile(r"_URL$|_STORE$|_ENDPOINT$")
-
+_WORD = re.compile(r"[^\s\"=]+")
 
 activity = logging.getLogger("opsconsole.activity")
 _facts: ContextVar[Mapping[str, Any]] = ContextVar("facts")
@@ -86,8 +86,14 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of this record."""
-        line = of_record(record, record.getMessage(), arguments=record.args, error=record.exc_info, known={})
+        line = of_record(
+            record, record.getMessage(), arguments=record.args, error=record.exc_info, known=self.known()
+        )
         return rendered(line, self.of_style, self.secrets)
+
+    def known(self) -> Mapping[str, Any]:
+        """Return facts that each line has besides its own."""
+        return {}
 
 
 def rendered(line: Mapping[str, Any], style: str, secrets: Sequence[str]) -> str:
@@ -100,9 +106,9 @@ def clean(line: Mapping[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
     """Return the line without secrets, and with facts of a bounded length."""
     cleaned: dict[str, Any] = {}
     for name, value in line.items():
-        text = without(secrets, str(value))
-        text = _shortened(name, text)
-        cleaned[name] = value if text == str(value) else text
+        told = str(value)
+        text = _shortened(name, without(secrets, told))
+        cleaned[name] = value if text == told else text
     return cleaned
 
 
@@ -149,7 +155,7 @@ def _as_text(line: Mapping[str, Any]) -> str:
 
 def _word(fact: Any) -> str:
     text = str(fact)
-    return text if re.fullmatch(r"[^\s\"=]+", text) else json.dumps(text, ensure_ascii=False)
+    return text if _WORD.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 def _printable(text: str) -> str:
