@@ -34,6 +34,8 @@ ADVICE = {
     Trouble.TOO_SLOW: "Try again when the database is less busy.",
     Trouble.NOT_MIGRATED: "Pages open by themselves when python manage.py migrate has finished. Sweeps and workers wait for it "
     "too.",
+    Trouble.TABLES_CHANGED: "python manage.py inspect_database names it, and what to do. Where a column has a new name, "
+    "OPSCONSOLE_MAPPING says so (docs/attaching.md).",
     Trouble.NOT_GRANTED: "python manage.py migrate grants what is missing, at its end.",
 }
 

@@ -29,7 +29,7 @@ from jobs.inspection.contract import CONTRACTS, HEARTBEATS, JOBS, Contract
 from jobs.inspection.finding import Finding, Severity, blockers
 from jobs.models.columns import column
 from jobs.restores import signs
-from opsconsole.kit import mapping
+from opsconsole.kit import changed_tables, mapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,11 +75,17 @@ def _findings() -> Iterator[Finding]:
         yield from grants.inspect_own()
         if PARTITIONED_BY in history.applied_migrations:
             yield from partitions.inspect()
-        if RESTORES_BY in history.applied_migrations:
+        is_attached = RESTORES_BY in history.applied_migrations
+        # What reads rows of all tables is left out where one has changed, which is told by the findings about that table.
+        has_changed = is_attached and changed_tables.have_changed()
+        if is_attached and not has_changed:
             yield from _restores()
         for contract in CONTRACTS:
             attached = COMPLETED_BY[contract.table] in history.applied_migrations
-            yield from _table(contract, catalog.table(contract.sql), attached=attached)
+            table = catalog.table(contract.sql)
+            yield from _table(contract, table, attached=attached)
+            if contract is HEARTBEATS and table and not has_changed:
+                yield from workers.inspect(table, attached=attached)
 
 
 def _restores() -> Iterator[Finding]:
@@ -111,5 +117,3 @@ def _table(contract: Contract, table: Table | None, *, attached: bool) -> Iterat
     if contract is JOBS and column("jobs.status") in table.columns:
         yield from statuses.inspect(table)
         yield from life.inspect(table, attached=attached)
-    if contract is HEARTBEATS:
-        yield from workers.inspect(table, attached=attached)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import DatabaseError, Error, InterfaceError, OperationalError, connection
 from psycopg import errors
 
-from opsconsole.kit import schema_version
+from opsconsole.kit import changed_tables, schema_version
 from opsconsole.kit.schema_version import NotMigrated
 from opsconsole_worker.database.troubles import (
     CERTAIN,
@@ -52,6 +52,8 @@ def trouble_behind(error: BaseException | None) -> Trouble | None:
             return trouble
     if isinstance(cause, _SIGNS_OF_AN_OLDER_SCHEMA) and _is_behind():
         return Trouble.NOT_MIGRATED
+    if isinstance(cause, changed_tables.SIGNS) and changed_tables.have_changed():
+        return Trouble.TABLES_CHANGED
     if isinstance(cause, errors.InsufficientPrivilege):
         return Trouble.NOT_GRANTED
     if isinstance(error, OperationalError | InterfaceError):

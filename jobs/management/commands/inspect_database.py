@@ -7,12 +7,18 @@ import sys
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
+from django.db import OperationalError
 
-from jobs.inspection import Finding, blockers, inspect_database
+from jobs.inspection import Finding, blockers, inspect_database, locked_tables
 from jobs.inspection.proof import prove
 from jobs.inspection.proposal import Proposal, propose_mapping, render, unsupported
 from opsconsole.kit import commands, schema_version
+from opsconsole.kit.database_troubles import Trouble, trouble_behind
+
+WAITED = (
+    "A statement was cancelled because it waited too long. Nothing was changed: run this command again later."
+)
 
 
 class Command(commands.ConsoleCommand):
@@ -39,9 +45,17 @@ class Command(commands.ConsoleCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["propose"]:
-            self._propose(as_json=options["json"])
-            return
+        try:
+            if options["propose"]:
+                self._propose(as_json=options["json"])
+            else:
+                self._inspect(options)
+        except OperationalError as error:
+            if trouble_behind(error) in {Trouble.LOCKED, Trouble.TOO_SLOW}:
+                raise CommandError("\n".join([*locked_tables.sentences(), WAITED])) from error
+            raise
+
+    def _inspect(self, options: dict[str, Any]) -> None:
         findings = inspect_database()
         if not blockers(findings) and not schema_version.is_behind():
             findings += prove(run_triggers=options["yes_run_triggers"])

@@ -81,6 +81,20 @@ def test_unknown_name_in_a_migrated_database_is_an_error_of_ours() -> None:
     assert trouble_behind(error_of("SELECT nothing FROM jobs")) is None
 
 
+@pytest.mark.parametrize(
+    ("change", "statement"),
+    [
+        ("ALTER TABLE jobs RENAME COLUMN error_message TO note", "SELECT error_message FROM jobs"),
+        ("ALTER TABLE jobs DROP COLUMN run_epoch", "SELECT run_epoch FROM jobs"),
+        ("ALTER TABLE worker_heartbeats RENAME TO beats", "SELECT * FROM worker_heartbeats"),
+    ],
+)
+def test_change_of_their_tables_is_named(change: str, statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(change)
+    assert trouble_behind(error_of(statement)) is Trouble.TABLES_CHANGED
+
+
 @pytest.mark.usefixtures("older_schema")
 def test_missing_migration_is_required_until_it_is_applied() -> None:
     with pytest.raises(NotMigrated) as raised:
