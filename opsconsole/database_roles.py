@@ -146,10 +146,13 @@ def lacking(role: str) -> list[str]:
     return found
 
 
-def held_privileges(role: str) -> dict[tuple[str, str], list[str]]:
-    """Return what was granted to this role on contract tables, on their sequences and on the schemas: by kind and quoted name."""
-    contract = {contract.sql for contract in CONTRACTS}
-    tables = list(_privileges())
+def held_privileges(role: str, moved: Iterable[str] = ()) -> dict[tuple[str, str], list[str]]:
+    """Return what was granted to this role on contract tables, on their sequences and on the schemas: by kind and quoted name.
+
+    ``moved``: contract tables that have another name by now.
+    """
+    contract = {*(contract.sql for contract in CONTRACTS), *moved}
+    tables = list(dict.fromkeys([*_privileges(), *moved]))
     with connection.cursor() as cursor:
         cursor.execute(
             _HELD, {"role": role, "tables": tables, "contract": [table in contract for table in tables]}

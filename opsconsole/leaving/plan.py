@@ -14,23 +14,28 @@ from opsconsole.leaving import derivation, own_objects
 from opsconsole.leaving.own_objects import OwnObjects
 
 _PRESENT_COLUMNS = """
-SELECT attname::text FROM pg_attribute
+SELECT attname::text FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid AND relkind IN ('r', 'p')
  WHERE attrelid = to_regclass(%s) AND attname = ANY (%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """
+# Its owner may have renamed or moved the table since. The console's indexes went along, under their own names.
 _PRESENT_INDEX = """
-SELECT quote_ident(nspname) || '.' || quote_ident(relname), relkind = 'I'
-  FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_namespace n ON n.oid = relnamespace
- WHERE indrelid = to_regclass(%s) AND relname = %s
+SELECT format('%%I.%%I', ni.nspname, i.relname), format('%%I.%%I', nt.nspname, t.relname), i.relkind = 'I',
+       t.oid IS NOT DISTINCT FROM to_regclass(%s)
+  FROM pg_index
+  JOIN pg_class AS i ON i.oid = indexrelid JOIN pg_namespace AS ni ON ni.oid = i.relnamespace
+  JOIN pg_class AS t ON t.oid = indrelid JOIN pg_namespace AS nt ON nt.oid = t.relnamespace
+ WHERE i.relname = %s ORDER BY 2
 """
 
 
 @dataclass(frozen=True)
 class Index:
-    """An index of the console on a contract table; ``name`` is quoted, with its schema."""
+    """An index of the console on a contract table; ``name`` is quoted, with its schema. ``recorded_for``: the table's name then."""
 
     name: str
     table: str
     is_partitioned: bool
+    recorded_for: str
 
 
 @dataclass(frozen=True)
@@ -102,33 +107,57 @@ def _columns(records: list[Record], created: list[str]) -> dict[str, list[str]]:
     for record in _of(records, Kind.COLUMN):
         if record.content["table"] not in created:
             wanted.setdefault(record.content["table"], []).append(record.content["column"])
-    found = {
-        table: [name for (name,) in catalog.rows(_PRESENT_COLUMNS, [table, columns])]
+    return {
+        place: present
         for table, columns in wanted.items()
+        for place, present in _places(records, table, columns)
+        if present
     }
-    return {table: columns for table, columns in found.items() if columns}
+
+
+def _places(records: list[Record], table: str, columns: list[str]) -> list[tuple[str, list[str]]]:
+    """Return the tables that have these columns, with those that they have: that of this name, or where its indexes are now."""
+    present = _present(table, columns)
+    if present:
+        return [(table, present)]
+    moved = {index.table for index in _indexes(records, []) if index.recorded_for == table}
+    return [(place, _present(place, columns)) for place in sorted(moved)]
+
+
+def _present(table: str, columns: list[str]) -> list[str]:
+    return [name for (name,) in catalog.rows(_PRESENT_COLUMNS, [table, columns])]
 
 
 def _indexes(records: list[Record], dropped: list[str]) -> list[Index]:
     return [
-        Index(name, record.content["table"], is_partitioned)
+        index
         for record in _of(records, Kind.INDEX)
         if record.content["table"] not in dropped
-        for name, is_partitioned in catalog.rows(
-            _PRESENT_INDEX, [record.content["table"], record.content["index"]]
-        )
+        for index in _present_index(record.content["table"], record.content["index"])
     ]
+
+
+def _present_index(table: str, name: str) -> list[Index]:
+    """Return the index of this name on the table; where there is none, those of this name on others."""
+    rows = catalog.rows(_PRESENT_INDEX, [table, name])
+    there = [row for row in rows if row[3]] or rows
+    return [Index(index, place, is_partitioned, table) for index, place, is_partitioned, _ in there]
 
 
 def _privileges(records: list[Record], going: set[str]) -> list[str]:
     """Return the statements that revoke what roles have now, had not before, and get from the console."""
     statements = []
+    moved = {index.recorded_for: index.table for index in _indexes(records, [])}
     for record in _of(records, Kind.PRIVILEGES):
         role, kind, name = (record.content[key] for key in ("role", "kind", "object"))
-        now = database_roles.held_privileges(role).get((kind, name), [])
-        more = sorted(set(now) & database_roles.contract_privileges() - set(record.content["before"]))
-        if more and name not in going:
-            statements.append(f"REVOKE {', '.join(more)} ON {kind} {name} FROM {own_schema.quoted(role)}")
+        held = database_roles.held_privileges(role, moved.values())
+        for place in dict.fromkeys([name, moved.get(name, name)]):
+            now = set(held.get((kind, place), []))
+            more = sorted(now & database_roles.contract_privileges() - set(record.content["before"]))
+            if more and place not in going:
+                statements.append(
+                    f"REVOKE {', '.join(more)} ON {kind} {place} FROM {own_schema.quoted(role)}"
+                )
     return statements
 
 
