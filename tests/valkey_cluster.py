@@ -68,7 +68,7 @@ class Node:
             self.process = None
 
     def ask(self, *command: Any) -> Any:
-        secure = {"ssl": True, "ssl_ca_certs": str(self.tls.certificate)} if self.tls else {}
+        secure: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(self.tls.certificate)} if self.tls else {}
         with redis.Redis(
             host="127.0.0.1", port=self.port, socket_timeout=10, decode_responses=True, **secure
         ) as client:
