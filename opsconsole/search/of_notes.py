@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from django.db.models import Subquery
 from django.db.models.fields.json import KeyTextTransform
 
 from jobs.models import JobEvent
-from opsconsole.kit.one_statement import records_of
+from opsconsole.kit.one_statement import records_of, value_of
 from opsconsole.kit.page_permissions import Person
 from opsconsole.search.hits import SHOWN, Finding, Found, Hit, page_of
 
@@ -16,8 +15,10 @@ EVENTS_READ = 10_000
 
 def references(term: str, user: Person) -> Finding:
     """Find jobs by the beginning of a reference in one of their notes, among the newest events."""
-    last = JobEvent.objects.order_by("-id").values("id")[:1]
-    newest = JobEvent.objects.filter(id__gt=Subquery(last) - EVENTS_READ, kind=JobEvent.Kind.PROGRESS)
+    # Read first, so that PostgreSQL knows how few events follow: of an unknown id it takes a third of them for newer.
+    known = yield {"last": value_of(JobEvent.objects.order_by("-id").values("id"))}
+    since = (known["last"] or 0) - EVENTS_READ
+    newest = JobEvent.objects.filter(id__gt=since, kind=JobEvent.Kind.PROGRESS)
     noted = newest.annotate(reference=KeyTextTransform("reference", "details")).filter(
         reference__startswith=term
     )

@@ -112,7 +112,10 @@ def operator(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
     with connection.cursor() as cursor:
         for statement in FILLED:
             cursor.execute(statement, {"rows": ROWS})
-        cursor.execute("ANALYZE")
+        # Without the catalogues that all databases share: a test of another process may hold these until it ends.
+        cursor.execute("SELECT string_agg(relid::regclass::text, ', ') FROM pg_stat_user_tables")
+        [(tables,)] = cursor.fetchall()
+        cursor.execute(f"ANALYZE {tables}")
         # Read in one process, because its rows are easier to count.
         cursor.execute("SET LOCAL max_parallel_workers_per_gather = 0")
     return client
@@ -184,7 +187,7 @@ def test_state_of_a_customer_with_very_many_jobs_reads_only_their_newest(
         response = operator.get(reverse("admin:jobs_job_changelist") + f"?{query}")
 
     # Rows of others may lie between those of the customer, who has ten or twenty thousand.
-    assert plans.read["jobs"] <= MOST_READ + 4 * PAGE, plans.read
+    assert plans.read["jobs"] <= 2 * MOST_READ, plans.read
     assert response.context["cl"].looked_back_to is not None
 
 
