@@ -6,12 +6,13 @@ its function are those of an entry, and every other one is refused.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import timedelta
 
 from django.db import connection, transaction
-from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Q, QuerySet, TextField, Value
+from django.db.models.functions import Concat, Now
 from django.utils import timezone
 from django_q.models import Schedule
 
@@ -20,6 +21,8 @@ from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.postgresql.timestamps import far
 
 PAUSED, FOR_EVER = 0, -1
+# No function has a line break in its name, so that name and function can be told apart.
+BETWEEN = "\n"
 # How much later than its interval a schedule may be planned: the clocks of hosts differ.
 MOST_AHEAD = timedelta(days=1)
 
@@ -31,13 +34,13 @@ def ours() -> QuerySet[Schedule]:
 
 def due() -> QuerySet[Schedule]:
     """Return our schedules that are due and not paused, by the clock that django-q2 uses."""
-    return ours().filter(_as_in(table())).exclude(repeats=PAUSED).filter(next_run__lt=timezone.now())
+    copies = _with_entry(ours()).filter(entry__in=_keys(table()))
+    return copies.exclude(repeats=PAUSED).filter(next_run__lt=timezone.now())
 
 
 def refused() -> QuerySet[Schedule]:
     """Return the schedules that never run, because they name a function or have a name that is not in the table."""
-    schedules: QuerySet[Schedule] = Schedule.objects.exclude(_as_in(every_entry())).order_by("pk")
-    return schedules
+    return _with_entry(Schedule.objects.order_by("pk")).exclude(entry__in=_keys(every_entry()))
 
 
 def entry_of(schedule: Schedule) -> Entry | None:
@@ -46,9 +49,16 @@ def entry_of(schedule: Schedule) -> Entry | None:
     return next((entry for entry in every_entry() if (entry.full_name, entry.task) == named), None)
 
 
-def _as_in(entries: tuple[Entry, ...]) -> Q:
-    """Return the condition that a schedule is the copy of one of these entries."""
-    return Q(*(Q(name=entry.full_name, func=entry.task) for entry in entries), _connector=Q.OR)
+def _with_entry(schedules: QuerySet[Schedule]) -> QuerySet[Schedule]:
+    """Give each schedule its name and function as one text, ``entry``. A condition for each entry would take long to write."""
+    entry = Concat("name", Value(BETWEEN), "func", output_field=TextField())
+    named: QuerySet[Schedule] = schedules.alias(entry=entry)
+    return named
+
+
+def _keys(entries: tuple[Entry, ...]) -> list[str]:
+    """Return the texts of the schedules that are copies of these entries."""
+    return [f"{entry.full_name}{BETWEEN}{entry.task}" for entry in entries]
 
 
 def mend_times() -> None:
@@ -57,9 +67,12 @@ def mend_times() -> None:
     A clock that was days ahead for a moment would otherwise stop them for as long. The database's clock judges, so that a
     host with a wrong one does not.
     """
+    names = defaultdict(list)
+    for each in table():
+        names[each.minutes].append(each.full_name)
     late = (
-        Q(name=each.full_name, next_run__gt=Now() + timedelta(minutes=each.minutes) + MOST_AHEAD)
-        for each in table()
+        Q(name__in=each, next_run__gt=Now() + timedelta(minutes=minutes) + MOST_AHEAD)
+        for minutes, each in names.items()
     )
     wrong = Q(far("next_run"), Q(next_run=None), *late, _connector=Q.OR)
     ours().filter(wrong).update(next_run=Now())
