@@ -28,8 +28,9 @@ from opsconsole.kit.page_permissions import Asker, may_see
 SAMPLE = 12
 MEMBERS_A_PAGE = 25
 REASONS_SHOWN = 8
-# Of larger operations, what became of about this many members is read.
-MOST_FOLLOWED = 1_000
+# What became of the members is counted whole for so many. Of larger operations, a sample of about so many is read.
+MOST_FOLLOWED = 5_000
+SAMPLE_FOLLOWED = 1_000
 # What names members or says something of them, in the contexts of both pages.
 MEMBER_LISTS = ("sample", "members", "failed_again")
 ABOUT_MEMBERS = (*MEMBER_LISTS, "will", "skipped", "why", "results", "helped")
@@ -264,14 +265,14 @@ def results_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
 
 
 def _followed(operation: BulkOperation) -> QuerySet[BulkMember]:
-    """Return the members that were done, or about ``MOST_FOLLOWED`` of more, spread evenly over all of them."""
+    """Return the members that were done, or about ``SAMPLE_FOLLOWED`` of very many, spread evenly over all of them."""
     done = operation.members.filter(outcome=Outcome.DONE)
     if operation.done <= MOST_FOLLOWED:
         return done
     ends = done.aggregate(first=Min("id"), last=Max("id"))
     first, last = ends["first"] or 0, ends["last"] or 0
     # The ids of an operation follow each other, with gaps only where two were frozen at the same time.
-    step = (last - first) // MOST_FOLLOWED + 1
+    step = (last - first) // SAMPLE_FOLLOWED + 1
     return done.filter(
         pk__in=RawSQL("SELECT generate_series(%s::bigint, %s::bigint, %s::bigint)", [first, last, step])
     )

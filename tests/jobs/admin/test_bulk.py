@@ -449,7 +449,8 @@ def test_preview_shows_expected_duration(operator: Client, settings: Any) -> Non
 
 
 def test_results_of_a_large_operation_are_those_of_an_even_sample(operator: Client, monkeypatch: Any) -> None:
-    monkeypatch.setattr(operation_page, "MOST_FOLLOWED", 5)
+    monkeypatch.setattr(operation_page, "MOST_FOLLOWED", 19)
+    monkeypatch.setattr(operation_page, "SAMPLE_FOLLOWED", 5)
     jobs = many(20)
     operation = finish(helpers.begun())
     Job.objects.filter(pk__in=[each.pk for each in jobs[10:]]).update(status=Status.FAILED)
