@@ -91,15 +91,15 @@ def test_many_alerts_are_as_many_incidents(pager: FakeSlack, later: Later) -> No
 
 
 def test_retry_after_is_respected(pager: FakeSlack, later: Later) -> None:
-    pager.always = Reply(429, '{"status": "throttle exceeded"}', {"Retry-After": "30"})
+    pager.always = Reply(429, '{"status": "throttle exceeded"}', {"Retry-After": "300"})
     measure(5)
     send_all(later)
     assert len(pager.posts) == 1
     pager.always = ACCEPTED
-    later(20)
+    later(200)
     delivery.deliver()
     assert len(pager.posts) == 1, "posted before PagerDuty allowed it"
-    later(20)
+    later(200)
     send_all(later)
     assert list(incidents(pager).values()) == [["trigger", "trigger"]]
 
