@@ -152,7 +152,7 @@ class TestEndings:
             work(handler)
         job = Job.objects.get()
         assert (job.status, job.attempts) == (Status.PENDING, 1)
-        assert job.error_message == "SystemExit: 3" if ending.args else "KeyboardInterrupt"
+        assert job.error_message == ("SystemExit: 3" if ending.args else "KeyboardInterrupt")
         assert not beating_threads()
 
     @pytest.mark.parametrize("raised", [asyncio.CancelledError("late"), GeneratorExit(), Panic("of Rust")])
