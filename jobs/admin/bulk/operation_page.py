@@ -8,14 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, Max, Min, QuerySet, UUIDField
-from django.db.models.expressions import RawSQL
+from django.db.models import Count, UUIDField
 from django.db.models.functions import Cast
 from django.http import QueryDict
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels, what_became
+from jobs.admin.bulk import followed_members
 from jobs.bulk import freezing
 from jobs.bulk.freezing import Group
 from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult
@@ -28,9 +28,6 @@ from opsconsole.kit.page_permissions import Asker, may_see
 SAMPLE = 12
 MEMBERS_A_PAGE = 25
 REASONS_SHOWN = 8
-# What became of the members is counted whole for so many. Of larger operations, a sample of about so many is read.
-MOST_FOLLOWED = 5_000
-SAMPLE_FOLLOWED = 1_000
 # What names members or says something of them, in the contexts of both pages.
 MEMBER_LISTS = ("sample", "members", "failed_again")
 ABOUT_MEMBERS = (*MEMBER_LISTS, "will", "skipped", "why", "results", "helped")
@@ -248,7 +245,7 @@ def results_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
     """Return what became of the members that were done: totals, and the first of those that failed again."""
     if kind.results is None or not operation.done:
         return {"results": [], "failed_again": []}
-    followed = _followed(operation)
+    followed = followed_members.of(operation)
     subjects = followed.annotate(
         key=Cast("subject", job_ids.reference() if kind.model is Job else UUIDField())
     ).values("key")
@@ -260,22 +257,8 @@ def results_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
         "helped": what_became.sentence(totals),
         "failed_again": _lines(list(members), kind),
         "most_named": MOST_NAMED,
-        "sampled": operation.done > MOST_FOLLOWED,
+        "sampled": followed_members.is_sampled(operation),
     }
-
-
-def _followed(operation: BulkOperation) -> QuerySet[BulkMember]:
-    """Return the members that were done, or about ``SAMPLE_FOLLOWED`` of very many, spread evenly over all of them."""
-    done = operation.members.filter(outcome=Outcome.DONE)
-    if operation.done <= MOST_FOLLOWED:
-        return done
-    ends = done.aggregate(first=Min("id"), last=Max("id"))
-    first, last = ends["first"] or 0, ends["last"] or 0
-    # The ids of an operation follow each other, with gaps only where two were frozen at the same time.
-    step = (last - first) // SAMPLE_FOLLOWED + 1
-    return done.filter(
-        pk__in=RawSQL("SELECT generate_series(%s::bigint, %s::bigint, %s::bigint)", [first, last, step])
-    )
 
 
 def _members(operation: BulkOperation, outcomes: Sequence[str], after: str) -> list[BulkMember]:

@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import reverse
 from psycopg.errors import QueryCanceled
 
-from jobs.admin.bulk import operation_page
+from jobs.admin.bulk import followed_members, operation_page
 from jobs.bulk import freezing
 from jobs.models import BulkEvent, BulkMember, BulkOperation, Job, JobEvent, Status
 from jobs.operations.steps import JobAction
@@ -449,8 +449,8 @@ def test_preview_shows_expected_duration(operator: Client, settings: Any) -> Non
 
 
 def test_results_of_a_large_operation_are_those_of_an_even_sample(operator: Client, monkeypatch: Any) -> None:
-    monkeypatch.setattr(operation_page, "MOST_FOLLOWED", 19)
-    monkeypatch.setattr(operation_page, "SAMPLE_FOLLOWED", 5)
+    monkeypatch.setattr(followed_members, "MOST_FOLLOWED", 19)
+    monkeypatch.setattr(followed_members, "SAMPLE_FOLLOWED", 5)
     jobs = many(20)
     operation = finish(helpers.begun())
     Job.objects.filter(pk__in=[each.pk for each in jobs[10:]]).update(status=Status.FAILED)
@@ -462,6 +462,31 @@ def test_results_of_a_large_operation_are_those_of_an_even_sample(operator: Clie
     assert "Read of a sample: members spread evenly over the 20 that were requeued." in " ".join(
         operator.get(address).content.decode().split()
     )
+
+
+@pytest.mark.parametrize(
+    "done",
+    [
+        [*range(10), 199],
+        [*range(0, 200, 18)],
+        [*range(90, 102)],
+    ],
+    ids=["far apart", "between others", "together"],
+)
+def test_sample_is_as_large_wherever_the_members_stand_that_were_done(
+    monkeypatch: pytest.MonkeyPatch, done: list[int]
+) -> None:
+    monkeypatch.setattr(followed_members, "MOST_FOLLOWED", 9)
+    monkeypatch.setattr(followed_members, "SAMPLE_FOLLOWED", 5)
+    jobs = many(200)
+    operation = helpers.begun()
+    subjects = [str(jobs[place].pk) for place in done]
+    operation.members.exclude(subject__in=subjects).update(outcome="skipped")
+    operation.members.filter(subject__in=subjects).update(outcome="done")
+    operation.done = len(done)
+    sample = set(followed_members.of(operation).values_list("subject", flat=True))
+    assert 4 <= len(sample) <= 7 and sample <= set(subjects)
+    assert subjects[0] in sample
 
 
 def test_members_of_all_outcomes_come_in_the_order_of_the_preview(operator: Client, monkeypatch: Any) -> None:
