@@ -74,6 +74,12 @@ test("a burst asks few questions at once, and lets nobody exceed the limit", asy
   assert.equal(one.asked.length, 64 + 1 + 64);
   assert.equal((await one.limiter.decide("client 999")).decidedBy, "console");
   assert.deepEqual([one.asked.at(-1).cost, one.shared.asking.size], [2, 0]);
+
+  const some = stage({ limit: 100 });
+  const clients = Array.from({ length: 400 }, (_, number) => `client ${number % 20}`);
+  const passes = await Promise.all(clients.map((client) => some.limiter.decide(client)));
+  assert.ok(passes.every((each) => each.allowed));
+  assert.equal(some.asked.length, 64);
 });
 
 test("a client that was refused asks at most once a second, and others as before", async () => {

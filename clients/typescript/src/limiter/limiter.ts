@@ -66,12 +66,18 @@ export class Limiter {
 
   #mayAsk(client: string, known: Known | undefined, now: number): boolean {
     if (known && now < known.askAgainAt) return false;
-    const { asking } = this.shared;
-    if (asking.size >= MOST_ASKED_AT_ONCE || (asking.get(client) ?? 0) >= MOST_ASKED_AT_ONCE) return false;
+    if (this.#unanswered() >= MOST_ASKED_AT_ONCE) return false;
     const limit = known?.limit ?? this.options.limit;
     // The console refuses to count more at once than the limit allows.
     if (this.shared.local.admitted(client).length >= limit) return false;
     return this.shared.breaker.allows();
+  }
+
+  /** Return how many questions have no answer yet, about all clients. */
+  #unanswered(): number {
+    let sum = 0;
+    for (const count of this.shared.asking.values()) sum += count;
+    return sum;
   }
 
   #untold(client: string, known: Known | undefined): number {
