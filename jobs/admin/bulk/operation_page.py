@@ -251,13 +251,14 @@ def results_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
     ).values("key")
     failed = kind.results.failed(subjects)
     members = followed.filter(subject__in=failed).order_by("id") if failed else []
-    totals = kind.results.totals(subjects)
+    totals, sampled = kind.results.totals(subjects), followed_members.is_sampled(operation)
+    helped = what_became.sentence(totals)
     return {
         "results": totals,
-        "helped": what_became.sentence(totals),
+        "helped": f"In the sample: {helped}" if sampled else helped,
         "failed_again": _lines(list(members), kind),
         "most_named": MOST_NAMED,
-        "sampled": followed_members.is_sampled(operation),
+        "sampled": sampled,
     }
 
 

@@ -459,9 +459,12 @@ def test_results_of_a_large_operation_are_those_of_an_even_sample(operator: Clie
     results = {result.label: count for result, count in context["results"]}
     assert results == {"Still running": 3, "Failed again": 2}
     assert len(context["failed_again"]) == 2
-    assert "Read of a sample: members spread evenly over the 20 that were requeued." in " ".join(
-        operator.get(address).content.decode().split()
+    page = " ".join(operator.get(address).content.decode().split())
+    told = (
+        "Read of a sample: members spread evenly over the 20 that were requeued.",
+        "In the sample: Not known yet",
     )
+    assert [page.count(each) for each in told] == [1, 1]
 
 
 @pytest.mark.parametrize(
