@@ -151,7 +151,8 @@ def _privileges(records: list[Record], going: set[str]) -> list[str]:
     for record in _of(records, Kind.PRIVILEGES):
         role, kind, name = (record.content[key] for key in ("role", "kind", "object"))
         held = database_roles.held_privileges(role, moved.values())
-        for place in dict.fromkeys([name, moved.get(name, name)]):
+        places = moved | _moved_sequences(records, role, held)
+        for place in dict.fromkeys([name, places.get(name, name)]):
             now = set(held.get((kind, place), []))
             more = sorted(now & database_roles.contract_privileges() - set(record.content["before"]))
             if more and place not in going:
@@ -159,6 +160,30 @@ def _privileges(records: list[Record], going: set[str]) -> list[str]:
                     f"REVOKE {', '.join(more)} ON {kind} {place} FROM {own_schema.quoted(role)}"
                 )
     return statements
+
+
+def _moved_sequences(
+    records: list[Record], role: str, held: dict[tuple[str, str], list[str]]
+) -> dict[str, str]:
+    """Return where the recorded sequences are now that have another name: they go along with their tables."""
+    recorded = {
+        record.content["object"]
+        for record in _of(records, Kind.PRIVILEGES)
+        if (record.content["role"], record.content["kind"]) == (role, "SEQUENCE")
+    }
+    present = {name for kind, name in held if kind == "SEQUENCE"}
+    gone, new = recorded - present, present - recorded
+    found = {old: name for old in gone for name in new if _bare(old) == _bare(name)}
+    unmatched = (gone - found.keys(), new - set(found.values()))
+    if [len(each) for each in unmatched] == [1, 1]:
+        [[old], [name]] = unmatched
+        found[old] = name
+    return found
+
+
+def _bare(name: str) -> str:
+    """Return a quoted name without its schema."""
+    return name.rpartition('."')[2] if name.endswith('"') else name.rpartition(".")[2]
 
 
 def _settings(records: list[Record]) -> list[str]:

@@ -18,6 +18,7 @@ ALTER TABLE jobs RENAME TO jobs_1;
 CREATE TABLE jobs (LIKE jobs_1 INCLUDING DEFAULTS) PARTITION BY RANGE (created_at);
 ALTER TABLE jobs ATTACH PARTITION jobs_1 DEFAULT
 """
+NUMBERED = "ALTER TABLE jobs ADD number serial"
 TOLD = "a column that the console needs is gone, or the table"
 
 
@@ -92,17 +93,20 @@ def test_lock_against_everybody_is_named_with_what_ends_it(attached: Database) -
     [
         "ALTER TABLE jobs RENAME TO old_jobs",
         "CREATE SCHEMA app; ALTER TABLE jobs SET SCHEMA app; ALTER TABLE worker_heartbeats RENAME TO beats",
+        "CREATE SCHEMA app; ALTER TABLE jobs SET SCHEMA app; ALTER SEQUENCE app.jobs_number_seq RENAME TO numbers",
         PARTITIONED,
     ],
 )
 def test_uninstall_finds_a_table_under_its_new_name(theirs: Database, change: str) -> None:
     without = databases.create(settings.DATABASES["default"])
-    without.sql(f"{CONTRACT}; {change}")
+    without.sql(f"{CONTRACT}; {NUMBERED}; {change}")
     wanted = schema_of(without)
     databases.drop(without)
     role = f"runtime_{theirs.name}"
     two_roles = {"user": role, "OPSCONSOLE_OWNER_DATABASE_URL": theirs.url()}
-    theirs.sql(f'{CONTRACT}; CREATE ROLE "{role}" LOGIN; GRANT USAGE ON SCHEMA public TO "{role}"')
+    theirs.sql(
+        f'{CONTRACT}; {NUMBERED}; CREATE ROLE "{role}" LOGIN; GRANT USAGE ON SCHEMA public TO "{role}"'
+    )
     try:
         theirs.migrate(**two_roles)
         assert theirs.value("SELECT has_table_privilege(%s, 'jobs', 'UPDATE')", [role])
