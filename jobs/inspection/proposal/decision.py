@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from jobs.inspection.contract import TEXT
-from jobs.inspection.proposal import life, queue_table, synonyms, times, toml_text, words
+from jobs.inspection.proposal import life, queue_table, synonyms, taken_names, times, toml_text, words
 from jobs.inspection.proposal.proposed import Proposal, TableProposal
 from jobs.inspection.proposal.queue_table import Candidate
 from jobs.inspection.proposal.snapshot import VIEWS, ColumnFacts, TableFacts
@@ -45,6 +45,7 @@ def propose(tables: Iterable[TableFacts]) -> Proposal:
     _queue(proposal, chosen.table)
     _limits(proposal, tables)
     _lost(proposal)
+    proposal.taken = list(taken_names.sentences(proposal))
     _refuse_what_no_file_can_say(proposal)
     return proposal
 

@@ -23,7 +23,10 @@ class TableProposal:
 
 @dataclass
 class Proposal:
-    """The whole mapping. ``refused``: why there is none; then the rest only tells what was looked at."""
+    """The whole mapping. ``refused``: why there is none; then the rest only tells what was looked at.
+
+    ``taken``: what must be renamed before ``migrate``.
+    """
 
     jobs: TableProposal
     heartbeats: TableProposal
@@ -39,6 +42,7 @@ class Proposal:
     # The words of a column queue of their own.
     queue_words: list[str] | None = None
     refused: list[str] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     considered: list[str] = field(default_factory=list)
 

@@ -29,6 +29,8 @@ def _lines(proposal: Proposal) -> Iterator[str]:
         yield _comment("refused", reason)
     for remark in proposal.considered:
         yield _comment("considered", remark)
+    for sentence in proposal.taken:
+        yield _comment("first", sentence)
     if not proposal.refused:
         yield from _jobs(proposal)
         yield from _table("worker_heartbeats", proposal.heartbeats)
@@ -90,7 +92,8 @@ def _with_reason(line: str, reason: str) -> str:
 
 
 def _comment(kind: str, text: str) -> str:
-    return f"# {kind}: {_one_line(text)}."
+    line = f"# {kind}: {_one_line(text)}"
+    return line if line.endswith(";") else f"{line}."
 
 
 def _one_line(text: str) -> str:

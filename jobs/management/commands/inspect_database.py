@@ -35,7 +35,8 @@ class Command(commands.ConsoleCommand):
         parser.add_argument(
             "--propose",
             action="store_true",
-            help="print a file for OPSCONSOLE_MAPPING instead, made of the catalogue and a sample of rows. Exit code 1: none fits",
+            help="print a file for OPSCONSOLE_MAPPING instead, made of the catalogue and a sample of rows. Exit code 1: none fits, "
+            "or columns must be renamed first",
         )
 
         parser.add_argument(
@@ -66,7 +67,7 @@ class Command(commands.ConsoleCommand):
     def _propose(self, *, as_json: bool) -> None:
         proposal = propose_mapping()
         self.stdout.write(_proposal_as_json(proposal) if as_json else _proposal_as_text(proposal))
-        if proposal.refused or unsupported(proposal):
+        if proposal.refused or proposal.taken or unsupported(proposal):
             sys.exit(1)
 
 
@@ -83,6 +84,7 @@ def _proposal_as_json(proposal: Proposal) -> str:
             "table": proposal.jobs.facts.sql if proposal.jobs.facts else None,
             "promise": None if proposal.refused else proposal.promise,
             "refused": [*proposal.refused, *unsupported(proposal)],
+            "first": proposal.taken,
             "doubts": proposal.doubts,
             "lost": proposal.lost,
             "considered": proposal.considered,

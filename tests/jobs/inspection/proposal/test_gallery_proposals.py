@@ -184,6 +184,25 @@ def printed(*options: str) -> tuple[int, str]:
     return 0, output.getvalue()
 
 
+def test_column_under_a_name_of_the_console_is_said_to_be_renamed_first(empty: Database) -> None:
+    piece = piece_of("camel_case")
+    with loaded(piece):
+        table = propose_mapping().jobs.facts
+        assert table is not None
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {table.sql} ADD payload text, ADD attempts integer")
+        code, text = printed()
+        as_json = json.loads(printed("--json")[1])
+
+        [line] = [line for line in text.splitlines() if line.startswith("# first:")]
+        assert code == 1 and '"payload" (text)' in line
+        assert as_json["first"] == [line.removeprefix("# first: ")] and as_json["mapping"]
+        mapping_file.parse(text)
+        with connection.cursor() as cursor:
+            cursor.execute(line.partition("migrate: ")[2])
+        assert printed()[0] == 0
+
+
 def test_command_prints_a_file_ready_to_paste_and_as_json(empty: Database) -> None:
     with loaded(piece_of("camel_case")):
         code, text = printed()
