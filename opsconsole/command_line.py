@@ -69,11 +69,11 @@ def _run_django() -> None:
     except ImproperlyConfigured as error:
         # The sentence names the setting; a traceback would hide it.
         sys.exit(str(error))
-    except Error as error:
-        from opsconsole.kit.database_troubles import headline, trouble_behind  # noqa: PLC0415
+    except (Error, TypeError, ValueError, AttributeError) as error:
+        from opsconsole.kit.database_troubles import Trouble, headline, trouble_behind  # noqa: PLC0415
 
         trouble = trouble_behind(error)
-        if refusal := refusals.of(error):
+        if trouble is not Trouble.TABLES_CHANGED and (refusal := refusals.of(error)):
             sys.exit(f"{refusal.sentence} {kept_changes.kept(error, since=0).sentence}")
         if trouble is None and not isinstance(error, OperationalError):
             raise

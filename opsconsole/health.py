@@ -20,7 +20,7 @@ from jobs.messaging import queue_depths
 from jobs.models import QueueState
 from jobs.recovery import surroundings
 from opsconsole import metrics_page
-from opsconsole.kit import full_disk, mapping_version, schema_version
+from opsconsole.kit import changed_tables, full_disk, mapping_version, schema_version
 from opsconsole.kit.database_troubles import Trouble, refuses_changes, trouble_behind
 from opsconsole.kit.lateness import late_after
 
@@ -109,6 +109,8 @@ def _checks() -> dict[str, str]:
 def _state_for_writes() -> str:
     if refuses_changes():
         return Trouble.READ_ONLY.word
+    if changed_tables.have_changed():
+        return Trouble.TABLES_CHANGED.word
     return Trouble.DISK_FULL.word if full_disk.is_full() else OK
 
 

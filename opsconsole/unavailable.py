@@ -13,7 +13,7 @@ from django.template.loader import render_to_string
 from django.views import defaults
 
 from opsconsole.database_failures import kept_by
-from opsconsole.kit import problems, schema_version
+from opsconsole.kit import changed_tables, problems, schema_version
 from opsconsole.kit.database_troubles import Trouble, refuses_changes, trouble_behind
 from opsconsole.kit.kept_changes import Kept
 from opsconsole.kit.problems import Problem
@@ -34,7 +34,7 @@ ADVICE = {
     Trouble.TOO_SLOW: "Try again when the database is less busy.",
     Trouble.NOT_MIGRATED: "Pages open by themselves when python manage.py migrate has finished. Sweeps and workers wait for it "
     "too.",
-    Trouble.TABLES_CHANGED: "python manage.py inspect_database names it, and what to do. Where a column has a new name, "
+    Trouble.TABLES_CHANGED: "Change it back, or do what python manage.py inspect_database says. Where a column has a new name, "
     "OPSCONSOLE_MAPPING says so (docs/attaching.md).",
     Trouble.NOT_GRANTED: "python manage.py migrate grants what is missing, at its end.",
 }
@@ -52,7 +52,8 @@ def answer(request: HttpRequest, trouble: Trouble, error: BaseException | None =
     told = [] if reading else [kept.sentence]
     # Nobody should be told to look first and to try again.
     advice = [ADVICE[trouble]] if repeatable or trouble not in PASSING else []
-    sentences = [trouble.value, *told, *advice]
+    changed = [changed_tables.told()] if trouble is Trouble.TABLES_CHANGED else []
+    sentences = [trouble.value, *filter(None, changed), *told, *advice]
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if repeatable else {}
     if request.path_info.startswith(problems.PREFIX):
         return Problem(503, " ".join(sentences), headers=headers, reason=trouble.name.lower()).response()

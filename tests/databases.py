@@ -18,6 +18,7 @@ import psycopg
 from django.db import connections
 
 from jobs.inspection import blockers, inspect_database
+from opsconsole.kit import changed_tables
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -109,6 +110,8 @@ class Database:
             yield
         finally:
             here.close()
+            # What was seen in that database says nothing about the other.
+            changed_tables._last_answer["changed"] = False
             connections["default"], connections.settings["default"] = usual, described
 
 
@@ -119,6 +122,14 @@ def create(described: Mapping[str, Any]) -> Database:
     with psycopg.connect(**server, dbname="postgres", autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{database.name}"')
     return database
+
+
+def copy(of: Database) -> Database:
+    """Create another database with the same tables and rows. Nobody may be connected to the first one."""
+    copied = Database(of.server, f"theirs_{uuid.uuid4().hex[:12]}")
+    with psycopg.connect(**of.server, dbname="postgres", autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{copied.name}" TEMPLATE "{of.name}"')
+    return copied
 
 
 def drop(database: Database) -> None:

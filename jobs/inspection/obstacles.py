@@ -27,7 +27,7 @@ def inspect(contract: Contract, table: Table, *, attached: bool) -> Iterator[Fin
     yield from _partition(contract, table)
     yield from _inheriting(contract, table)
     yield from _rules(contract, table)
-    yield from _generated(contract, table)
+    yield from generated(contract, table)
     yield from _identity(contract, table)
     if not attached:
         yield from _publications(contract, table)
@@ -87,7 +87,8 @@ def _rules(contract: Contract, table: Table) -> Iterator[Finding]:
         )
 
 
-def _generated(contract: Contract, table: Table) -> Iterator[Finding]:
+def generated(contract: Contract, table: Table) -> Iterator[Finding]:
+    """Find columns that the console writes and that are computed from others."""
     present = {contract.actual(wanted): wanted for wanted in contract.columns}
     generated = catalog.rows(
         "SELECT attname, quote_ident(attname), attgenerated = 's' FROM pg_attribute"

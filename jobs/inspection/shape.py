@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from django.db import connection
 
-from jobs.inspection import catalog, column_sql, search_path, taken_columns
+from jobs.inspection import catalog, column_sql, taken_columns, whole_tables
 from jobs.inspection.contract import TEXT, Contract, WantedColumn
-from jobs.inspection.finding import Finding, Severity
+from jobs.inspection.finding import Finding, Severity, blockers
 from jobs.models.absent_columns import LOST
 from jobs.models.columns import column
 from jobs.recovery.rescue import QUARANTINED_MESSAGE, RECOVERED_MESSAGE
@@ -20,36 +20,16 @@ if TYPE_CHECKING:
 
     from jobs.inspection.catalog import Column, Table
 
-ORDINARY_TABLE, PARTITIONED_TABLE = "r", "p"
-KINDS = {"v": "a view", "m": "a materialized view", "p": "a partitioned table", "f": "a foreign table"}
-
 
 def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Iterator[Finding]:
     """Check the table and its columns. ``attached``: migrate has already completed the table."""
-    name = contract.table
-    if table is None:
-        yield _without_table(contract, attached=attached)
-        return
-    mend = (
-        "Name the table itself in the file that OPSCONSOLE_MAPPING names."
-        if _is_theirs(contract)
-        else "Put the schema of the table itself first in the search path."
-    )
-    if table.kind != ORDINARY_TABLE and not _has_partitions_that_fit(contract, table):
-        yield Finding(
-            id="table-kind",
-            severity=Severity.BLOCKER,
-            subject=name,
-            found=f"{table.schema}.{table.name} is {KINDS.get(table.kind, 'not a table')}",
-            wanted="an ordinary table, to which columns can be added and on which indexes can be built concurrently; jobs may "
-            "also be a partitioned table with a unique index on the id alone",
-            action=mend,
-        )
+    if table is None or not whole_tables.is_usable(contract, table):
+        yield from unfit(contract, table, attached=attached)
         return
     yield Finding(
         id="table-found",
         severity=Severity.OK,
-        subject=name,
+        subject=contract.table,
         found=f"found as {table.schema}.{table.name}, owner {table.owner}, about {table.estimate:,} rows",
     )
     for wanted in contract.columns:
@@ -57,84 +37,67 @@ def inspect(contract: Contract, table: Table | None, *, attached: bool) -> Itera
     yield from _not_ours(contract, table)
 
 
-def _without_table(contract: Contract, *, attached: bool) -> Finding:
-    if _is_theirs(contract):
-        found = f"there is no table {contract.sql}, as the mapping names it"
-        action = "Correct the schema and the name in the file that OPSCONSOLE_MAPPING names."
-    elif attached:
-        found = "there is no such table on the search path, although migrate was run"
-        action = "Let sessions look where it is, or put it back from a backup." + _elsewhere(contract.table)
+def unfit(contract: Contract, table: Table | None, *, attached: bool) -> Iterator[Finding]:
+    """Find what the console can't work with, by the catalogue alone: no row is read."""
+    if table is None:
+        yield whole_tables.absent(contract, attached=attached)
+    elif not whole_tables.is_usable(contract, table):
+        yield whole_tables.of_another_kind(contract, table)
     else:
-        found = "there is no such table on the search path"
-        action = "migrate creates it." + _elsewhere(contract.table)
-    severity = Severity.BLOCKER if attached or _is_theirs(contract) else Severity.INFO
-    return Finding(id="table-missing", severity=severity, subject=contract.table, found=found, action=action)
-
-
-def _elsewhere(name: str) -> str:
-    """Return how the console finds a table of this name in a schema that its sessions don't search."""
-    places = catalog.rows(
-        "SELECT nspname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
-        " WHERE relname = %s AND relkind IN ('r', 'p') AND nspname NOT LIKE 'pg\\_%%' ORDER BY 1",
-        [name],
-    )
-    ways = [
-        f" Or let sessions find that of {catalog.quoted(schema)}: {search_path.leading_to(schema)}"
-        for (schema,) in places
-    ]
-    return "".join(ways)
-
-
-def _has_partitions_that_fit(contract: Contract, table: Table) -> bool:
-    """Tell whether this is a partitioned table of jobs in which an id names one row."""
-    mapped = mapping.current().jobs
-    return (
-        contract.table == mapped.contract
-        and table.kind == PARTITIONED_TABLE
-        and bool(
-            catalog.rows(
-                "SELECT 1 FROM pg_index WHERE indrelid = %s AND indisunique AND indpred IS NULL AND indnkeyatts = 1"
-                " AND indkey[0] = (SELECT attnum FROM pg_attribute WHERE attrelid = indrelid AND attname = %s)",
-                [table.oid, mapped.column("id")],
-            )
-        )
-    )
-
-
-def _is_theirs(contract: Contract) -> bool:
-    """Tell whether the mapping says that this table exists: migrate does not create it."""
-    table = mapping.current().table(contract.table)
-    return table.differs and not table.absent
+        for wanted in contract.columns:
+            yield from _unfit_column(contract, wanted, table, attached)
 
 
 def _column(contract: Contract, wanted: WantedColumn, table: Table, attached: bool) -> Iterator[Finding]:
-    present = table.columns.get(contract.actual(wanted))
     mapped = mapping.current().table(contract.table)
     if wanted.name in mapped.absent_columns:
         yield _absent(contract, wanted)
+    found = list(_unfit_column(contract, wanted, table, attached))
+    yield from found
+    present = table.columns.get(contract.actual(wanted))
+    if present is None or mapped.lacks(wanted.name) or not _has_type_that_fits(contract, wanted, present):
+        return
+    if _is_mapped_queue(contract, wanted):
+        return
+    if _is_taken(contract, wanted, present, attached):
+        yield taken_columns.finding(contract, present, misfit=False)
+    yield from _nullable(contract, wanted, present)
+    if wanted.name not in mapped.times:
+        yield from _default(contract, wanted, present)
+    yield from (finding for finding in _length(contract, wanted, present) if finding not in found)
+
+
+def _unfit_column(
+    contract: Contract, wanted: WantedColumn, table: Table, attached: bool
+) -> Iterator[Finding]:
+    """Find what the console can't work with; no row is read."""
+    present = table.columns.get(contract.actual(wanted))
+    mapped = mapping.current().table(contract.table)
     if mapped.lacks(wanted.name):
         return
     if present is None:
         if attached or not (wanted.ours or wanted.name in mapped.absent_columns):
             yield _missing(contract, wanted, table)
-        return
-    if _is_mapped_queue(contract, wanted):
-        return
-    misfit = present.type not in contract.accepted(wanted)
-    if (
+    elif not _has_type_that_fits(contract, wanted, present):
+        if _is_taken(contract, wanted, present, attached):
+            yield taken_columns.finding(contract, present, misfit=True)
+        else:
+            yield _other_type(contract, wanted, present)
+    elif not _is_mapped_queue(contract, wanted):
+        yield from blockers([*_not_null(contract, wanted, present), *_length(contract, wanted, present)])
+
+
+def _has_type_that_fits(contract: Contract, wanted: WantedColumn, present: Column) -> bool:
+    return _is_mapped_queue(contract, wanted) or present.type in contract.accepted(wanted)
+
+
+def _is_taken(contract: Contract, wanted: WantedColumn, present: Column, attached: bool) -> bool:
+    """Tell whether this column of theirs has the name of one that the console would add."""
+    return (
         wanted.ours
         and not attached
         and present.name not in attachment.added_columns(connection, contract.sql)
-    ):
-        yield taken_columns.finding(contract, present, misfit=misfit)
-    elif misfit:
-        yield _other_type(contract, wanted, present)
-    if misfit:
-        return
-    yield from _nulls(contract, wanted, present)
-    if wanted.name not in mapped.times:
-        yield from _default(contract, wanted, present)
-    yield from _length(contract, wanted, present)
+    )
 
 
 def _is_mapped_queue(contract: Contract, wanted: WantedColumn) -> bool:
@@ -185,27 +148,26 @@ def _other_type(contract: Contract, wanted: WantedColumn, present: Column) -> Fi
     )
 
 
-def _nulls(contract: Contract, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
-    subject, alter = (
-        f"{contract.table}.{present.name}",
-        f"ALTER TABLE {contract.sql} ALTER COLUMN {catalog.quoted(present.name)}",
-    )
+def _not_null(contract: Contract, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
     # In a mapped table, no error may be an empty text.
     empties = wanted.name == "error_message" and mapping.current().jobs.differs
     if wanted.null is True and not present.nullable and not empties:
         yield Finding(
             id="column-not-null",
             severity=Severity.BLOCKER,
-            subject=subject,
+            subject=f"{contract.table}.{present.name}",
             found="it refuses NULL",
             wanted="NULL accepted, which the console writes while there is no value",
-            action=f"{alter} DROP NOT NULL;",
+            action=f"ALTER TABLE {contract.sql} ALTER COLUMN {catalog.quoted(present.name)} DROP NOT NULL;",
         )
+
+
+def _nullable(contract: Contract, wanted: WantedColumn, present: Column) -> Iterator[Finding]:
     if wanted.null is False and present.nullable:
         yield Finding(
             id="column-nullable",
             severity=_severity_of_nulls(wanted),
-            subject=subject,
+            subject=f"{contract.table}.{present.name}",
             found=f"it accepts NULL{_nulls_seen(contract, present)}",
             wanted="no NULL: a row with NULL may never be found stale or may be counted wrongly",
             action=column_sql.filled(contract, wanted, present),

@@ -1,29 +1,74 @@
-"""Whether the contract tables still have the columns that the console reads: their owners may change them after ``migrate``."""
+"""Whether the contract tables still are what the console needs: their owners may change them after ``migrate``.
+
+``jobs.inspection.changes`` finds that, as ``inspect_database`` does. Whoever met an error asks here, because it may look like
+any other: of a statement, or of Python, which got a text where a time was.
+"""
 
 from __future__ import annotations
 
-from django.apps import apps
-from django.db import Error, connection, transaction
-from django.db.models import QuerySet
-from psycopg.errors import UndefinedColumn, UndefinedTable
+from collections.abc import Callable
 
-from opsconsole.kit import mapping
+import psycopg
+from django.db import DatabaseError, Error, transaction
+from psycopg import errors
 
-SIGNS = (UndefinedTable, UndefinedColumn)
+MOST_TOLD = 3
+# What Python says of a value that has another type.
+MISREAD = (TypeError, ValueError, AttributeError)
+# Classes of SQLSTATE: not supported, wrong data, constraints, the state of an object, names and types.
+_CLASSES = ("0A", "22", "23", "42", "55")
+_OTHERWISE_EXPLAINED = (errors.InsufficientPrivilege, errors.LockNotAvailable)
+_questions: list[Callable[[], list[str]]] = []
+_last_answer = {"changed": False}
+
+
+class TablesChanged(DatabaseError):
+    """The console can't use a table as it is now. Loops treat it like an outage, and go on when the table fits again."""
+
+
+def begin(question: Callable[[], list[str]]) -> None:
+    """Ask this function from now on what was changed; it returns sentences."""
+    _questions[:] = [question]
+
+
+def is_sign(error: BaseException | None) -> bool:
+    """Tell whether a changed table may be behind this error."""
+    if not isinstance(error, Error):
+        return isinstance(error, MISREAD)
+    cause = error.__cause__
+    if not isinstance(cause, psycopg.Error) or isinstance(cause, _OTHERWISE_EXPLAINED):
+        return False
+    return (cause.sqlstate or "").startswith(_CLASSES)
+
+
+def sentences() -> list[str]:
+    """Return what was changed. Where nothing can be asked, as in a transaction that has failed, that is unknown: none."""
+    if not _questions:
+        return []
+    try:
+        with transaction.atomic():
+            return [sentence for question in _questions for sentence in question()]
+    except Error:
+        return []
 
 
 def have_changed() -> bool:
-    """Tell whether one of these tables or columns is gone. In a transaction that has failed nothing can be asked: False."""
-    contract = {table.sql for table in mapping.current().tables}
-    models = [model for model in apps.get_models() if model._meta.db_table in contract]  # noqa: SLF001 - documented
-    return any(_lacks_something(QuerySet(model)) for model in models)
+    """Tell whether the console can't use one of these tables as it is now."""
+    _last_answer["changed"] = bool(sentences())
+    return _last_answer["changed"]
 
 
-def _lacks_something(rows: QuerySet) -> bool:  # type: ignore[type-arg]  # of any model
-    statement, parameters = rows.order_by().query.sql_with_params()
-    try:
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(f"SELECT FROM ({statement}) AS whole LIMIT 0", parameters)
-    except Error as error:
-        return isinstance(error.__cause__, SIGNS)
-    return False
+def require_again() -> None:
+    """Raise ``TablesChanged`` as long as the tables are as they were when an error of this process was explained by them.
+
+    Whoever takes messages asks before each: those that it could not claim would become dead letters. Usually nothing is asked.
+    """
+    if _last_answer["changed"] and have_changed():
+        raise TablesChanged(told())
+
+
+def told() -> str:
+    """Return the first of these sentences as one text."""
+    found = sentences()
+    more = [f"And {len(found) - MOST_TOLD} more."] if len(found) > MOST_TOLD else []
+    return " ".join([*found[:MOST_TOLD], *more])

@@ -6,15 +6,16 @@ from django.db import DatabaseError, Error, InterfaceError, OperationalError, co
 from psycopg import errors
 
 from opsconsole.kit import changed_tables, schema_version
+from opsconsole.kit.changed_tables import TablesChanged
 from opsconsole.kit.schema_version import NotMigrated
 from opsconsole_worker.database.troubles import (
     CERTAIN,
     SIGNS_OF_AN_OLDER_SCHEMA,
     Trouble,
-    headline,
     is_away,
     sqlstate_of,
 )
+from opsconsole_worker.database.troubles import headline as headline_of
 
 __all__ = [
     "ReadOnlyDatabase",
@@ -44,6 +45,12 @@ def require_writable() -> None:
         raise ReadOnlyDatabase("it refuses changes, as a standby or by its settings")
 
 
+def headline(trouble: Trouble | None) -> str:
+    """Return what a log or a command says about a state of the database, without the full stop."""
+    what = changed_tables.told() if trouble is Trouble.TABLES_CHANGED else ""
+    return f"{headline_of(trouble)}. {what}".rstrip(". ")
+
+
 def trouble_behind(error: BaseException | None) -> Trouble | None:
     """Return the state of the database that caused this error, or None when the statement itself is the reason."""
     cause = error.__cause__ if isinstance(error, Error) else None
@@ -52,7 +59,7 @@ def trouble_behind(error: BaseException | None) -> Trouble | None:
             return trouble
     if isinstance(cause, _SIGNS_OF_AN_OLDER_SCHEMA) and _is_behind():
         return Trouble.NOT_MIGRATED
-    if isinstance(cause, changed_tables.SIGNS) and changed_tables.have_changed():
+    if changed_tables.is_sign(error) and changed_tables.have_changed():
         return Trouble.TABLES_CHANGED
     if isinstance(cause, errors.InsufficientPrivilege):
         return Trouble.NOT_GRANTED
@@ -64,6 +71,7 @@ def trouble_behind(error: BaseException | None) -> Trouble | None:
 _CERTAIN: tuple[tuple[type[Exception], Trouble], ...] = (
     (NotMigrated, Trouble.NOT_MIGRATED),
     (ReadOnlyDatabase, Trouble.READ_ONLY),
+    (TablesChanged, Trouble.TABLES_CHANGED),
     *CERTAIN,
 )
 _SIGNS_OF_AN_OLDER_SCHEMA = (*SIGNS_OF_AN_OLDER_SCHEMA, errors.InsufficientPrivilege)

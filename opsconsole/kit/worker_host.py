@@ -16,7 +16,7 @@ from django.db import (
     connection,
 )
 
-from opsconsole.kit import activity, round_trip, schema_version, sqs_call_metrics
+from opsconsole.kit import activity, changed_tables, round_trip, schema_version, sqs_call_metrics
 from opsconsole.kit.database_troubles import trouble_behind
 from opsconsole_worker.database import door
 from opsconsole_worker.database.troubles import Trouble
@@ -63,8 +63,9 @@ class DjangoDatabase:
         connection.close()
 
     def require_tables(self) -> None:
-        """Raise ``NotMigrated`` while migrations are missing."""
+        """Raise ``NotMigrated`` while migrations are missing, and ``TablesChanged`` after a claim that failed for that."""
         schema_version.require()
+        changed_tables.require_again()
 
     def trouble(self, error: BaseException) -> Trouble | None:
         """Return the state of the database that caused this error."""

@@ -14,6 +14,7 @@ from django.db import Error
 from alerts.channels.targets import all_targets
 from alerts.sending import delivery, sender
 from opsconsole.kit import commands
+from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.errors import first_line
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Command(commands.ConsoleCommand):
         try:
             counts = sender.send_until_idle()
         except Error as error:
-            raise CommandError(f"The database does not answer: {first_line(error)}") from error
+            raise CommandError(f"{headline(trouble_behind(error))}: {first_line(error)}") from error
         self.tell(asdict(counts), [f"{counts}."], as_json=options["json"])
         if counts.again or counts.refused:
             raise CommandError("Some alerts were not delivered. The Channels page shows why.")

@@ -10,6 +10,7 @@ from django.db import Error, close_old_connections, connection
 
 from jobs.messaging.dispatcher import Dispatched, dispatch
 from opsconsole.kit import alive, commands, schema_version
+from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.errors import first_line
 
 DATABASE = "the database"
@@ -39,7 +40,7 @@ class Command(commands.ConsoleCommand):
         try:
             result = dispatch(limit)
         except Error as error:
-            raise CommandError(f"The database does not answer: {first_line(error)}") from error
+            raise CommandError(f"{headline(trouble_behind(error))}: {first_line(error)}") from error
         counts = {name: getattr(result, name) for name in ("sent", "dropped", "held", "failed", "refused")}
         self.tell(counts | {"waiting_on": result.waiting_on}, [f"{result}."], as_json=as_json)
         for target, reason in result.waiting_on.items():

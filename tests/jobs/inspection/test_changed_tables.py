@@ -19,7 +19,7 @@ CREATE TABLE jobs (LIKE jobs_1 INCLUDING DEFAULTS) PARTITION BY RANGE (created_a
 ALTER TABLE jobs ATTACH PARTITION jobs_1 DEFAULT
 """
 NUMBERED = "ALTER TABLE jobs ADD number serial"
-TOLD = "a column that the console needs is gone, or the table"
+TOLD = "A table of jobs, heartbeats or requests was changed"
 
 
 @pytest.fixture

@@ -22,7 +22,9 @@ class Trouble(Enum):
     CONFLICT = "Another transaction changed the same rows at the same moment."
     TOO_SLOW = "The database cancelled a statement that took too long."
     NOT_MIGRATED = "The database is not yet migrated to this version of the console."
-    TABLES_CHANGED = "A table of jobs, heartbeats or requests was changed: a column that the console needs is gone, or the table."
+    TABLES_CHANGED = (
+        "A table of jobs, heartbeats or requests was changed, and the console can't use it as it is now."
+    )
     NOT_GRANTED = "The console's role lacks a privilege in the database."
 
     @property
