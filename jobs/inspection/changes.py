@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobs.inspection import catalog, obstacles, shape
-from jobs.inspection.contract import CONTRACTS
+from jobs.inspection import catalog, obstacles, shape, statuses
+from jobs.inspection.contract import CONTRACTS, JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,3 +29,5 @@ def find() -> Iterator[Finding]:
         yield from unfit
         if table is not None:
             yield from obstacles.generated(contract, table)
+        if table is not None and contract is JOBS and not unfit:
+            yield from statuses.unfit_type(table)

@@ -37,15 +37,26 @@ _BASE = "opsconsole_row"
 
 
 def inspect(table: Table) -> Iterator[Finding]:
-    written = [status for status in Status if JOBS.written(status) is not None]
-    accepted = [status for status in written if _type_accepts(table, status)]
-    refused = [status for status in written if status not in accepted]
-    if refused:
-        yield _refused_by_type(table, refused)
+    accepted = [status for status in _written() if _type_accepts(table, status)]
+    yield from unfit_type(table)
     yield from _refused_by_checks(table, accepted)
     yield from _refused_by_lookup(table, accepted)
     yield from _initial(table)
     yield from _unknown(table)
+
+
+def unfit_type(table: Table) -> Iterator[Finding]:
+    """Find a type that lacks a word which the console writes; no row is read."""
+    present = table.columns.get(JOBS.column("status"))
+    if present is None or present.declared == "text":
+        return
+    refused = [status for status in _written() if not _type_accepts(table, status)]
+    if refused:
+        yield _refused_by_type(table, refused)
+
+
+def _written() -> list[Status]:
+    return [status for status in Status if JOBS.written(status) is not None]
 
 
 def _word(status: str) -> str:

@@ -77,6 +77,10 @@ UNFIT = [
     (retyped("id", "text"), "jobs.id: its type is text. Wanted: uuid."),
     (replaced("status", "smallint DEFAULT 1"), "jobs.status: its type is smallint."),
     (replaced("status", "jsonb DEFAULT '1'"), "jobs.status: its type is jsonb."),
+    (
+        replaced("status", "varchar(5) NOT NULL DEFAULT ''"),
+        "jobs.status: its type character varying(5) does not have 'pending'",
+    ),
     (retyped("error_message", "jsonb", "to_jsonb(error_message)"), "jobs.error_message: its type is jsonb."),
     (retyped("error_message", "varchar(5)"), "jobs.error_message: its type is character varying(5)"),
     (
