@@ -96,10 +96,9 @@ def test_both_ways_give_the_same_answer(
 
     assert short.status_code == whole.status_code == status
     if status == 200 and path == CHECK:
-        assert short.json() | {"remaining": 0, "headers": {}} == whole.json() | {
-            "remaining": 0,
-            "headers": {},
-        }
+        # The second request finds one less left, and on a slow machine fewer seconds.
+        counted = {"remaining": 0, "reset": 0, "headers": {}}
+        assert short.json() | counted == whole.json() | counted
     else:
         assert short.content == whole.content
     differing = {name for name, value in whole.headers.items() if short.headers.get(name) != value}

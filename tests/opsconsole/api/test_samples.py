@@ -29,6 +29,7 @@ from tests.factories import dead_letter, job
 from tests.field.installed import installed
 from tests.keys import OPERATORS
 from tests.operators import Program
+from tests.programs import program as running
 from tests.serving import gunicorn
 from tests.waiting import wait_until
 
@@ -116,19 +117,16 @@ def test_documented_program_waits_for_a_preview_that_the_cluster_prepares(
     key = Program(*OPERATORS).headers["Authorization"].split()[1]
     environ = os.environ | {"CONSOLE_URL": address, "CONSOLE_KEY": key}
 
-    with subprocess.Popen(
-        [installed(command), str(file)],
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as program:
-        wait_until(BulkOperation.objects.filter(state="freezing").exists, 30, what="a preview to prepare")
+    # It would wait for its preview for ever where this test fails.
+    with running(
+        [installed(command), file], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        wait_until(BulkOperation.objects.filter(state="freezing").exists, 60, what="a preview to prepare")
         while made := BulkOperation.objects.filter(state="freezing").first():
             chunks.work(made, "the test")
-        printed, failed = program.communicate(timeout=60)
+        printed, failed = process.communicate(timeout=60)
 
-    assert program.returncode == 0, failed
+    assert process.returncode == 0, failed
     begun = json.loads(printed)
     assert (begun["state"], begun["will"], begun["total"]) == ("running", number, number)
 
