@@ -335,6 +335,16 @@ def test_long_running_programs_have_one_heap(starts: list[Start]) -> None:
             assert start.environment["MALLOC_ARENA_MAX"] == "1", start
 
 
+def test_unit_that_stops_others_starts_when_they_have_ended() -> None:
+    """Without an order, systemd stops and starts them at once: the new one finds the port taken."""
+    of_both = {
+        unit.name: [set(" ".join(recipes.directives(unit, name)).split()) for name in ("Conflicts", "After")]
+        for unit in UNITS.glob("*.service")
+    }
+    assert of_both["opsconsole-host.service"][0] == {"opsconsole-web.service", "opsconsole-cluster.service"}
+    assert [name for name, (stopped, before) in of_both.items() if not stopped <= before] == []
+
+
 def test_terraform_is_formatted() -> None:
     if not (terraform := shutil.which("terraform")):
         pytest.skip("terraform is not installed")
