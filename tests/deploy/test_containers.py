@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.management import get_commands
 
 from opsconsole.kit import env
+from tests.deploy import recipes
 from tests.repository import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
@@ -49,12 +50,14 @@ def test_commands_exist() -> None:
 
 
 def test_stop_grace_periods_match_systemd_units() -> None:
-    for name, service in services().items():
+    together = recipes.compose_services()
+    for name, service in together.items():
         unit = DEPLOY / "systemd" / f"opsconsole-{name}.service"
         if unit.exists():
             [seconds] = re.findall(r"^TimeoutStopSec=(\d+)$", unit.read_text(), re.MULTILINE)
             assert service["stop_grace_period"] == f"{seconds}s", name
-    assert {unit.stem.removeprefix("opsconsole-") for unit in (DEPLOY / "systemd").iterdir()} <= CONSOLE
+    units = {unit.stem.removeprefix("opsconsole-") for unit in (DEPLOY / "systemd").glob("*.service")}
+    assert units <= CONSOLE | {"host"} <= together.keys()
 
 
 def test_restart_of_a_task_does_not_cut_it_off() -> None:
