@@ -150,8 +150,9 @@ def _form(decision: Decision, data: Any = None, *, version: Version) -> ReasonFo
 
 def _version(alerts: Sequence[Alert]) -> Version:
     """Return what people decided about these alerts. What the console itself changes is no reason to refuse a decision."""
+    # By number: a title counts, such as the dead letters of an alert, and changes with every check.
     values = {
-        f"{alert.title}: {name}": value
+        f"Alert {alert.pk}: {name}": value
         for alert in alerts
         for name, value in (
             ("handled by", alert.handled_by),

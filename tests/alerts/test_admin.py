@@ -136,6 +136,27 @@ def test_operator_acknowledges_an_alert_with_a_reason(operator: Client) -> None:
     assert audit.told(LogEntry.objects.get()) == audit.Told("Acknowledged.", REASON)
 
 
+def test_alert_that_grows_meanwhile_is_acknowledged(operator: Client) -> None:
+    alert = fire_alert()
+    confirmation = operator.get(decide("acknowledge"), {"id": alert.pk})
+    Alert.objects.update(title="35 dead letters (default)")
+    fields = {"id": alert.pk, "reason": "", **versions_on(confirmation)}
+    response = operator.post(decide("acknowledge"), fields)
+    assert response.status_code == 302
+    alert.refresh_from_db()
+    assert alert.handled_by == "olga"
+
+
+def test_alert_that_somebody_else_acknowledged_is_told_as_changed(operator: Client) -> None:
+    alert = fire_alert()
+    confirmation = operator.get(decide("acknowledge"), {"id": alert.pk})
+    Alert.objects.update(handled_by="ann", title="35 dead letters (default)")
+    fields = {"id": alert.pk, "reason": "", **versions_on(confirmation)}
+    response = operator.post(decide("acknowledge"), fields)
+    assert response.status_code == 409
+    assert f"Alert {alert.pk}: handled by" in response.text
+
+
 def test_alert_is_acknowledged_without_typing(operator: Client) -> None:
     alert = fire_alert()
     confirmation = operator.get(decide("acknowledge"), {"id": alert.pk})
