@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.db import DatabaseError
 from django.db.models.functions import Now
+from django.urls import reverse
 
 from alerts.models import Alert, Gauge, Notification
 from ratelimits import tasks
@@ -41,6 +42,8 @@ def test_more_than_a_hundred_refused_requests_raise_one_alert() -> None:
     assert alert.title == "101 requests were refused with 429 in the last hour"
     assert alert.facts == [["strict", "61"], ["relaxed", "40"]]
     assert "203.0.113.9" not in str(Alert.objects.values().get())
+    # The first step of its runbook says "Follow Review".
+    assert alert.link == reverse("admin:ratelimits_ratelimithour_changelist")
     assert Notification.objects.count() == 1
 
 
