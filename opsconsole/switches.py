@@ -44,15 +44,16 @@ def table() -> tuple[Switch, ...]:
         Switch(
             pauses.RECOVERY,
             "Automatic recovery",
-            "For a deploy: workers restart on purpose, and nothing is recovered or re-sent in the meantime. "
-            "Sweeps continue to look.",
+            "Pause it for a deploy, when workers restart on purpose: meanwhile nothing is recovered or re-sent. Sweeps continue "
+            "to look.",
             "Recovery is paused",
             "Runs whose worker died wait.",
         ),
         Switch(
             pauses.DEAD_LETTER_CHECKS,
             "Checks of dead letters",
-            "Dead letter queues are not read, so that somebody else can work on them. New dead letters are not noticed.",
+            "While these are paused, dead letter queues are not read, so that somebody else can work on them. New dead letters are "
+            "not noticed.",
             "Dead letters are not checked",
             "New ones are not noticed.",
         ),
@@ -64,7 +65,8 @@ def _of_queue(name: str) -> Switch:
     return Switch(
         pauses.of_queue(name),
         f"Queue {name}",
-        "Workers that use the console's library finish their current run and take no new one. Other workers are not affected.",
+        "While it is paused, workers that use the console's library finish their current run and take no new one. Other workers "
+        "are not affected.",
         f"Queue {name} is paused",
         "Its workers take nothing new.",
     )
