@@ -26,7 +26,9 @@ from alerts.admin import labels as alert_labels
 from alerts.models import Alert
 from alerts.trouble import shown_facts
 from jobs.admin import labels
+from jobs.admin.dead_letters import letter_badges
 from jobs.admin.job_search import newest_of_customer
+from jobs.dead_letters import replay_results
 from jobs.models import DeadLetter, Job, Status
 from jobs.runs.diagnosis import diagnose
 from opsconsole.kit.page_permissions import Person, may_see
@@ -113,7 +115,10 @@ def _letters(user: Person, ids: Sequence[Any]) -> dict[str, Any]:
         return {}
     letters = DeadLetter.objects.light().filter(job_id__in=ids).annotate(read_at=Now())
     newest = list(letters.order_by("-first_seen_at", "-id")[: MOST_SHOWN + 1])
-    return {"letters": newest[:MOST_SHOWN], "more_letters": len(newest) > MOST_SHOWN, "sees_letters": True}
+    replayed = [letter.pk for letter in newest if letter.state == DeadLetter.State.REPLAYED]
+    results = replay_results.of_letters(replayed)
+    rows = [(letter, letter_badges.state(letter, results.get(letter.pk))) for letter in newest[:MOST_SHOWN]]
+    return {"letters": rows, "more_letters": len(newest) > MOST_SHOWN, "sees_letters": True}
 
 
 def _clients(user: Person, customer_id: str) -> list[tuple[NamedClient, str]] | None:

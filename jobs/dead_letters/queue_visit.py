@@ -165,6 +165,8 @@ def _of_a_full_scan(dlq: DeadLetterQueue, seen: int) -> str:
     """Say what a scan that saw every message means for the depth of now, which may be another number."""
     if dlq.depth in {seen, None}:
         return f"all {seen:,} seen" if seen else "empty"
+    if seen and dlq.depth > seen:
+        return f"{seen:,} at the last scan, all seen"
     return f"the last scan saw all {seen:,}" if seen else "the last scan found none"
 
 

@@ -28,7 +28,7 @@ from opsconsole.kit import job_ids
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.one_statement import Reading, column_of, models_of, records_of
 from opsconsole.kit.page_permissions import Person, may_see
-from opsconsole.kit.short_ids import ids_that_begin
+from opsconsole.kit.short_ids import ids_that_begin, short_id
 from opsconsole.search.hits import SHOWN, Finding, Found, Hit, group, number_in, page_of
 from ratelimits.models import ApiKey
 
@@ -130,7 +130,11 @@ def letters(term: str, user: Person) -> Finding:
     rows = DeadLetter.objects.light().filter(by).order_by("-first_seen_at", "-id")[: SHOWN + 1]
     read = yield {"letters": models_of(rows)}
     hits = [
-        Hit(f"Dead letter {row.message_id}", row.get_state_display(), page_of("jobs_deadletter", row.pk))
+        Hit(
+            f"Dead letter {short_id(row.pk)}",
+            row.get_state_display().capitalize(),
+            page_of("jobs_deadletter", row.pk),
+        )
         for row in read["letters"]
     ]
     return group("Dead letters", hits, "jobs_deadletter", q=term, state="all")

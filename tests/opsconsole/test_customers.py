@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from alerts import notify
 from alerts.notify import Trouble
-from jobs.models import Status
+from jobs.models import DeadLetter, ReplayAttempt, Status
 from opsconsole import customers
 from tests import people
 from tests.factories import SECOND, dead_letter, job, run
@@ -45,6 +45,21 @@ def test_page_has_jobs_letters_and_alerts_of_this_customer_only(operator: Client
     assert reverse("admin:jobs_deadletter_change", args=[others.pk]) not in shown
     assert "Failed 1</a>" in shown and "In progress 1</a>" in shown
     assert "ACME/1 &amp; co have stopped" in shown and "company" not in shown
+
+
+def test_state_of_a_letter_is_that_of_its_list(operator: Client) -> None:
+    failed = job(customer_id="ACME", status=Status.FAILED)
+    first = dead_letter(job_id=failed.pk, state=DeadLetter.State.REPLAYED)
+    ReplayAttempt.objects.create(
+        letter=first,
+        action=ReplayAttempt.Action.REPLAY,
+        state=ReplayAttempt.State.DONE,
+        actor="operator:olga",
+    )
+    again = dead_letter(job_id=failed.pk, returned_from=first, returns=1)
+    shown = page(operator, "ACME")
+    assert 'badge-bad">Replayed, failed again</span>' in shown
+    assert f"as <code>{str(again.pk)[:8]}</code>" in shown
 
 
 def test_job_page_and_search_lead_there(operator: Client) -> None:

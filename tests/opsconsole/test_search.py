@@ -63,7 +63,8 @@ def test_dead_letter_is_found_by_its_message_and_by_its_job(viewer: Client) -> N
     page = reverse("admin:jobs_deadletter_change", args=[dead.pk])
 
     assert viewer.get(SEARCH, {"q": "dead-77"}).headers["Location"] == page
-    assert page in viewer.get(SEARCH, {"q": str(made.pk)}).content.decode()
+    found = viewer.get(SEARCH, {"q": str(made.pk)}).content.decode()
+    assert page in found and f"Dead letter {str(dead.pk)[:8]}" in found and "dead-77" not in found
 
 
 def test_dead_letter_is_found_by_its_short_id_and_by_words_of_its_error(viewer: Client) -> None:

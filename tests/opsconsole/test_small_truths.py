@@ -48,6 +48,7 @@ def test_receives_tell_workers_from_the_console(receives: int, views: int, words
     [
         (11, 11, "all 11 seen"),
         (10, 11, "the last scan saw all 11"),
+        (12, 11, "11 at the last scan, all seen"),
         (0, 0, "empty"),
         (2, 0, "the last scan found none"),
     ],
@@ -64,7 +65,7 @@ def test_coverage_fits_the_depth_beside_it(depth: int, seen: int, words: str) ->
     [
         (11, 11, "11 in the queue, all 11 seen"),
         (10, 11, "SQS counts about 10, the last scan saw all 11"),
-        (12, 11, "12 in the queue, the last scan saw all 11"),
+        (12, 11, "12 in the queue, 11 at the last scan, all seen"),
     ],
 )
 def test_fewer_in_the_queue_than_were_seen_is_told_as_an_approximate_count(
