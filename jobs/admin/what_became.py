@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
-from jobs.bulk import registry
+from jobs.bulk import job_actions, registry
 from jobs.bulk.kinds import Kind, MemberResult
 from opsconsole.kit.page_permissions import Asker, may_see
 
@@ -88,7 +88,6 @@ def sentence(totals: Sequence[tuple[MemberResult, int]]) -> str:
     for result, number in totals:
         by_tone[result.tone] += number
     good, bad, open_ = by_tone["good"], by_tone["bad"], sum(by_tone[tone] for tone in UNDER_WAY)
-    other = count - good - bad - open_
     if not count:
         return ""
     if open_:
@@ -105,6 +104,18 @@ def sentence(totals: Sequence[tuple[MemberResult, int]]) -> str:
             if count == 1
             else f"It did not help: all {count:,} failed again."
         )
+    rest = _other_results(totals)
+    if rest == {job_actions.UNKNOWN.label: count}:
+        return f"Not known: nothing tells what became of {'it' if count == 1 else f'these {count:,}'}."
     told = [f"{bad:,} failed again or could not be sent"] * bool(bad)
-    told += [f"nothing tells what became of {other:,}"] * bool(other)
+    told += [f"{number:,} {label.lower()}" for label, number in rest.items()]
     return f"It helped for {good:,} of {count:,}: {', '.join(told)}."
+
+
+def _other_results(totals: Sequence[tuple[MemberResult, int]]) -> Counter[str]:
+    """Count the results that are neither good nor bad nor under way by label, such as cancelled ones."""
+    counts: Counter[str] = Counter()
+    for result, number in totals:
+        if number and result.tone not in {"good", "bad", *UNDER_WAY}:
+            counts[result.label] += number
+    return counts

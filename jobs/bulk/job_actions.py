@@ -34,7 +34,7 @@ RESULTS: dict[str, MemberResult] = {
     Status.COMPLETED: MemberResult("Completed", "good"),
     Status.FAILED: (again := MemberResult("Failed again", "bad")),
     Status.QUARANTINED: again,
-    Status.PENDING: (under_way := MemberResult("Still running", "running")),
+    Status.PENDING: (under_way := MemberResult("Still waiting or running", "running")),
     Status.IN_PROGRESS: under_way,
     Status.CANCELLED: MemberResult("Cancelled", "quiet"),
 }

@@ -74,7 +74,9 @@ def _customers(subjects: Sequence[str]) -> dict[str, str]:
     """Return the customer of the job that each letter names, or its queue when it names none."""
     letters = DeadLetter.objects.filter(pk__in=subjects)
     told = letters.values_list("pk", "job__customer_id", "queue")
-    return {str(pk): customer or queue for pk, customer, queue in told}
+    return {
+        str(pk): customer or (f"none (queue {queue})" if queue else "none") for pk, customer, queue in told
+    }
 
 
 def not_seen() -> list[str]:

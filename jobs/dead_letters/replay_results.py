@@ -27,7 +27,7 @@ MOST_OF_EACH = 5
 class ReplayResult(models.TextChoices):
     COMPLETED = "completed"
     FAILED_AGAIN = "failed_again", "failed again"
-    RUNNING = "running", "still running"
+    RUNNING = "running", "still waiting or running"
     CANCELLED = "cancelled"
     NOT_SENT_YET = "not_sent_yet", "not sent yet"
     NOT_SENT = "not_sent", "not sent"

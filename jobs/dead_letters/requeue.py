@@ -61,7 +61,7 @@ def judge(letter: DeadLetter, job: NamedJob) -> tuple[bool, str]:
     if job.status in REQUEUES:
         kind = "released from quarantine" if job.status == Status.QUARANTINED else "requeued"
         return True, (
-            f"Its job will be {kind} as run {job.run_epoch + 1}; the letter is deleted once that message is sent."
+            f"Its job will be {kind} as run {job.run_epoch + 1}; the letter is deleted once the message of that run is sent."
         )
     if job.status == Status.PENDING:
         return _judge_waiting(letter, job)
@@ -116,7 +116,7 @@ def requeue(
     ]
     settlement.note(followed, actor, reason)
     return {
-        letter.pk: result._replace(sentence=f"Its job was requeued. {result.sentence}")
+        letter.pk: result._replace(sentence=f"Its job was queued for run {job.run_epoch + 1}.")
         if result.done
         else result
         for letter, job in pairs
@@ -135,4 +135,4 @@ def _send_again(
     details = {"from_status": job.status, "from_epoch": job.run_epoch, "dead_letter": str(letter.pk)}
     record(job.pk, JobEvent.Kind.REQUEUED, run_epoch=epoch, actor=actor, reason=reason, details=details)
     settlement.follow_requeues({job.pk: epoch}, actor, reason, wait=budget.left)
-    return LetterResult(done=True, sentence=f"Waits for run {epoch}.")
+    return LetterResult(done=True, sentence=f"Queued for run {epoch}.")

@@ -199,7 +199,7 @@ def _send_again(jobs: Sequence[JobWithEvidence], kind: JobEvent.Kind, decision: 
     )
     epochs = {job.pk: job.run_epoch + 1 for job in jobs}
     follow_requeues(epochs, decision.actor, decision.reason, wait=decision.budget.left)
-    return {job_id: f"Waits for run {epoch}." for job_id, epoch in epochs.items()}
+    return {job_id: f"Queued for run {epoch}." for job_id, epoch in epochs.items()}
 
 
 def _cancel(jobs: Sequence[JobWithEvidence], decision: _Decision) -> dict[UUID, str]:

@@ -107,5 +107,5 @@ class ShownJob(Schema):
 
 
 class JobChanged(Schema):
-    sentence: str = Field(examples=["Waits for run 2."])
+    sentence: str = Field(examples=["Queued for run 2."])
     job: JobItem = Field(description="The job as it is now.")

@@ -165,7 +165,7 @@ def _bulk_operation(owner: str, state: BulkOperation.State) -> int:
     skipped.update(outcome="skipped", settled_at=Now())
     will = list(operation.members.filter(will=True).order_by("id").values_list("id", flat=True))
     operation.members.filter(id__in=will[:done]).update(
-        outcome="done", settled_at=Now(), sentence="Waits for run 2."
+        outcome="done", settled_at=Now(), sentence="Queued for run 2."
     )
     operation.members.filter(id__in=will[done : done + failed]).update(
         outcome="failed", sentence="The database refused it, nothing was changed: check violated"

@@ -280,7 +280,7 @@ def test_audit_says_by_itself_what_became_of_a_requeue(page: Page, visitor: Visi
     page.goto(f"{visitor.address}/admin/admin/logentry/")
     page.mouse.move(0, 0)
     line = page.locator("#result_list tbody tr").first
-    expect(line).to_contain_text("Still running")
+    expect(line).to_contain_text("Still waiting or running")
 
     Job.objects.filter(pk=requeued.pk).update(status=Status.COMPLETED)
     told_at_once()

@@ -44,7 +44,7 @@ def test_payload_is_mended_and_the_job_runs_again(visitor: Visitor) -> None:
     assert faults(visitor, page) == []
     page.set_viewport_size({"width": 1440, "height": 900})
     click(page.get_by_role("button", name="Save and requeue"))
-    expect(page.locator(".messagelist")).to_contain_text("Waits for run 2.")
+    expect(page.locator(".messagelist")).to_contain_text("Queued for run 2.")
     expect(page.locator(".timeline")).to_contain_text("Payload edited")
     job.refresh_from_db()
     assert (job.status, job.payload) == (Status.PENDING, {"address": "Main Street 1"})

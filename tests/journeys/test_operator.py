@@ -48,7 +48,7 @@ def test_find_and_requeue_job_and_see_timeline(visitor: Visitor, width: int) -> 
     page.get_by_role("button", name="Requeue 1 job").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("1 job requeued")
     expect(page.locator(".helped")).to_have_text("Not known yet: 1 of 1 still waiting or running.")
-    expect(page.locator(".lines").last).to_contain_text("Waits for run 3.")
+    expect(page.locator(".lines").last).to_contain_text("Queued for run 3.")
 
     page.get_by_role("link", name=str(STALE_JOB)[:8]).click()
     last = page.locator(".timeline > li", has_text="operator:olga")

@@ -58,7 +58,7 @@ def test_payload_is_edited_by_a_preview_and_a_reason(operator: Client) -> None:
     assert failed.status == Status.FAILED
 
     saved = operator.post(address(failed), fields | {"step": "save"}, follow=True).content.decode()
-    assert "The payload was edited. Waits for run 2." in saved and "Payload edited" in saved
+    assert "The payload was edited. Queued for run 2." in saved and "Payload edited" in saved
     failed.refresh_from_db()
     assert (failed.status, failed.payload) == (Status.PENDING, {"address": "Main Street 1", "items": 3})
     line = LogEntry.objects.latest("pk")

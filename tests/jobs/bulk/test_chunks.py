@@ -286,7 +286,7 @@ def test_members_changed_since_the_preview_are_skipped_with_a_reason() -> None:
     assert (operation.done, operation.skipped, operation.failed) == (1, 3, 0)
     sentences = dict(operation.members.values_list("subject", "sentence"))
     assert sentences == {
-        str(kept.pk): "Waits for run 2.",
+        str(kept.pk): "Queued for run 2.",
         str(completed.pk): "It changed in the meantime: now completed, run 1.",
         str(requeued.pk): "It changed in the meantime: now failed, run 2.",
         str(gone.pk): "It no longer exists in the database.",

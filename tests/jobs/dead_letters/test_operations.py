@@ -75,7 +75,7 @@ def test_letter_of_a_dead_job_requeues_it_once(status: Status, event: str) -> No
 
     done, skipped = do(LetterAction.REPLAY, letter, other)
 
-    assert done == (True, "Its job was requeued. Waits for run 2.")
+    assert done == (True, "Its job was queued for run 2.")
     assert skipped == (False, "It has changed in the meantime: it is being replayed now. Nothing was done.")
     made.refresh_from_db()
     assert (made.status, made.run_epoch) == (Status.PENDING, 2)
@@ -113,7 +113,7 @@ def test_waiting_job_whose_only_message_died_is_sent_again() -> None:
     made = job()
     letter = dead_letter(made, run_epoch=None)
 
-    assert do(LetterAction.REPLAY, letter) == [(True, "Its job was requeued. Waits for run 2.")]
+    assert do(LetterAction.REPLAY, letter) == [(True, "Its job was queued for run 2.")]
 
     made.refresh_from_db()
     assert (made.status, made.run_epoch) == (Status.PENDING, 2)

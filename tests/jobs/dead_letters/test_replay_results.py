@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from jobs import tasks
 from jobs.admin import what_became
-from jobs.bulk import decisions, freezing
+from jobs.bulk import decisions, freezing, letter_actions
 from jobs.bulk.kinds import MemberResult
 from jobs.bulk.registry import kind_of
 from jobs.dead_letters import check, replay_results, scan
@@ -181,7 +181,7 @@ def test_operation_shows_what_became_of_its_letters(
     page = operator.get(reverse("admin:jobs_bulkoperation_change", args=[operation.pk])).content.decode()
     assert "Did it help?" in page
     assert "<dt>Failed again</dt><dd>2</dd>" in page
-    assert "<dt>Still running</dt><dd>1</dd>" in page
+    assert "<dt>Still waiting or running</dt><dd>1</dd>" in page
     assert 'badge-bad">Failed again</span>' in page
 
 
@@ -211,7 +211,7 @@ def test_result_of_an_action_says_whether_it_helped(account: Account, operator: 
         (["good", "good"], "It helped: all 2 have completed."),
         (["bad", "bad"], "It did not help: all 2 failed again."),
         (["good", "bad"], "It helped for 1 of 2: 1 failed again or could not be sent."),
-        (["good", "quiet"], "It helped for 1 of 2: nothing tells what became of 1."),
+        (["good", "quiet"], "It helped for 1 of 2: 1 result 1."),
         (
             ["running", "waiting", "bad"],
             "Not known yet: 2 of 3 still waiting or running. So far: 1 failed again.",
@@ -221,6 +221,28 @@ def test_result_of_an_action_says_whether_it_helped(account: Account, operator: 
 def test_sentence_about_results(tones: list[str], sentence: str) -> None:
     totals = [(MemberResult(f"Result {number}", tone), 1) for number, tone in enumerate(tones)]
     assert what_became.sentence(totals) == sentence
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ({ReplayResult.UNKNOWN: 1}, "Not known: nothing tells what became of it."),
+        ({ReplayResult.UNKNOWN: 3}, "Not known: nothing tells what became of these 3."),
+        ({ReplayResult.CANCELLED: 1}, "It helped for 0 of 1: 1 cancelled."),
+        (
+            {ReplayResult.COMPLETED: 1, ReplayResult.CANCELLED: 2, ReplayResult.UNKNOWN: 1},
+            "It helped for 1 of 4: 2 cancelled, 1 result unknown.",
+        ),
+    ],
+)
+def test_cancelled_is_not_told_as_unknown(counts: dict[ReplayResult, int], sentence: str) -> None:
+    totals = [(letter_actions.result(each), count) for each, count in counts.items()]
+    assert what_became.sentence(totals) == sentence
+
+
+def test_letter_without_job_is_told_with_its_queue_and_no_customer() -> None:
+    made = dead_letter(queue="default")
+    assert letter_actions.KINDS[0].describe([str(made.pk)]) == {str(made.pk): "none (queue default)"}
 
 
 def _work(operation: BulkOperation) -> None:

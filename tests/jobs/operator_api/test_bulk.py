@@ -156,7 +156,7 @@ def test_confirmed_operation_is_carried_out_and_followed() -> None:
         str(made[0].pk): "skipped",
         str(made[1].pk): "done",
     }
-    assert [(each["text"], each["count"]) for each in shown["results"]] == [("Still running", 1)]
+    assert [(each["text"], each["count"]) for each in shown["results"]] == [("Still waiting or running", 1)]
     assert shown["not_done"][0]["text"].startswith("It changed in the meantime")
     assert [each["kind"] for each in shown["events"]] == ["begun", "ended"]
     done = program.get(f"bulk/{operation['number']}", outcome="done").json()["members"]

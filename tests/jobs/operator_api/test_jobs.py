@@ -176,10 +176,10 @@ def test_requeue_leaves_the_same_lines_as_the_page(client: Client) -> None:
     answer = program.change(f"jobs/{by_program.pk}/requeue", version(program, by_program))
 
     assert answer.status_code == 200, answer.content
-    assert answer.json()["sentence"] == "Waits for run 2."
+    assert answer.json()["sentence"] == "Queued for run 2."
     assert (answer.json()["job"]["status"], answer.json()["job"]["run"]) == ("pending", 2)
     of_page, of_program = audited()
-    assert of_page[2:] == of_program[2:] == ("Requeued.", WHY, "Waits for run 2.")
+    assert of_page[2:] == of_program[2:] == ("Requeued.", WHY, "Queued for run 2.")
     assert (of_page[1], of_program[1]) == ("olga", program.actor)
     assert program.key.hint in program.actor and "made by olga" in program.actor
     events = {each.job_id: each for each in JobEvent.objects.all()}

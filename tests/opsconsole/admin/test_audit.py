@@ -39,18 +39,18 @@ def text_of(response: Any) -> str:
 
 
 def test_older_lines_hold_all_parts_in_one_text() -> None:
-    told = Told.of("Requeued.\nWhy: the customer called\nResult: Waits for run 2.")
-    assert told == Told("Requeued.", "the customer called", "Waits for run 2.")
+    told = Told.of("Requeued.\nWhy: the customer called\nResult: Queued for run 2.")
+    assert told == Told("Requeued.", "the customer called", "Queued for run 2.")
     assert Told.of("Changed Groups.") == Told("Changed Groups.")
 
 
 @pytest.mark.django_db
 def test_reason_stands_in_a_field_of_its_own() -> None:
     reason = "because\nResult: all well\x00"
-    audit.log(people.operator(), [job()], "Requeued.", why=reason, result="Waits for run 2.")
+    audit.log(people.operator(), [job()], "Requeued.", why=reason, result="Queued for run 2.")
     entry = LogEntry.objects.get(detail__reason="because Result: all well")
     assert entry.change_message == "Requeued."
-    assert audit.told(entry) == Told("Requeued.", "because Result: all well", "Waits for run 2.")
+    assert audit.told(entry) == Told("Requeued.", "because Result: all well", "Queued for run 2.")
 
 
 @pytest.mark.django_db
@@ -78,13 +78,13 @@ def test_users_are_deactivated_and_not_deleted(client: Client) -> None:
 @pytest.mark.django_db
 def test_list_shows_entries_and_filters_by_actor_and_subject(viewer: Client) -> None:
     made, olga = job(), people.operator()
-    audit.log(olga, [made], "Requeued.", why="<b>angry</b> customer", result="Waits for run 2.")
+    audit.log(olga, [made], "Requeued.", why="<b>angry</b> customer", result="Queued for run 2.")
     audit.log(people.operator("otto"), [olga], "Changed.", why="asked by Vera")
 
     page = viewer.get(LIST, {"who": "olga", "object": "jobs.job"}).content.decode()
 
     assert "&lt;b&gt;angry&lt;/b&gt; customer" in page
-    assert "Waits for run 2." in page
+    assert "Queued for run 2." in page
     assert reverse("admin:jobs_job_change", args=[made.pk]) in page
     assert viewer.get(LIST, {"q": str(made.pk)}).context["cl"].result_count == 1
     assert viewer.get(LIST, {"q": "otto"}).context["cl"].result_count == 1
@@ -194,7 +194,7 @@ def test_line_of_a_bulk_operation_says_what_became_of_its_members(client: Client
 
     cancelled, download, of_letters, of_jobs = client.get(LIST).context["cl"].result_list
 
-    assert words(of_jobs.became) == "3 completed; 2 failed again; 1 still running;"
+    assert words(of_jobs.became) == "3 completed; 2 failed again; 1 still waiting or running;"
     assert words(of_letters.became) == "1 completed;"
     # A cancellation has no outcome to wait for, and a download did nothing to the members.
     assert cancelled.became == download.became == NOTHING
