@@ -50,7 +50,7 @@ def test_find_and_requeue_job_and_see_timeline(visitor: Visitor, width: int) -> 
     expect(page.locator(".helped")).to_have_text("Not known yet: 1 of 1 still waiting or running.")
     expect(page.locator(".lines").last).to_contain_text("Queued for run 3.")
 
-    page.get_by_role("link", name=str(STALE_JOB)[:8]).click()
+    page.get_by_role("region", name="Done:").get_by_role("link", name=str(STALE_JOB)[:8]).click()
     last = page.locator(".timeline > li", has_text="operator:olga")
     expect(last).to_contain_text("Requeued")
     expect(last).to_contain_text(REASON)
