@@ -99,6 +99,8 @@ given = [job["id"] for job in get("jobs", status="failed")["jobs"]]
 assert set(given) == {*many, listed[3]}, given
 begun = answered(program.post("bulk", {"action": "requeue", "ids": given[:2]}))["operation"]
 assert begun["will"] == 2, begun
+shown = get(f"bulk/{begun['number']}/preview")
+assert (shown["operation"]["number"], {member["id"] for member in shown["sample"]}) == (begun["number"], {*map(str, given[:2])})
 running = change(f"bulk/{begun['number']}/confirm", begun["version"], will=2)
 members = get(f"bulk/{begun['number']}")["members"]
 assert {str(each) for each in given[:2]} == {member["id"] for member in members}, members
