@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -170,13 +171,30 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
     def _do(self, request: HttpRequest, action: Choice) -> HttpResponse:
         form = PreviewForm(self.kept, request.POST)
         try:
-            steps = _thaw(self.model, request, action, request.POST.get("plan", ""))
+            steps, newest = _thaw(self.model, request, action, request.POST.get("plan", ""))
         except signing.BadSignature:
             return self._page(request, "expired", action, {"title": "Nothing was done"}, status=400)
         if not form.is_valid():
             return self._preview_page(request, action, steps, form)
-        outcomes = self.carry_out(steps, actor_of(request), form.cleaned_data["reason"])
-        return self.result_page(request, action, outcomes, form.cleaned_data["reason"])
+        reason = form.cleaned_data["reason"]
+        outcomes = self.carry_out(steps, actor_of(request), reason)
+        before = self._done_before(request, action, [each for each in outcomes if not each.done], newest)
+        return self.result_page(request, action, outcomes, reason, before)
+
+    def _done_before(
+        self, request: HttpRequest, action: Choice, skipped: Sequence[Outcome], newest: int
+    ) -> Mapping[UUID, Outcome]:
+        """Return what this person has done by this action since the preview, as when a page with its result is loaded again."""
+        if not skipped:
+            return {}
+        lines = audit.with_details(audit.of_rows(self.model, [str(each.job_id) for each in skipped], newest))
+        told = {line.object_id: audit.told(line) for line in lines.filter(user=request.user.pk)}
+        did = self._did(action)
+        return {
+            each.job_id: Outcome(each.job_id, done=True, sentence=said.result)
+            for each in skipped
+            if (said := told.get(str(each.job_id))) and said.did == did
+        }
 
     def _preview_page(
         self, request: HttpRequest, action: Choice, steps: Sequence[Step], form: PreviewForm
@@ -197,13 +215,20 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         return self._page(request, "preview", action, context)
 
     def result_page(
-        self, request: HttpRequest, action: Choice, outcomes: Sequence[Outcome], reason: str
+        self,
+        request: HttpRequest,
+        action: Choice,
+        outcomes: Sequence[Outcome],
+        reason: str,
+        before: Mapping[UUID, Outcome] = MappingProxyType({}),
     ) -> HttpResponse:
+        """Log what was done, and show it with what became of it. ``before``: what the same form did when it was sent before."""
         _, done_word = self.words[action]
         rows = self.rows([outcome.job_id for outcome in outcomes])
         told = [outcome for outcome in outcomes if outcome.job_id in rows]
         logged = [(rows[outcome.job_id], outcome.sentence) for outcome in told if outcome.done]
         self._log(request, action, logged, reason)
+        told = [before.get(outcome.job_id, outcome) for outcome in told]
         known = self.as_far_as_seen(request, action, rows, told)
         done = [outcome for outcome in known if outcome.done]
         context = {
@@ -227,8 +252,11 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         for row, sentence in done:
             by_result.setdefault(sentence, []).append(row)
         for sentence, rows in by_result.items():
-            did = f"{self.words[action][1].capitalize()}."
-            audit.log(request.user, rows, did, why=reason, result=sentence)
+            audit.log(request.user, rows, self._did(action), why=reason, result=sentence)
+
+    def _did(self, action: Choice) -> str:
+        """Return what the audit says of this action."""
+        return f"{self.words[action][1].capitalize()}."
 
     def _page(
         self, request: HttpRequest, name: str, action: Choice, context: dict[str, Any], status: int = 200
@@ -264,12 +292,16 @@ def _list_query(request: HttpRequest) -> str:
 def _freeze(request: HttpRequest, action: str, steps: Iterable[Step]) -> str:
     rows = [asdict(step) | {"job_id": str(step.job_id)} for step in steps]
     # A letter's step says what was seen of its job, which not everybody may see.
-    return encrypted_fields.encrypt({"action": action, "user": request.user.pk, "steps": rows}, __name__)
+    said = {"action": action, "user": request.user.pk, "steps": rows, "newest": audit.newest()}
+    return encrypted_fields.encrypt(said, __name__)
 
 
-def _thaw(model: type[Model], request: HttpRequest, action: str, frozen: str) -> list[Step]:
+def _thaw(model: type[Model], request: HttpRequest, action: str, frozen: str) -> tuple[list[Step], int]:
+    """Return the steps of a preview, and the newest line of the audit when it was made."""
     said = encrypted_fields.decrypt(frozen, __name__, max_age=previews.PREVIEW_LASTS)
     if said["action"] != action or said["user"] != request.user.pk:
         raise signing.BadSignature("This preview belongs to another action or user.")
     ids = _ids(model, (row["job_id"] for row in said["steps"]))
-    return [Step(**row | {"job_id": job_id}) for row, job_id in zip(said["steps"], ids, strict=True)]
+    steps = [Step(**row | {"job_id": job_id}) for row, job_id in zip(said["steps"], ids, strict=True)]
+    # A preview of an earlier version tells of no line.
+    return steps, said.get("newest", audit.newest())

@@ -140,6 +140,17 @@ def changes() -> models.QuerySet[LogEntry]:
     return LogEntry.objects.exclude(others | models.Q(change_message__startswith=DOWNLOADED))
 
 
+def newest() -> int:
+    """Return the number of the newest line; 0 where there is none."""
+    return LogEntry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+
+
+def of_rows(model: type[models.Model], keys: Iterable[str], after: int) -> models.QuerySet[LogEntry]:
+    """Return the lines about changes of these rows that are newer than the line with this number, oldest first."""
+    kind = ContentType.objects.get_for_model(model)
+    return changes().filter(pk__gt=after, content_type=kind, object_id__in=keys).order_by("pk")
+
+
 def is_download(entry: LogEntry) -> bool:
     return entry.change_message.startswith(DOWNLOADED)
 

@@ -78,7 +78,7 @@ class Version:
         """Return the newest line of the audit: for all forms of a page that carry this version, of one moment."""
         if self.opened_with:
             return self.opened_with._newest  # noqa: SLF001 - of the same class
-        return LogEntry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+        return audit.newest()
 
 
 def of(rows: Iterable[Model], values: Mapping[str, Any]) -> Version:

@@ -225,13 +225,41 @@ def test_form_submitted_twice_acts_once(operator: Client) -> None:
     made = job(status=Status.FAILED)
     sent = {"plan": plan_of(preview(operator, "requeue", made)), "reason": REASON}
 
-    operator.post(url("requeue"), sent)
+    first = operator.post(url("requeue"), sent)
     second = operator.post(url("requeue"), sent)
 
-    assert ids(second.context["done"]) == []
     assert state(made) == ("pending", 2)
     assert Outbox.objects.filter(job=made).count() == 1
     assert JobEvent.objects.filter(job=made, kind="requeued").count() == 1
+    # The page that is loaded again says what was done, and not that nothing was.
+    assert ids(second.context["done"]) == [made.pk]
+    assert second.context["title"] == first.context["title"] == "1 job requeued"
+    assert "Did it help?" in second.content.decode()
+    assert audit.changes().filter(object_id=str(made.pk)).count() == 1
+
+
+def test_what_was_done_by_an_earlier_form_is_not_said_to_be_done_by_this_one(operator: Client) -> None:
+    made = job(status=Status.FAILED)
+    carry_out(operator, "requeue", made)
+    Job.objects.filter(pk=made.pk).update(status=Status.FAILED)
+    sent = {"plan": plan_of(preview(operator, "requeue", made)), "reason": REASON}
+    Job.objects.filter(pk=made.pk).update(status=Status.COMPLETED)
+
+    page = operator.post(url("requeue"), sent)
+
+    assert (ids(page.context["done"]), ids(page.context["skipped"])) == ([], [made.pk])
+
+
+def test_what_another_person_did_meanwhile_is_not_said_to_be_done_by_this_one(operator: Client) -> None:
+    made = job(status=Status.FAILED)
+    sent = {"plan": plan_of(preview(operator, "requeue", made)), "reason": REASON}
+    other = Client()
+    other.force_login(people.operator("otto"))
+    carry_out(other, "requeue", made)
+
+    page = operator.post(url("requeue"), sent)
+
+    assert (ids(page.context["done"]), ids(page.context["skipped"])) == ([], [made.pk])
 
 
 def test_deleted_job_raises_no_error(operator: Client) -> None:
