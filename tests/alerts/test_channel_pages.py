@@ -17,6 +17,7 @@ from alerts.channels import stored_addresses
 from alerts.channels.targets import all_targets
 from alerts.models import Channel
 from alerts.sending import addressing, banner
+from opsconsole import overview
 from opsconsole_worker.environment import QueueConfig
 from tests import people
 
@@ -35,12 +36,18 @@ FIELDS = {
 }
 
 
+def forget() -> None:
+    """Forget what pages keep for some seconds, also what an earlier test has left."""
+    banner.memory.clear()
+    overview.memory.clear()
+
+
 @pytest.fixture(autouse=True)
 def _settings(settings: Any) -> None:
     settings.OPSCONSOLE_CHANNEL_KEYS = [KEY]
     settings.OPSCONSOLE_ALERT_CHANNELS = {"mail": "mailtos://u:secret-word@example.com"}
     settings.SLACK_WEBHOOK_URL = ""
-    banner.memory.clear()
+    forget()
 
 
 def of(page: str, name: str = "pager") -> str:
@@ -167,7 +174,7 @@ def break_channel(name: str) -> None:
     Channel.objects.filter(pk=name).update(
         addresses=addresses, broken_since=Now(), broken_why="404 no_service"
     )
-    banner.memory.clear()
+    forget()
 
 
 @pytest.mark.parametrize("keys", [[], ["another" * 8]])
@@ -176,13 +183,13 @@ def test_address_that_no_key_opens_is_told_on_every_page(
 ) -> None:
     operator.post(ADD, FIELDS)
     settings.OPSCONSOLE_CHANNEL_KEYS = keys
-    banner.memory.clear()
+    forget()
     said = "Alerts do not reach pager: no key of OPSCONSOLE_CHANNEL_KEYS opens its address."
     page = operator.get(reverse("admin:index")).text
     assert said in page and "Nobody is told" not in page
 
     settings.OPSCONSOLE_ALERT_CHANNELS = {}
-    banner.memory.clear()
+    forget()
     page = operator.get(reverse("admin:index")).text
     assert f"Nobody is told about alerts. {said}" in page and "no channel is set" not in page
 
@@ -191,7 +198,7 @@ def test_key_that_was_rotated_in_opens_what_the_old_one_stored(operator: Client,
     operator.post(ADD, FIELDS)
     settings.OPSCONSOLE_CHANNEL_KEYS = ["n" * 40, KEY]
     assert all_targets()["pager"].address == ADDRESS
-    banner.memory.clear()
+    forget()
     assert banner.read() is None
 
 
