@@ -373,6 +373,7 @@ def test_banner_shows_a_failing_channel_and_a_missing_sender(
 
 
 def test_banner_is_cached(operator: Client) -> None:
+    banner.memory.clear()
     operator.get(LIST)
     with CaptureQueriesContext(connection) as captured:
         banner.read()

@@ -7,10 +7,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from jobs.intake import queue_position
@@ -21,6 +19,7 @@ from jobs.watch import gauges
 from opsconsole import overview
 from opsconsole_worker.environment import QueueConfig
 from tests.factories import SECOND, job, letter
+from tests.page_costs import fewest_statements
 
 pytestmark = pytest.mark.django_db
 
@@ -184,18 +183,11 @@ def test_job_whose_message_needs_operator_has_no_queue_position(made: Made) -> N
 
 def test_list_reads_evidence_once_and_only_when_needed(operator: Client) -> None:
     job()
-    operator.get(LIST)
-    few = statements(operator)
+    few = len(fewest_statements(operator, LIST))
     for queue in ("default", "empty"):
         for _ in range(10):
             job(queue=queue, updated_at=Now() - HOUR)
-    assert statements(operator) == few + 1
-
-
-def statements(client: Client) -> int:
-    with CaptureQueriesContext(connection) as captured:
-        rows(client)
-    return len(captured)
+    assert len(fewest_statements(operator, LIST)) == few + 1
 
 
 def test_claim_by_worker_ends_the_problem(made: Made) -> None:
