@@ -80,8 +80,8 @@ def _read() -> SlowRows:
     rows = _with_figures(
         {
             "stored": records_of(figures.stored(NAMES, hours)),
-            "ended": records_of(hourly_counts.ended()),
-            "arrived": records_of(hourly_counts.arrived()),
+            "ended": records_of(hourly_counts.ended(if_few=True)),
+            "arrived": records_of(hourly_counts.arrived(if_few=True)),
             "rules": models_of(Rule.objects.all()),
             "sweeps": models_of(Sweep.objects.newest_finished().defer("details")[:SWEEPS_READ]),
             "alerts": models_of(Alert.objects.order_by("-since", "-id")[:ALERTS_READ]),
@@ -90,7 +90,7 @@ def _read() -> SlowRows:
             "switched": records_of(marks.switched_within(*span)),
         }
     )
-    # The stored counts are up to a minute old, and the figures beside the charts are not.
+    # The stored counts are up to a minute old, and the figures beside the charts are not. Of many, a minute changes little.
     running = hourly_counts.unfinished_of(rows["ended"], rows["arrived"])
     values = {
         name: [running.get((name, hour), value) for hour, value in zip(hours, of_name, strict=True)]

@@ -56,6 +56,20 @@ def test_older_hours_are_not_recounted() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(("stored", "read"), [(hourly_counts.FEW, True), (hourly_counts.FEW + 1, False)])
+def test_pages_read_no_event_and_no_job_of_an_hour_that_has_many(stored: int, read: bool) -> None:
+    """A thousand jobs a second are millions an hour, which pages would count every few seconds."""
+    event("completed")
+    this_hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    figures.set_counts((name, this_hour, stored) for name in ("jobs completed", "jobs arrived"))
+
+    for rows in (hourly_counts.ended(if_few=True), hourly_counts.arrived(if_few=True)):
+        assert rows.exists() is read
+        assert ("never executed" in rows.explain(analyze=True)) is not read
+    assert sum(number for *_, number in hourly_counts.ended()) == 1, "what is stored is counted always"
+
+
+@pytest.mark.django_db
 def test_day_has_24_hours_and_unknown_is_not_zero() -> None:
     figures.raise_to("dead letters", 3)
     figures.raise_to("dead letters", 2)
