@@ -80,14 +80,14 @@ def page(request):
         call_metrics._end(model=Model, parsed={"Error": {"Code": "AWS.QueueGone"}}, context=context)
     try:
         with tracing.span("failing"):
-            raise ValueError("DETAIL: Failing row contains 4111")
+            raise ValueError("DETAIL: Failing row contains CARD-4111")
     except ValueError:
         pass
     return HttpResponse(status=503)
 
 answer = AccessLogMiddleware(page)
 for address in os.environ["PEERS"].split():
-    request = RequestFactory().get("/admin/jobs/?q=4111", headers={"traceparent": os.environ["PARENT"]}, REMOTE_ADDR=address)
+    request = RequestFactory().get("/admin/jobs/?q=CARD-4111", headers={"traceparent": os.environ["PARENT"]}, REMOTE_ADDR=address)
     assert answer(request).status_code == 503
 AccessLogMiddleware(lambda _request: HttpResponse())(RequestFactory().get("/healthz"))
 # Outside of a trace there is none: workers ask for messages all day.
@@ -168,7 +168,7 @@ def test_request_and_its_parts_are_one_trace_without_contents() -> None:
     assert len(part["facts"]["opsconsole.long"]) == 300
     assert by_name["failing"]["failed"] == "ValueError"
     assert not [span for span in spans if span["events"]]
-    assert "4111" not in repr(spans)
+    assert "CARD-4111" not in repr(spans)
     assert {report.headers["api-key"] for report in received} == {"secret-of-the-collector"}
     assert "secret-of-the-collector" not in done.stderr + repr(spans)
 
@@ -219,7 +219,7 @@ def test_send_run_and_sweep_are_traced_without_the_payload(
     finished: Callable[[], list[ReadableSpan]], sqs_queue: TestQueue
 ) -> None:
     RecoveryControl.objects.get_or_create(pk=1)  # Other tests empty all tables.
-    job, ada = factories.job(payload={"card": "4111"}), Worker("ada")
+    job, ada = factories.job(payload={"card": "CARD-4111"}), Worker("ada")
     factories.letter(job)
     assert dispatch().sent == 1
     claimed = lifecycle.claim(job.pk, None, ada)
@@ -242,7 +242,7 @@ def test_send_run_and_sweep_are_traced_without_the_payload(
     }
     assert run_span.status.description == "ValueError"
     assert sweep_span.attributes and sweep_span.attributes["opsconsole.sweep"] == row.pk
-    assert "4111" not in "".join(span.to_json() for span in spans.values())
+    assert "CARD-4111" not in "".join(span.to_json() for span in spans.values())
 
 
 @pytest.mark.django_db(transaction=True)

@@ -110,11 +110,11 @@ def test_sweep_tells_which_message_it_sends_again(told: Any, sqs_queue: TestQueu
 def test_life_of_a_run_is_told_with_its_worker(told: Any, settings: Any) -> None:
     settings.QUEUES = {"default": QueueConfig("default", "https://x/default", None)}
     with told() as lines:
-        job = enqueue.enqueue(NewJob(customer_id="c-1", package_size=50, payload={"card": "4111"}))
+        job = enqueue.enqueue(NewJob(customer_id="c-1", package_size=50, payload={"card": "CARD-4111"}))
         worker, other = Worker("w-1"), Worker("w-2")
         lifecycle.claim(job.pk, 1, worker)
         lifecycle.claim(job.pk, 1, other)
-        lifecycle.fail(Run(job.pk, 1, worker), "card 4111 declined")
+        lifecycle.fail(Run(job.pk, 1, worker), "CARD-4111 declined")
         lifecycle.complete(Run(job.pk, 1, worker))
     assert [line["event"] for line in lines] == [
         "job enqueued",
@@ -126,7 +126,7 @@ def test_life_of_a_run_is_told_with_its_worker(told: Any, settings: Any) -> None
     assert all(has(line, job=job.pk, run=1) for line in lines)
     assert [line.get("worker") for line in lines] == [None, "w-1", "w-2", "w-1", "w-1"]
     assert lines[2]["why"] == "the run was claimed before"
-    assert "4111" not in repr(lines)
+    assert "CARD-4111" not in repr(lines)
 
 
 def test_what_an_operator_does_and_what_is_refused(told: Any) -> None:
