@@ -201,7 +201,7 @@ clean: ## delete virtual environments, packages, caches and the data under var/
 
 .venv/installed: requirements-dev.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found. Install it, or set PYTHON=/path/to/python3."; exit 1; }
-	$(PYTHON) -m venv .venv
+	test -L .venv || $(PYTHON) -m venv .venv # not through a link, which Python refuses
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	touch $@
 

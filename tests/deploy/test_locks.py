@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -116,3 +120,29 @@ def test_audit_of_packages_fails_where_it_can_not_ask() -> None:
     """Without --strict, pip-audit skips what it can't look up, says "No known vulnerabilities found" and ends with 0."""
     [line] = re.findall(r"^\t.*pip-audit .*$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
     assert {"--strict", "--require-hashes", "--disable-pip"} <= set(line.split())
+
+
+def test_environment_that_is_a_link_is_updated_through_it(tmp_path: Path) -> None:
+    """Python makes no environment through a link; pip installs into what it leads to."""
+    shared = tmp_path / "shared"
+    (shared / "bin").mkdir(parents=True)
+    pip = shared / "bin" / "pip"
+    pip.write_text('#!/bin/sh\necho "$@" > "$(dirname "$0")/asked"\n')
+    pip.chmod(0o755)
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    (clone / ".venv").symlink_to(shared)
+    (clone / "requirements-dev.lock").touch()
+    shutil.copy(REPOSITORY / "Makefile", clone)
+
+    made = subprocess.run(
+        ["make", ".venv/installed", f"PYTHON={sys.executable}", "NEXT_PYTHON="],
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert made.returncode == 0, made.stderr
+    assert "-r requirements-dev.lock" in (shared / "bin" / "asked").read_text()
+    assert (shared / "installed").exists()
