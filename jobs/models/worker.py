@@ -31,12 +31,15 @@ OLD_KIND_SEEN_WITHIN = timedelta(days=1)
 
 
 class Life(models.TextChoices):
-    """Whether a worker sends heartbeats. The run of a dead worker counts as stale; that of an ended one is over."""
+    """Whether a worker sends heartbeats. The run of a dead worker counts as stale; of an ended one, nothing is left to do.
+
+    Whether an ended one was stopped or killed is unknown: its last run may as well have been given to another worker.
+    """
 
     ALIVE = "alive"
     SILENT = "silent"
     DEAD = "dead"
-    ENDED = "ended"
+    ENDED = "ended", "No longer seen"
 
 
 class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from jobs.models import JobEvent
+from jobs.models import Job, JobEvent, Status
 from tests import people
 from tests.factories import SECOND, run
 
@@ -40,6 +40,18 @@ def test_facts_stand_in_panels_and_nothing_looks_like_a_form(client: Client) -> 
     assert WORKER in seen["Who it is"] and "late results are refused" in seen["Who it is"]
     assert str(of.pk)[:8] in seen["Runs it did"] and "whose last run it did" in seen["Runs it did"]
     assert '<div class="form-row' not in page(client)
+
+
+def test_worker_that_fell_silent_after_its_run_is_not_said_to_have_ended(client: Client) -> None:
+    """Whether it was stopped or killed, nobody saw: its run may have been given to another worker."""
+    of = run(worker=WORKER, silent=3600 * SECOND)
+    Job.objects.filter(pk=of.pk).update(run_epoch=2, status=Status.COMPLETED)
+    client.force_login(people.operator())
+
+    listed = client.get(reverse("admin:jobs_workerheartbeat_changelist"), {"state": "ended"}).text
+    for shown in (page(client), listed):
+        assert '<span class="badge badge-quiet">No longer seen</span>' in shown
+        assert "Ended" not in shown
 
 
 def test_who_sees_no_jobs_sees_no_panel_of_them(client: Client) -> None:
