@@ -111,6 +111,10 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         """Return what these rows leave to be done, in sentences."""
         return ()
 
+    def rest(self, request: HttpRequest, keys: Sequence[str]) -> Sequence[tuple[str, str]]:
+        """Return addresses of what is like these rows and is still to be decided, each with what the link says."""
+        return ()
+
     def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
         """Return the ids to preview out of those in an address, which could name any number."""
         raise NotImplementedError
@@ -157,7 +161,7 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         if not what_became.may_follow(kind, request.user):
             raise PermissionDenied
         keys = [str(key) for key in _ids(self.model, request.GET.getlist("id")[: what_became.MOST_FOLLOWED])]
-        context = what_became.context(kind, keys)
+        context = what_became.context(kind, keys) | {"rest": self.rest(request, keys)}
         response = TemplateResponse(request, "admin/jobs/previewed_actions/became.html", context)
         response.headers["Cache-Control"] = "no-store"
         return response
@@ -242,6 +246,7 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         keys = [str(outcome.job_id) for outcome in done]
         if keys and (kind := KINDS.get(action)) and what_became.may_follow(kind, request.user):
             context |= what_became.context(kind, keys) | {"became": what_became.address(kind, keys)}
+            context["rest"] = self.rest(request, keys)
         return self._page(request, "result", action, context)
 
     def _log(

@@ -6,6 +6,7 @@ Nothing here comes from the body of a message: everything is read from the rows 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias, TypedDict
@@ -79,13 +80,28 @@ def affected_by(dlq: DeadLetterQueue) -> AffectedCustomers | None:
     return AffectedCustomers(jobs=customers.total(), customers=customers, overdue=overdue)
 
 
-def failures_in(dlq: DeadLetterQueue) -> list[tuple[str, int]]:
-    """Return the newest failures in the queue, as alerts may show them, with the number of letters of each."""
+@dataclass(frozen=True)
+class Failures:
+    """The newest failures in a queue, as alerts may show them, with the number of letters of each.
+
+    ``others``: how many more failures there are.
+    """
+
+    newest: Sequence[tuple[str, int]]
+    others: int
+
+    def lines(self) -> str:
+        lines = [f"{count:,} × {title}" for title, count in self.newest]  # noqa: RUF001 - a times sign
+        return "\n".join([*lines, *[f"and {exactly(self.others, 'other failure')}"] * bool(self.others)])
+
+
+def failures_in(dlq: DeadLetterQueue) -> Failures:
     groups = DeadLetter.objects.present().filter(dlq=dlq).values("group").annotate(letters=Count("pk"))
     newest = groups.annotate(seen=F("group__last_seen_at")).order_by("-seen", "-group")[:MOST_GROUPS]
     counts = {row["group"]: row["letters"] for row in newest}
     named = FailureGroup.objects.in_bulk(counts)
-    return [(named[group].told_as, count) for group, count in counts.items()]
+    others = max(0, groups.count() - len(counts)) if len(counts) == MOST_GROUPS else 0
+    return Failures([(named[group].told_as, count) for group, count in counts.items()], others)
 
 
 def _owed(job: OwedJob) -> str:

@@ -16,7 +16,7 @@ from alerts import notify
 from alerts.notify import Fact, Trouble
 from alerts.watch import monitor_alerts
 from jobs.dead_letters import origins, removed_queues, search_text, titles
-from jobs.dead_letters.affected_customers import AffectedCustomers, affected_by, failures_in
+from jobs.dead_letters.affected_customers import AffectedCustomers, Failures, affected_by, failures_in
 from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.queue_visit import Visit, coverage, visit
 from jobs.dead_letters.scan import Budget
@@ -122,7 +122,7 @@ def tell(dlq: DeadLetterQueue, visited: Visit) -> int:
         # One parameter: thousands of them cost more than the work of the statements below.
         mine = DeadLetter.objects.filter(pk__in=RawSQL("SELECT unnest(%s::uuid[])", [free]))
         fresh, news = _NewLetters.of(mine), _NewLetters.since_last_message(dlq, mine)
-        affected = affected_by(dlq)
+        affected, failures = affected_by(dlq), failures_in(dlq)
         mine.update(told_at=Now())
         notify.measure(
             "dlq_not_empty",
@@ -130,8 +130,8 @@ def tell(dlq: DeadLetterQueue, visited: Visit) -> int:
             Trouble(
                 title=f"{exactly(visited.depth, 'dead letter')} ({dlq})" if visited.depth else "",
                 link=_list_of(dlq),
-                facts=list(_facts(dlq, affected)),
-                links=list(_links(dlq, affected)),
+                facts=list(_facts(dlq, failures, affected)),
+                links=list(_links(dlq, failures, affected)),
                 news=news.sentence if fresh.letters else "",
                 is_all_news=True,
                 breaks_through=bool(fresh.failures),
@@ -179,10 +179,9 @@ class _NewLetters:
         return f"{', '.join(parts)}."
 
 
-def _facts(dlq: DeadLetterQueue, affected: AffectedCustomers | None) -> Iterator[Fact]:
-    if failures := failures_in(dlq):
-        told = "\n".join(f"{count:,} × {title}" for title, count in failures)  # noqa: RUF001 - a times sign
-        yield "Newest failures", told, redaction_version.current()
+def _facts(dlq: DeadLetterQueue, failures: Failures, affected: AffectedCustomers | None) -> Iterator[Fact]:
+    if failures.newest:
+        yield "Newest failures", failures.lines(), redaction_version.current()
     if affected:
         yield "Affected customers", affected.sentence()
         yield "Longest overdue", affected.longest()
@@ -192,10 +191,14 @@ def _facts(dlq: DeadLetterQueue, affected: AffectedCustomers | None) -> Iterator
     yield "Coverage", coverage(dlq)
 
 
-def _links(dlq: DeadLetterQueue, affected: AffectedCustomers | None) -> Iterator[tuple[str, str]]:
+def _links(
+    dlq: DeadLetterQueue, failures: Failures, affected: AffectedCustomers | None
+) -> Iterator[tuple[str, str]]:
     """Yield links in addition to the alert's own link, which leads to the list."""
     if page := sqs.console_link(dlq.url):
         yield "View DLQ", page
+    if failures.others:
+        yield "All failures", reverse("admin:jobs_failuregroup_changelist")
     for job in affected.overdue if affected else ():
         yield f"Job {short_id(job.pk)}", job_page(job.pk)
 

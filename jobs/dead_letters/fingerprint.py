@@ -33,6 +33,15 @@ _VARYING = (
 )
 
 
+# What stands for what, in the words of the pages.
+_MEANINGS = {
+    '"…"': "a quotation",
+    "<address>": "an address",
+    "<e-mail>": "an e-mail address",
+    "<id>": "an id",
+    "<n>": "a number",
+}
+
 # The names that the library's own error had, and the bare one that it has now. Its groups are older than that, so the first
 # name makes their key.
 _PERMANENT = re.compile(
@@ -78,6 +87,16 @@ def normalise(text: str) -> str:
         text = pattern.sub(placeholder, text[:LONGEST_READ])
     text = text.strip()
     return text if len(text) <= LONGEST_TITLE else f"{text[: LONGEST_TITLE - 1]}…"
+
+
+def legend(title: str) -> str:
+    """Return a sentence that says what the placeholders in the title of a group stand for; '' if it has none."""
+    used = [
+        f"{placeholder} stands for {meaning}"
+        for placeholder, meaning in _MEANINGS.items()
+        if placeholder in title
+    ]
+    return f"{', '.join(used)}: it differs between the letters of a group." if used else ""
 
 
 def _not_delivered(undelivered: Undelivered) -> Fingerprint:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Self
 
 from django.db import models
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from opsconsole.kit import redaction_version
+
+_COUNTED_LETTERS = """
+(SELECT count(*) FROM (
+    SELECT FROM dead_letters WHERE group_id = failure_groups.id AND state = ANY(%s) LIMIT %s) AS counted)
+"""
 
 
 class FailureGroupQuerySet(models.QuerySet["FailureGroup"]):
@@ -15,6 +22,12 @@ class FailureGroupQuerySet(models.QuerySet["FailureGroup"]):
         """Return groups whose titles were read from letters under another redaction."""
         read = self.filter(kind__in=FailureGroup.READ_FROM_LETTERS)
         return read.exclude(title_of=redaction_version.current())
+
+    def with_letters(self, states: Iterable[str], most: int) -> Self:
+        """Annotate ``open_letters``: how many letters of the group are in these states, counted up to one above ``most``."""
+        return self.annotate(
+            open_letters=RawSQL(_COUNTED_LETTERS, ([str(each) for each in states], most + 1))  # noqa: S611 - a constant
+        )
 
 
 class FailureGroup(models.Model):

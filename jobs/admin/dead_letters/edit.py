@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404
 
 from jobs.admin.bulk.start import actor_of
 from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
+from jobs.admin.dead_letters.letter_page import why_it_failed
 from jobs.dead_letters import editing, letter_locks, operations, redaction, requeue
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction
@@ -105,5 +106,7 @@ def _page(
     form: EditForm | None,
     diff: list[tuple[str, str]] | None = None,
 ) -> HttpResponse:
-    context = {"title": "Edit and replay", "letter": letter, "form": form, "diff": diff}
+    context = {"title": "Edit and replay", "letter": letter, "form": form, "diff": diff} | why_it_failed(
+        letter
+    )
     return admin.render(request, "admin/jobs/deadletter/edit.html", context)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.db.models.expressions import RawSQL
+from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
@@ -19,20 +20,25 @@ from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from jobs.admin.bulk import start
-from jobs.admin.dead_letters import letter_badges
+from jobs.admin.dead_letters import filters, letter_badges, listed_letters
+from jobs.admin.dead_letters.listed_letters import letters_of_group
 from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import kind_of
-from jobs.dead_letters import replay_results
+from jobs.dead_letters import fingerprint, replay_results
 from jobs.dead_letters.replay_results import ReplayResult
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, FailureGroup
+from jobs.models.failure_group import FailureGroupQuerySet
 from opsconsole.kit.counting import figure
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.display import NOTHING, age, badge
+from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.versioned_admin import VersionedAdmin
 
+# The newest letters that the page of a group lists.
+MOST_LISTED = 10
 # Counting stops here: a page never counts a million letters.
 MOST_COUNTED = 1_000
 # The actions that are offered for all undecided letters of a group.
@@ -54,6 +60,15 @@ class GroupColumns(DbNow):
 
 
 ShownGroup: TypeAlias = "WithAnnotations[FailureGroup, GroupColumns]"
+
+
+@dataclass(frozen=True)
+class LetterInGroup:
+    """A letter on the page of its group."""
+
+    letter: DeadLetter
+    state: SafeString
+    job: SafeString
 
 
 class GroupChangeList(DeclaredChangeList):
@@ -110,7 +125,7 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
         if not count:
             return NOTHING
         shown = badge(figure(count, MOST_COUNTED), "bad")
-        return format_html('<a href="{}" title="Show them in the list">{}</a>', _list_of(group), shown)
+        return format_html('<a href="{}">{} Show them</a>', letters_of_group(group.pk), shown)
 
     @admin.display(description="newest replays")
     def newest_replays(self, group: ShownGroup) -> SafeString:
@@ -135,8 +150,8 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
         return group.note or NOTHING
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        groups: QuerySet[Any] = super().get_queryset(request).annotate(open_letters=_open_letters())
-        return groups
+        groups = cast(FailureGroupQuerySet, super().get_queryset(request))
+        return groups.with_letters(DeadLetter.OPEN, MOST_COUNTED)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[DeclaredChangeList]:
         return GroupChangeList
@@ -154,7 +169,14 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
     ) -> HttpResponse:
         kinds = [kind for action in OFFERED if self.may(request, kind := kind_of(action))]
         context["show_save_and_continue"] = False
-        context["whole_group"] = kinds if context["original"].open_letters else []
+        group = context["original"]
+        context["whole_group"] = kinds if group.open_letters else []
+        context["legend"] = fingerprint.legend(group.shown_title)
+        if may_see(request.user, "jobs_deadletter"):
+            context |= {
+                "newest_letters": _newest_letters(request, group),
+                "all_letters": letters_of_group(group.pk, filters.ALL),
+            }
         return super().render_change_form(request, context, *args, **kwargs)
 
     def title_of(self, row: FailureGroup) -> str:
@@ -180,18 +202,20 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
             DeadLetter.objects.open().filter(group=group),
             scope=f"undecided letters of {group}",
             query=f"group={group.pk}",
-            back=_list_of(group),
+            back=letters_of_group(group.pk),
         )
 
 
-def _list_of(group: FailureGroup) -> str:
-    return reverse("admin:jobs_deadletter_changelist") + f"?group={group.pk}"
-
-
-def _open_letters() -> RawSQL:
-    """Count the undecided letters of the group, no further than is shown."""
-    states = [state.value for state in DeadLetter.OPEN]
-    return RawSQL(
-        "(SELECT count(*) FROM (SELECT FROM dead_letters WHERE group_id = failure_groups.id AND state = ANY(%s) LIMIT %s) AS counted)",
-        (states, MOST_COUNTED + 1),
-    )
+def _newest_letters(request: HttpRequest, group: ShownGroup) -> list[LetterInGroup]:
+    """Return the letters of the group that were seen last, whatever their state: an index has them in this order."""
+    newest = DeadLetter.objects.light().filter(group=group.pk).annotate(db_now=Now())
+    letters = listed_letters.complete(newest.order_by("-first_seen_at", "-pk")[:MOST_LISTED], request.user)
+    sees_jobs = may_see(request.user, "jobs_job")
+    return [
+        LetterInGroup(
+            letter,
+            letter_badges.state(letter, letter.followed),
+            listed_letters.of_job(letter) if sees_jobs else NOTHING,
+        )
+        for letter in letters
+    ]

@@ -8,21 +8,28 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django_q.tasks import async_task
 
 from jobs.admin import previewed_actions
 from jobs.admin.bulk.operation_page import JOB_UNSEEN
+from jobs.admin.dead_letters.listed_letters import letters_of_group
 from jobs.admin.previewed_actions import Told
 from jobs.bulk import letter_actions
 from jobs.dead_letters import operations
 from jobs.dead_letters.queue_visit import next_step
 from jobs.letter_ledger.entries import LetterAction
-from jobs.models import DeadLetter, DeadLetterQueue
+from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup
 from jobs.operations.steps import Outcome, Step
 from jobs.runs.timeline import Actor
+from opsconsole.kit.counting import figure, plural
 from opsconsole.kit.page_permissions import may_see
 
 MOST_LETTERS = previewed_actions.MOST
+# The groups of which a result names the rest, and how far their letters are counted.
+MOST_GROUPS, MOST_COUNTED = 3, 1_000
+# The states in which nothing has been decided about a letter.
+TO_BE_DECIDED = (DeadLetter.State.IN_QUEUE, DeadLetter.State.KEPT)
 WITH_JOB_UNSEEN = f"It is replayed: as a new run of its job, or unchanged. {JOB_UNSEEN}"
 NOT_WITH_JOB_UNSEEN = f"It cannot be replayed now. {JOB_UNSEEN}"
 
@@ -81,8 +88,29 @@ class PlannedLetters(previewed_actions.PlannedAdmin[LetterAction, DeadLetter]):
         queues = DeadLetterQueue.objects.filter(pk__in={letter.dlq_id for letter in rows.values()})
         return [sentence for dlq in queues.order_by("pk") if (sentence := next_step(dlq))]
 
+    def rest(self, request: HttpRequest, keys: Sequence[str]) -> Sequence[tuple[str, str]]:
+        """Return where the other letters with the same failures are decided: on the pages of their groups, or in the list."""
+        groups = FailureGroup.objects.filter(pk__in=DeadLetter.objects.filter(pk__in=keys).values("group"))
+        counted = groups.with_letters(TO_BE_DECIDED, MOST_COUNTED).order_by("-last_seen_at", "-pk")
+        sees_groups = may_see(request.user, "jobs_failuregroup")
+        return [
+            _rest_of(group, count, sees_groups=sees_groups)
+            for group in counted
+            if (count := group.open_letters)  # type: ignore[attr-defined]  # an annotation
+        ][:MOST_GROUPS]
+
     def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
         return ids[:MOST_LETTERS]
+
+
+def _rest_of(group: FailureGroup, count: int, *, sees_groups: bool) -> tuple[str, str]:
+    more = f"{figure(count, MOST_COUNTED)} more {plural(count, 'dead letter')} with the same failure to decide about"
+    page = (
+        reverse("admin:jobs_failuregroup_change", args=[group.pk])
+        if sees_groups
+        else letters_of_group(group.pk)
+    )
+    return page, f"{more}: {group.shown_title}"
 
 
 def _goes(told: Step | Outcome) -> bool:

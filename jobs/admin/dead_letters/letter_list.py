@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -16,12 +16,11 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django_stubs_ext import WithAnnotations
 
-from jobs.admin import labels
-from jobs.admin.dead_letters import choose_queue, coverage, edit, filters, letter_badges
+from jobs.admin.dead_letters import choose_queue, coverage, edit, filters, letter_badges, listed_letters
 from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
 from jobs.admin.dead_letters.letter_page import ShownLetter, download, letter_page
+from jobs.admin.dead_letters.listed_letters import ListedLetter
 from jobs.admin.dead_letters.typed_filters import (
     LetterCustomerFilter,
     LetterWorkerFilter,
@@ -30,13 +29,11 @@ from jobs.admin.dead_letters.typed_filters import (
 )
 from jobs.admin.sorting import SortedChangeList
 from jobs.dead_letters import chosen_queue, replay_results, requeue, search_text
-from jobs.dead_letters.replay_results import Followed
 from jobs.letter_ledger.entries import LetterAction
-from jobs.models import DeadLetter, Job
+from jobs.models import DeadLetter
 from jobs.models.dead_letter import DeadLetterQuerySet
 from opsconsole.kit import audit
 from opsconsole.kit.capped_paginator import StatesPaginator
-from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age
 from opsconsole.kit.page_permissions import may_see
@@ -52,19 +49,6 @@ PERMISSIONS = {
 }
 
 
-class ListedColumns(DbNow):
-    """``known_job`` is the job that the letter names, or None when it names no known job.
-
-    ``followed``: the result of its replay, if it was replayed.
-    """
-
-    known_job: Job | None
-    followed: Followed | None
-
-
-ListedLetter: TypeAlias = "WithAnnotations[DeadLetter, ListedColumns]"
-
-
 class LetterChangeList(SortedChangeList):
     """Reads the status of jobs and the results of replays for the shown letters only."""
 
@@ -74,17 +58,7 @@ class LetterChangeList(SortedChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        letters = list(self.result_list)
-        ids = {letter.job_id for letter in letters if letter.job_id}
-        jobs = Job.objects.only("status", "not_before").in_bulk(ids) if ids else {}
-        sees_jobs = may_see(request.user, "jobs_job")
-        results = replay_results.of_letters(
-            [letter.pk for letter in letters if letter.state == DeadLetter.State.REPLAYED]
-        )
-        for letter in letters:
-            letter.known_job = jobs.get(letter.job_id)
-            letter.followed = replay_results.as_far_as_seen(results.get(letter.pk), sees_jobs=sees_jobs)
-        self.result_list = letters
+        self.result_list = listed_letters.complete(self.result_list, request.user)
 
 
 @admin.register(DeadLetter)
@@ -148,11 +122,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
 
     @admin.display(description="job")
     def of_job(self, letter: ListedLetter) -> SafeString:
-        if letter.job_id is None:
-            return NOTHING
-        if letter.known_job is None:
-            return format_html('<code>{}</code> <span class="quiet">unknown</span>', short_id(letter.job_id))
-        return labels.job_link(letter.job_id) + labels.job_status(letter.known_job, letter.db_now)
+        return listed_letters.of_job(letter)
 
     @admin.display(description="first seen", ordering="first_seen_at")
     def first_seen(self, letter: ListedLetter) -> SafeString:

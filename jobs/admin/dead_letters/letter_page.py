@@ -16,13 +16,14 @@ from django_stubs_ext import WithAnnotations
 from jobs.admin import labels
 from jobs.admin.dead_letters.letter_actions import apart_from_job
 from jobs.admin.previewed_actions import Button, button
-from jobs.dead_letters import editing, operations, reading, redaction
+from jobs.dead_letters import editing, fingerprint, operations, reading, redaction
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, JobEvent, ReplayAttempt
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import badge
 from opsconsole.kit.short_ids import short_id
+from opsconsole_worker.working.poison import POISON_ATTRIBUTE
 
 EVENTS_SHOWN = 8
 RETURNS_SHOWN = 20
@@ -74,6 +75,7 @@ def letter_page(
     return {
         "title": f"Dead letter {short_id(letter.pk)}",
         "letter": letter,
+        **why_it_failed(letter),
         "body": redaction.show(letter.body),
         "addressee": reading.shown_addressee(letter),
         "attributes": redaction.redact_attributes(letter.attributes),
@@ -86,6 +88,17 @@ def letter_page(
         "refusal": _refusal(letter, buttons, sees_jobs=sees_jobs),
         "unknown": letter.state == DeadLetter.State.OUTCOME_UNKNOWN,
     }
+
+
+def why_it_failed(letter: DeadLetter) -> dict[str, str]:
+    """Return why it failed as ``failure``: in the words of the worker that set it aside, or as the title of its group.
+
+    ``legend``: what the placeholders of the title stand for.
+    """
+    if own_words := redaction.redact_attributes(letter.attributes).get(POISON_ATTRIBUTE):
+        return {"failure": own_words, "legend": ""}
+    title = letter.group.shown_title
+    return {"failure": title, "legend": fingerprint.legend(title)}
 
 
 def _refusal(letter: DeadLetter, buttons: Sequence[Button], *, sees_jobs: bool) -> str:

@@ -139,6 +139,7 @@ def _page(
         "job": Job(pk=seen.job.pk),
         "form": form,
         "diff": diff,
+        "error": seen.job.error_message,
         "sentence": why or seen.step.sentence,
         "button": LABELS[payload_edits.action_for(seen.job.status)],
     }

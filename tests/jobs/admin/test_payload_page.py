@@ -37,6 +37,12 @@ def hidden(page: str, name: str) -> str:
     return found[1]
 
 
+def test_editor_shows_the_error_that_it_mends(operator: Client) -> None:
+    failed = job(status=Status.FAILED, error_message="The address is missing.")
+
+    assert "The address is missing." in operator.get(address(failed)).text
+
+
 def test_payload_is_edited_by_a_preview_and_a_reason(operator: Client) -> None:
     failed = job(status=Status.FAILED, payload={"address": None, "items": 3})
     assert (

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import json
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Permission, User
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 from django_q.models import OrmQ
 
-from jobs.admin.dead_letters import letter_actions
+from jobs.admin.dead_letters import failure_groups, letter_actions
 from jobs.models import DeadLetter, FailureGroup, ReplayAttempt, Status
 from opsconsole.kit import audit
 from opsconsole_worker import sqs
@@ -387,6 +388,7 @@ def test_edit_shows_diff_and_ledger_keeps_both_bodies(operator: Client) -> None:
     letter = dead_letter(body='{"order": 4218, "address": ""}')
     fixed = '{"order": 4218, "address": "Main Street 1"}'
     assert "Edit and replay" in operator.get(page_of(letter)).content.decode()
+    assert letter.group.title in html.unescape(operator.get(edit(letter)).text)
 
     preview = send(operator, edit(letter), {"body": fixed, "reason": REASON, "step": "preview"})
     assert ("added", '+  "address": "Main Street 1"') in preview.context["diff"]
@@ -488,9 +490,67 @@ def test_groups_are_listed_with_their_count_and_a_note_can_be_written(operator: 
     assert LogEntry.objects.filter(object_id=str(group.pk)).exists()
 
 
-def test_count_of_large_group_is_bounded(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs.admin.dead_letters import failure_groups
+def test_page_of_a_group_lists_its_newest_letters(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failure_groups, "MOST_LISTED", 2)
+    made = job(status=Status.FAILED)
+    oldest, newest, decided = (
+        dead_letter(of, first_seen_at=Now() - ago * DAY) for of, ago in ((None, 3), (made, 2), (None, 1))
+    )
+    DeadLetter.objects.filter(pk=decided.pk).update(state=State.DISCARDED)
+    group = decided.group_id
 
+    page = operator.get(reverse("admin:jobs_failuregroup_change", args=[group])).text
+
+    listed = page.split("Newest dead letters")[1]
+    assert page_of(newest) in listed and str(made.pk)[:8] in listed and page_of(decided) in listed
+    assert "In the queue" in listed and "Discarded" in listed
+    assert page_of(oldest) not in listed
+    assert f"?group={group}&amp;state=all" in listed
+    assert "Show them" in page
+
+
+def test_page_of_a_group_lists_letters_to_those_who_may_see_them(client: Client) -> None:
+    letter = dead_letter(job(status=Status.FAILED))
+    limited = User.objects.create_user("groups only", is_staff=True)
+    limited.user_permissions.add(Permission.objects.get(codename="view_failuregroup"))
+    client.force_login(limited)
+    url = reverse("admin:jobs_failuregroup_change", args=[letter.group_id])
+
+    assert "Newest dead letters" not in client.get(url).text
+
+    limited.user_permissions.add(Permission.objects.get(codename="view_deadletter"))
+    page = client.get(url).text
+    assert page_of(letter) in page
+    assert str(letter.job_id)[:8] not in page
+
+
+def test_page_of_a_group_asks_at_most_twelve_statements(operator: Client) -> None:
+    group = failure_group()
+    for _ in range(6):
+        dead_letter(job(status=Status.FAILED), group=group)
+        dead_letter(state=State.REPLAYED, group=group)
+
+    asked = fewest_statements(operator, reverse("admin:jobs_failuregroup_change", args=[group.pk]))
+
+    assert len(asked) <= 12, asked
+
+
+def test_words_of_the_worker_stand_on_the_page_and_placeholders_are_explained(operator: Client) -> None:
+    title = "The body is not JSON: line <n> column <n>."
+    why = {"opsconsole_reason": {"type": "String", "value": "The body is not JSON: line 3 column 14."}}
+    group = failure_group(title, kind=FailureGroup.Kind.UNREADABLE)
+    told, untold = dead_letter(attributes=why, group=group), dead_letter(group=group)
+    legend = "&lt;n&gt; stands for a number: it differs between the letters of a group."
+
+    page = operator.get(page_of(told)).text
+    assert '<p class="sentence">The body is not JSON: line 3 column 14.</p>' in page
+    assert legend not in page
+
+    assert legend in operator.get(page_of(untold)).text
+    assert legend in operator.get(reverse("admin:jobs_failuregroup_change", args=[group.pk])).text
+
+
+def test_count_of_large_group_is_bounded(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failure_groups, "MOST_COUNTED", 2)
     for _ in range(4):
         dead_letter()

@@ -74,6 +74,23 @@ def test_first_dead_letters_are_notified_with_their_owners(account: Account) -> 
     assert "Review" not in links
 
 
+def test_failures_that_are_not_named_are_counted_with_a_link(account: Account) -> None:
+    for letter_of in "abc":
+        account.die_with(job(status=Status.FAILED, error_message=f"{letter_of * 3}Error"))
+    account.check()
+    facts, links = dict(shown_facts(alert().facts)), dict(alert().links)
+    assert "other" not in facts["Newest failures"] and "All failures" not in links
+
+    for letter_of in "de":
+        account.die_with(job(status=Status.FAILED, error_message=f"{letter_of * 3}Error"))
+    account.check()
+
+    facts, links = dict(shown_facts(alert().facts)), dict(alert().links)
+    assert len(facts["Newest failures"].splitlines()) == 4
+    assert facts["Newest failures"].splitlines()[-1] == "and 2 other failures"
+    assert links["All failures"] == "/admin/jobs/failuregroup/"
+
+
 def test_letters_of_recovered_jobs_affect_no_customer(account: Account) -> None:
     account.die_with(job(status=Status.COMPLETED))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
@@ -20,7 +20,7 @@ from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging.dispatcher import dispatch
 from jobs.models import BulkOperation, DeadLetter, Job, ReplayAttempt, Status
 from tests.conftest import TestQueue
-from tests.factories import dead_letter, job
+from tests.factories import dead_letter, failure_group, job
 from tests.jobs.bulk.helpers import chunk
 from tests.jobs.dead_letters.account import OLGA, Account, letters, replay
 from tests.page_costs import fewest_statements
@@ -201,6 +201,31 @@ def test_result_of_an_action_says_whether_it_helped(account: Account, operator: 
     assert client.get(asked).status_code == 401
     client.force_login(User.objects.create_user("dora", is_staff=True))
     assert client.get(asked).status_code == 403
+
+
+def test_result_leads_to_the_rest_of_the_group(operator: Client, client: Client) -> None:
+    mine = job(status=Status.COMPLETED, run_epoch=2)
+    letter = replayed(mine, epoch=2)
+    asked = what_became.address(kind_of("replay"), [str(letter.pk)])
+    group_page = reverse("admin:jobs_failuregroup_change", args=[letter.group_id])
+    dead_letter(group=failure_group("something else"))
+    dead_letter(state=State.DISCARDED)
+    assert "with the same failure" not in operator.get(asked).text
+
+    dead_letter()
+    dead_letter(state=State.KEPT)
+
+    page = operator.get(asked).text
+    assert f"2 more dead letters with the same failure to decide about: {letter.group.title}" in page
+    assert group_page in page
+    limited = User.objects.create_user("letters only", is_staff=True)
+    limited.user_permissions.add(
+        *Permission.objects.filter(codename__in=["view_deadletter", "replay_deadletter", "view_job"])
+    )
+    client.force_login(limited)
+    page = client.get(asked).text
+    assert group_page not in page
+    assert f"?group={letter.group_id}" in page
 
 
 @pytest.mark.parametrize(
