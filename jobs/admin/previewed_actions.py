@@ -192,7 +192,8 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         if not skipped:
             return {}
         lines = audit.with_details(audit.of_rows(self.model, [str(each.job_id) for each in skipped], newest))
-        told = {line.object_id: audit.told(line) for line in lines.filter(user=request.user.pk)}
+        of_person = lines.filter(user=request.user.pk).order_by("pk")
+        told = {line.object_id: audit.told(line) for line in of_person}
         did = self._did(action)
         return {
             each.job_id: Outcome(each.job_id, done=True, sentence=said.result)

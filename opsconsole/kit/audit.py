@@ -145,10 +145,10 @@ def newest() -> int:
     return LogEntry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
 
 
-def of_rows(model: type[models.Model], keys: Iterable[str], after: int) -> models.QuerySet[LogEntry]:
-    """Return the lines about changes of these rows that are newer than the line with this number, oldest first."""
+def of_rows(model: type[models.Model], keys: Iterable[str], after: int = 0) -> models.QuerySet[LogEntry]:
+    """Return the lines about changes of these rows that are newer than the line with this number, newest first."""
     kind = ContentType.objects.get_for_model(model)
-    return changes().filter(pk__gt=after, content_type=kind, object_id__in=keys).order_by("pk")
+    return changes().filter(pk__gt=after, content_type=kind, object_id__in=keys).order_by("-pk")
 
 
 def is_download(entry: LogEntry) -> bool:

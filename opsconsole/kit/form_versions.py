@@ -15,8 +15,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.apps import apps
 from django.contrib.admin.models import LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core import signing
 from django.db.models import Model, QuerySet
 from django.utils.crypto import salted_hmac
@@ -104,9 +104,7 @@ def of_something(label: str, name: str, values: Mapping[str, Any], told_by: Iter
 
 def last_change(row: Model) -> Value:
     """Return the last decision of a person about a row, as the audit tells of it."""
-    kind = ContentType.objects.get_for_model(row)
-    lines = audit.changes().filter(content_type=kind, object_id=str(row.pk)).select_related("user")
-    last = lines.order_by("-pk").first()
+    last = audit.of_rows(type(row), [str(row.pk)]).select_related("user").first()
     text = f"{shown(last.action_time)} by {audit.who(last)}" if last else ""
     return Value.of(last and last.pk, text)
 
@@ -210,14 +208,12 @@ def _difference(name: str, was: Value | None, now: Value | None, entered: Value 
 
 def _changes(rows: Iterable[tuple[str, str]], newest: int) -> list[LogEntry]:
     """Return the lines of the audit about these rows since then, newest first."""
-    lines = audit.changes().filter(pk__gt=newest).select_related("user").order_by("-pk")
     pks_by_label: dict[str, list[str]] = {}
     for label, pk in rows:
         pks_by_label.setdefault(label, []).append(pk)
     found: list[LogEntry] = []
     for label, pks in pks_by_label.items():
-        kind = ContentType.objects.get_by_natural_key(*label.split("."))
-        found += lines.filter(content_type=kind, object_id__in=pks)[:MOST_CHANGES]
+        found += audit.of_rows(apps.get_model(label), pks, newest).select_related("user")[:MOST_CHANGES]
     return sorted(found, key=lambda line: -line.pk)[:MOST_CHANGES]
 
 
