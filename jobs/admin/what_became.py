@@ -38,7 +38,7 @@ def may_follow(kind: Kind, user: Asker) -> bool:
 def context(kind: Kind, keys: Sequence[str]) -> dict[str, Any]:
     """Return what the section shows. ``every``: the seconds until it asks again; nothing is left to ask when all ended."""
     keys = keys[:MOST_FOLLOWED]
-    results = kind.results_of(keys)
+    results = registry.results_of({kind.action: keys})[kind.action]
     about = kind.describe(list(results))
     counted = Counter(MemberResult(each.label, each.tone) for each in results.values())
     rows = [
@@ -59,12 +59,6 @@ def kind_of_line(page: str, did: str) -> Kind | None:
     """Return the kind whose action a line of the audit tells of, if it can be followed."""
     followed = (kind for kind in registry.KINDS.values() if kind.results is not None and kind.page == page)
     return next((kind for kind in followed if did == f"{kind.done_word.capitalize()}."), None)
-
-
-def of_each(kind: Kind, keys: Sequence[str]) -> dict[str, SafeString]:
-    """Return what became of each of these rows, as a badge."""
-    results = kind.results_of(keys)
-    return {key: labels.result(result, kind.page) for key, result in results.items()}
 
 
 def address(kind: Kind, keys: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from jobs.models import Job, Status
 from jobs.models.job import UNKNOWN_CUSTOMER
 from jobs.operations import job_operations, verdicts
 from jobs.operations.steps import JobAction, Step
+from opsconsole.kit.one_statement import Reading, records_of
 
 # The jobs that have waited longest come first.
 OLDEST_FIRST = ("created_at", "pk")
@@ -61,9 +62,9 @@ def _failed(subjects: QuerySet[Any]) -> list[str]:
     return [str(pk) for pk in failed.order_by(*OLDEST_FIRST).values_list("pk", flat=True)[:MOST_NAMED]]
 
 
-def _results_of(subjects: Sequence[str]) -> dict[str, MemberResult]:
-    statuses = Job.objects.filter(pk__in=subjects).values_list("pk", "status")
-    return {str(pk): RESULTS.get(status, UNKNOWN) for pk, status in statuses}
+def _results_of(subjects: Sequence[str]) -> Reading[Mapping[str, MemberResult]]:
+    statuses = records_of(Job.objects.filter(pk__in=subjects).order_by().values_list("pk", "status"))
+    return statuses.then(lambda rows: {str(pk): RESULTS.get(status, UNKNOWN) for pk, status in rows})
 
 
 def came_through(subjects: Sequence[str]) -> int:

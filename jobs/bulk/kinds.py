@@ -14,6 +14,7 @@ from jobs.operations.steps import Outcome, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.one_statement import Reading
 
 # The most members per chunk: about a second's work, so that cancelling never waits longer.
 MOST_A_CHUNK = 500
@@ -95,12 +96,12 @@ class Results:
     """Functions that follow what became of members after they were done, each in one query.
 
     ``totals`` counts the members with these ids per label, with a tone; ``failed`` returns the ids of those that
-    failed again; ``of`` tells what became of each.
+    failed again; ``of`` reads what became of each, together with what a page asks of other kinds.
     """
 
     totals: Callable[[QuerySet[Any]], Sequence[tuple[MemberResult, int]]]
     failed: Callable[[QuerySet[Any]], Sequence[str]]
-    of: Callable[[Sequence[str]], Mapping[str, MemberResult]]
+    of: Callable[[Sequence[str]], Reading[Mapping[str, MemberResult]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,10 +153,6 @@ class Kind:
     def subject_id(self, subject: str) -> Any:
         """Return the key of a subject from its text."""
         return self.model._meta.pk.to_python(subject)  # noqa: SLF001 - documented
-
-    def results_of(self, subjects: Sequence[str]) -> Mapping[str, MemberResult]:
-        """Return what became of each of these, if such rows are followed at all."""
-        return self.results.of(subjects) if self.results and subjects else {}
 
     def count(self, number: int) -> str:
         """Return the count in words: '1 job', '4,812 jobs'."""

@@ -6,7 +6,7 @@ requests. A chunk is therefore one transaction, and letters are replayed in the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,7 @@ from jobs.dead_letters import operations, origins, queue_visit, replay_results
 from jobs.dead_letters.replay_results import ReplayResult
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
+from opsconsole.kit.one_statement import Reading
 
 # FIFO queues keep the order of sending within a group.
 AS_SENT = ("sent_at", "pk")
@@ -65,9 +66,10 @@ def _failed(subjects: QuerySet[Any]) -> list[str]:
     return [str(pk) for pk in letters.order_by(*AS_SENT).values_list("pk", flat=True)[:MOST_NAMED]]
 
 
-def _results_of(subjects: Sequence[str]) -> dict[str, MemberResult]:
-    results = replay_results.of_letters(subjects).items()
-    return {str(pk): result(followed.result, followed.again) for pk, followed in results}
+def _results_of(subjects: Sequence[str]) -> Reading[Mapping[str, MemberResult]]:
+    return replay_results.reading_of(subjects).then(
+        lambda found: {str(pk): result(followed.result, followed.again) for pk, followed in found.items()}
+    )
 
 
 def _customers(subjects: Sequence[str]) -> dict[str, str]:

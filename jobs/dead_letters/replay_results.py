@@ -7,7 +7,7 @@ failed again only when a scan sees it again; otherwise nothing in the console ca
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypedDict
 from uuid import UUID
@@ -18,6 +18,7 @@ from django_stubs_ext import WithAnnotations
 
 from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, Job, ReplayAttempt, Status
+from opsconsole.kit.one_statement import Reading, read, records_of
 
 # The newest replayed letters of a group whose results are counted: on its page, and in a list of many groups.
 MOST_OF_A_GROUP = 200
@@ -98,11 +99,16 @@ def with_results(letters: QuerySet[DeadLetter]) -> QuerySet[LetterWithResult]:
 
 def of_letters(ids: Collection[UUID | str]) -> dict[UUID, Followed]:
     """Return the result of each of these letters that was replayed."""
-    if not ids:
-        return {}
+    return read(letters=reading_of(ids))["letters"] if ids else {}
+
+
+def reading_of(ids: Collection[UUID | str]) -> Reading[dict[UUID, Followed]]:
+    """Return the reading of the same, for a page that asks for more at once."""
     letters = with_results(DeadLetter.objects.filter(pk__in=ids)).exclude(result=None)
-    rows: Iterable[tuple[UUID, Any, UUID | None]] = letters.values_list("pk", "result", "again")
-    return {pk: Followed(ReplayResult(result), again) for pk, result, again in rows}
+    rows: QuerySet[Any, Any] = letters.order_by().values_list("pk", "result", "again")
+    return records_of(rows).then(
+        lambda found: {pk: Followed(ReplayResult(result), again) for pk, result, again in found}
+    )
 
 
 def failed_again(ids: Collection[UUID | str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -22,8 +23,9 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django_stubs_ext import WithAnnotations
 
-from jobs.admin import what_became
+from jobs.admin import labels, what_became
 from jobs.admin.bulk import operation_results
+from jobs.bulk import registry
 from jobs.bulk.kinds import Kind
 from opsconsole.kit import audit, exports
 from opsconsole.kit.db_clock import DbNow
@@ -123,25 +125,28 @@ class Became(DbNow):
 
 
 class AuditChangeList(DeclaredChangeList):
-    """Reads what became of the jobs, dead letters and bulk operations of the shown lines, by few queries for all of them."""
+    """Reads what became of the jobs, dead letters and bulk operations of the shown lines, by three statements for all of them."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         lines = list(self.result_list)
-        by_kind: dict[str, tuple[Kind, set[str]]] = {}
-        kinds = {line.pk: _followed(line, request) for line in lines}
+        kinds = {line.pk: kind for line in lines if (kind := _followed(line, request))}
+        asked: dict[str, set[str]] = defaultdict(set)
         for line in lines:
-            if kind := kinds[line.pk]:
-                by_kind.setdefault(kind.action, (kind, set()))[1].add(line.object_id)
-        found = {action: what_became.of_each(kind, sorted(keys)) for action, (kind, keys) in by_kind.items()}
-        for line in lines:
-            kind = kinds[line.pk]
-            line.became = found[kind.action].get(line.object_id, NOTHING) if kind else NOTHING
+            if kind := kinds.get(line.pk):
+                asked[kind.action].add(line.object_id)
         bulk = {line.pk: int(line.object_id) for line in lines if _is_of_bulk_operation(line)}
-        totals = operation_results.of_operations(set(bulk.values()), request.user)
+        operations = operation_results.followed(set(bulk.values()), request.user)
+        for action, subjects in operations.subjects().items():
+            asked[action] |= subjects
+        results = registry.results_of(asked)
+        totals = operations.shown(results)
         for line in lines:
-            if line.pk in bulk:
-                line.became = totals.get(bulk[line.pk], NOTHING)
+            if kind := kinds.get(line.pk):
+                result = results[kind.action].get(line.object_id)
+                line.became = labels.result(result, kind.page) if result else NOTHING
+            else:
+                line.became = totals.get(bulk.get(line.pk, 0), NOTHING)
         self.result_list = lines
 
 

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from jobs.admin import labels, what_became
 from jobs.admin.bulk import followed_members
-from jobs.bulk import freezing
+from jobs.bulk import freezing, registry
 from jobs.bulk.freezing import Group
 from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult
 from jobs.models import BulkMember, BulkOperation, Job
@@ -291,7 +291,7 @@ def _lines(members: Sequence[BulkMember], kind: Kind) -> list[MemberLine]:
     subjects = [member.subject for member in members]
     about = kind.describe(subjects)
     done = [member.subject for member in members if member.outcome == Outcome.DONE]
-    results = kind.results_of(done)
+    results = registry.results_of({kind.action: done})[kind.action]
     return [
         _line(member, kind, about.get(member.subject, ""), results.get(member.subject)) for member in members
     ]

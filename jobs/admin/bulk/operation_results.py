@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -20,18 +21,50 @@ from opsconsole.kit.page_permissions import Asker, may_see
 MOST_MEMBERS = 2_000
 
 
-def of_operations(ids: Collection[int], user: Asker) -> dict[int, SafeString]:
-    """Return a badge per result with the number of members that have it, for each operation this person may follow."""
+@dataclass(frozen=True)
+class FollowedOperations:
+    """The operations of a list that this person may follow. ``counted``: those whose members are few enough to be followed here.
+
+    ``members``: the number of an operation and a subject of it, of each member that was done.
+    """
+
+    all_of_them: Sequence[BulkOperation]
+    counted: Mapping[int, str]
+    members: Sequence[tuple[int, str]]
+
+    def subjects(self) -> dict[str, set[str]]:
+        """Return the subjects to look up, by action."""
+        found = defaultdict(set)
+        for operation, subject in self.members:
+            found[self.counted[operation]].add(subject)
+        return found
+
+    def shown(self, results: Mapping[str, Mapping[str, MemberResult]]) -> dict[int, SafeString]:
+        """Return a badge per result with the number of members that have it, for each operation."""
+        totals: dict[int, Counter[MemberResult]] = defaultdict(Counter)
+        for operation, subject in self.members:
+            if result := results[self.counted[operation]].get(subject):
+                totals[operation][MemberResult(result.label, result.tone)] += 1
+        return {
+            each.pk: _shown(totals[each.pk]) if each.pk in self.counted else _elsewhere(each)
+            for each in self.all_of_them
+        }
+
+
+def followed(ids: Collection[int], user: Asker) -> FollowedOperations:
+    """Return what a list follows of these operations, as far as this person may: read by two statements."""
     # Their own pages tell the same.
     rows = _with_results(ids) if may_see(user, "jobs_bulkoperation") else []
     operations = [each for each in rows if what_became.may_follow(KINDS[each.action], user)]
-    counted, left = [], MOST_MEMBERS
+    counted, left = {}, MOST_MEMBERS
     for operation in operations:
         if operation.done <= left:
-            counted.append(operation)
+            counted[operation.pk] = operation.action
             left -= operation.done
-    totals = _totals(counted)
-    return {each.pk: _shown(totals[each.pk]) if each in counted else _elsewhere(each) for each in operations}
+    done = BulkMember.objects.filter(operation__in=counted, outcome=BulkMember.Outcome.DONE)
+    return FollowedOperations(
+        operations, counted, list(done.values_list("operation", "subject")) if counted else []
+    )
 
 
 def _with_results(ids: Collection[int]) -> list[BulkOperation]:
@@ -41,22 +74,6 @@ def _with_results(ids: Collection[int]) -> list[BulkOperation]:
         return []
     begun = BulkOperation.objects.filter(pk__in=ids, action__in=followed, done__gt=0)
     return list(begun.order_by("-pk"))
-
-
-def _totals(operations: Collection[BulkOperation]) -> dict[int, Counter[MemberResult]]:
-    """Count the results by one query for the members, and one per action for what became of them."""
-    actions = {each.pk: each.action for each in operations}
-    done = BulkMember.objects.filter(operation__in=actions, outcome=BulkMember.Outcome.DONE)
-    members = list(done.values_list("operation", "subject")) if actions else []
-    subjects = defaultdict(set)
-    for operation, subject in members:
-        subjects[actions[operation]].add(subject)
-    found = {action: KINDS[action].results_of(sorted(of_action)) for action, of_action in subjects.items()}
-    totals: dict[int, Counter[MemberResult]] = defaultdict(Counter)
-    for operation, subject in members:
-        if result := found[actions[operation]].get(subject):
-            totals[operation][MemberResult(result.label, result.tone)] += 1
-    return totals
 
 
 def _shown(totals: Counter[MemberResult]) -> SafeString:

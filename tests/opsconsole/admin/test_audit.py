@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.utils.html import strip_tags
 
 from jobs.admin.bulk import operation_results
+from jobs.bulk.registry import KINDS
 from jobs.models import BulkMember, BulkOperation, ReplayAttempt, Status
 from opsconsole.kit import audit, exports
 from opsconsole.kit.audit import Told
@@ -228,6 +229,28 @@ def test_results_cost_the_same_for_any_number_of_operations(client: Client) -> N
 
     assert client.get(LIST).content.decode().count("1 failed again") == 11
     assert len(of_many) == len(of_one)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_page_with_every_kind_of_action_asks_at_most_twelve_statements(client: Client) -> None:
+    """Outside a transaction, as served: within one, savepoints would be counted."""
+    ada = people.operator()
+    made = job(status=Status.COMPLETED)
+    letter = dead_letter(made, state="replayed")
+    ReplayAttempt.objects.create(
+        letter=letter, action="replay", state="done", job_epoch=1, reason="r", actor="a"
+    )
+    subjects = {"requeue": made, "release": made, "replay": letter}
+    for action, row in subjects.items():
+        bulk(str(row.pk), action=action)
+        audit.log(ada, [row], f"{KINDS[action].done_word.capitalize()}.", why="w")
+    client.force_login(ada)
+
+    asked = [sql for sql in fewest_statements(client, LIST) if sql not in {"BEGIN", "COMMIT"}]
+
+    lines = client.get(LIST).context["cl"].result_list
+    assert ["completed" in str(line.became).lower() for line in lines] == [True] * 6
+    assert len(asked) <= 12, asked
 
 
 @pytest.mark.django_db
