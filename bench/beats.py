@@ -2,7 +2,8 @@
 
 Each worker runs a job and sends as many heartbeats as an hour has, one after the other over a few connections: faster than
 in an hour, with autovacuum as it is. Beside it, the whole statement, which also knows what to do where something changed, and
-a bare UPDATE of one column over the same driver. Processor time is that of PostgreSQL's processes and of the clients.
+a bare UPDATE of one column over the same driver; and ours through pgbouncer in transaction mode, where that is installed, as
+text and with plans that its sessions keep. Processor time is that of PostgreSQL's processes and of the clients.
 Environment: BENCH_WORKERS (10000), BENCH_BEATS (240 per worker), BENCH_CLIENTS (2), BENCH_INTERVAL (15 seconds).
 """
 
@@ -10,18 +11,27 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import psutil
 import psycopg
 
 from bench.cluster import Cluster, running
+from tests.field import installed, pooler
 
 BARE, WHOLE, OURS = "a bare UPDATE", "the whole statement", "**ours**"
+POOLED_TEXT = "ours through pgbouncer, as text"
+POOLED_PLANS = "**ours through pgbouncer, OPSCONSOLE_POOLER_KEEPS_PLANS**"
 FILL = """
 INSERT INTO jobs (id, customer_id, package_size, status, run_epoch, claimed_epoch, worker_id, started_at)
 SELECT md5('job ' || n)::uuid, 'customer-' || n % 5000, 50, 'in_progress', 1, 1, 'worker-' || n, now()
@@ -57,7 +67,8 @@ def main() -> None:
             f"| heartbeats | server, us each | clients, us each | cores at one per {interval} s | HOT | dead rows | "
             "table, kB: first | last | indexes, kB | vacuums |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
         )
-        for kind in (BARE, WHOLE, OURS):
+        pooled = (POOLED_TEXT, POOLED_PLANS) if shutil.which("pgbouncer", path=installed.FOLDERS) else ()
+        for kind in (BARE, WHOLE, OURS, *pooled):
             print(_row(kind, cluster, workers, beats, clients, interval), flush=True)
 
 
@@ -78,9 +89,10 @@ def _row(kind: str, cluster: Cluster, workers: int, beats: int, clients: int, in
         _turn(OURS, environ, workers, 2, clients)
         observer.execute("VACUUM (ANALYZE) worker_heartbeats")
         first = _table(observer)
-        before = _server_seconds(cluster.pid)
-        spent = _turn(kind, environ, workers, beats, clients)
-        server = _server_seconds(cluster.pid) - before
+        with _way(kind, url) as way:
+            before = _server_seconds(cluster.pid)
+            spent = _turn(kind, environ | {"DATABASE_URL": way}, workers, beats, clients)
+            server = _server_seconds(cluster.pid) - before
         last = _table(observer)
     sent = workers * beats
     updates = last.updates - first.updates
@@ -97,6 +109,21 @@ def _row(kind: str, cluster: Cluster, workers: int, beats: int, clients: int, in
         str(last.vacuums - first.vacuums),
     ]
     return f"| {kind} | {' | '.join(cells)} |"
+
+
+@contextmanager
+def _way(kind: str, url: str) -> Iterator[str]:
+    """Yield the URL that the workers of this kind use."""
+    if kind not in {POOLED_TEXT, POOLED_PLANS}:
+        yield url
+        return
+    [server] = parse_qs(urlsplit(url).query)["host"]
+    role, database = str(urlsplit(url).username), urlsplit(url).path.strip("/")
+    with (
+        TemporaryDirectory(prefix="bench-") as folder,
+        pooler.pgbouncer(Path(folder), server=server, roles=[role]) as port,
+    ):
+        yield pooler.url(port, role, database)
 
 
 def _turn(kind: str, environ: dict[str, str], workers: int, beats: int, clients: int) -> float:
@@ -129,7 +156,8 @@ def _send(kind: str, first: int, last: int, beats: int) -> None:
     from opsconsole_worker.database import direct, door  # noqa: PLC0415
     from opsconsole_worker.runs import heartbeats  # noqa: PLC0415
 
-    door.use(direct.DirectDatabase(os.environ["DATABASE_URL"], settings.current().schema))
+    url, schema = os.environ["DATABASE_URL"], settings.current().schema
+    door.use(direct.DirectDatabase(url, schema, shares_plans=kind == POOLED_PLANS))
     crew: list[tuple[Any, UUID]] = [
         (
             heartbeats.Worker(f"worker-{number}", start=f"start-{number}"),

@@ -37,6 +37,7 @@ secret = environment.secret
 integer = environment.integer
 seconds = environment.seconds
 choice = environment.choice
+boolean = environment.boolean
 words = environment.words
 url = environment.url
 database = environment.database
@@ -52,13 +53,6 @@ def share(name: str, default: float) -> float:
     if not re.fullmatch(r"[0-9]{0,3}\.?[0-9]{1,12}", value) or not 0 < float(value) <= 1:
         refuse(name, "a number above 0 and up to 1, such as 0.5", value)
     return float(value)
-
-
-def boolean(name: str, *, default: bool) -> bool:
-    value = text(name, str(default)).lower()
-    if value not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
-        refuse(name, "true or false", value)
-    return value in environ.Env.BOOLEAN_TRUE_STRINGS
 
 
 def archive(name: str) -> str:

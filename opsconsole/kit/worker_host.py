@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from django.db import (
 from opsconsole.kit import activity, changed_tables, round_trip, schema_version, sqs_call_metrics
 from opsconsole.kit.database_troubles import trouble_behind
 from opsconsole_worker.database import door
+from opsconsole_worker.database.shared_plans import SharedPlans
 from opsconsole_worker.database.troubles import Trouble
 from opsconsole_worker.settings import Settings
 from opsconsole_worker.settings import use as use_settings
@@ -32,12 +34,20 @@ _WAIT_AS_BEFORE = (
 )
 
 
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        self.plans = SharedPlans(round_trip.run, (Error,))
+
+
 class DjangoDatabase:
     """Django's connection of each thread. In a caller's transaction, statements are part of it."""
 
     errors: door.Errors = (Error,)
     # InternalError includes a server that became a read-only standby.
     away: door.Errors = (OperationalError, InterfaceError, InternalError)
+
+    def __init__(self) -> None:
+        self._of_thread = _OfThread()
 
     @property
     def session(self) -> object:
@@ -51,7 +61,8 @@ class DjangoDatabase:
     def run_often(self, statement: str, parameters: Mapping[str, Any]) -> door.Rows:
         """Run one statement. In a caller's transaction, how its commit waits for the disk stays the caller's."""
         if not connection.in_atomic_block:
-            return round_trip.run(statement, parameters)[0]
+            plans = self._of_thread.plans if settings.OPSCONSOLE_POOLER_KEEPS_PLANS else None
+            return plans.run(statement, parameters) if plans else round_trip.run(statement, parameters)[0]
         return round_trip.run(f"{_KEEP_WAITING};\n{statement};\n{_WAIT_AS_BEFORE}", parameters)[1]
 
     def refresh(self) -> None:
@@ -88,6 +99,7 @@ def current_settings() -> Settings:
         schema=settings.OPSCONSOLE_SCHEMA,
         region=settings.AWS_DEFAULT_REGION,
         endpoint=settings.AWS_ENDPOINT_URL,
+        shares_plans=settings.OPSCONSOLE_POOLER_KEEPS_PLANS,
     )
 
 

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import psycopg
+import pytest
 
-from opsconsole_worker.database import search_path
+from opsconsole_worker.database import door, search_path
 from opsconsole_worker.database.direct import DirectDatabase
+from opsconsole_worker.runs import heartbeats, lifecycle
+from opsconsole_worker.runs.heartbeats import Verdict, Worker
 from tests.field.console import NAME, PASSWORD, Console
 from tests.field.visitor import Answer, Visitor
 from tests.programs import program
@@ -132,3 +135,30 @@ def test_heartbeats_of_a_worker_leave_no_plan_in_the_sessions_of_the_pooler(cons
         assert kept == (0,)
     finally:
         worker.close()
+
+
+def test_sessions_of_the_pooler_keep_the_plan_of_heartbeats_where_the_operator_says_so(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert console.run("enqueue_jobs", "--customer", "c-1", "--package-size", "3").returncode == 0
+    url, plans = console.environment["DATABASE_URL"], "SELECT count(*) FROM pg_prepared_statements"
+    ada, other = Worker("ada"), DirectDatabase(url, "opsconsole", shares_plans=True)
+    worker = DirectDatabase(url, "opsconsole", shares_plans=True)
+    monkeypatch.setattr(door, "_used", [worker])
+    with ExitStack() as ends:
+        ends.callback(worker.close)
+        ends.callback(other.close)
+        job = lifecycle.claim(console.database.value("SELECT id FROM jobs"), 1, ada)
+        assert not isinstance(job, lifecycle.Refused)
+        assert heartbeats.beat(ada, job.id, job.epoch) is Verdict.GO_ON
+        assert worker.run(plans, {}) == [[(1,)]]
+        # While somebody holds that session, the pooler opens another one, where nothing is prepared.
+        holder = ends.enter_context(psycopg.connect(url, prepare_threshold=None))
+        holder.execute("SELECT 1")
+        assert worker.run(plans, {}) == [[(0,)]]
+        for database in (worker, other):
+            door.use(database)
+            assert heartbeats.beat(ada, job.id, job.epoch) is Verdict.GO_ON
+        assert worker.run(plans, {}) == [[(1,)]]
+        assert lifecycle.complete(lifecycle.Run(job.id, job.epoch, ada))
+        assert heartbeats.beat(ada, job.id, job.epoch) is Verdict.SUPERSEDED

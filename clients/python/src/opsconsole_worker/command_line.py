@@ -40,7 +40,7 @@ environment (the names and meanings of the console; a name with _FILE names a fi
   OPSCONSOLE_ALLOW_PLAIN_HTTP       true: http:// to another machine, where the key crosses the network in clear
   SQS_QUEUE_URL, SQS_DLQ_URL        the queue 'default'; OPSCONSOLE_QUEUES names others
   AWS_DEFAULT_REGION, AWS_ENDPOINT_URL, and whatever boto3 finds credentials by
-  OPSCONSOLE_MAPPING, OPSCONSOLE_COLUMNS, OPSCONSOLE_SCHEMA
+  OPSCONSOLE_MAPPING, OPSCONSOLE_COLUMNS, OPSCONSOLE_SCHEMA, OPSCONSOLE_POOLER_KEEPS_PLANS
   OPSCONSOLE_BEAT_INTERVAL_SECONDS, OPSCONSOLE_STALE_AFTER_SECONDS, OPSCONSOLE_MAX_ATTEMPTS,
   OPSCONSOLE_RETRY_BACKOFF_SECONDS, OPSCONSOLE_BODY_LIMIT_BYTES, OPSCONSOLE_REDACT_PATHS
   OPSCONSOLE_LOG_FORMAT             text or json
@@ -175,7 +175,8 @@ def _report_to_database(url: str, environment: Environment) -> None:
     from opsconsole_worker import settings  # noqa: PLC0415 - the log is needed first, and --help needs none of these
     from opsconsole_worker.database import direct, door  # noqa: PLC0415
 
-    door.use(direct.DirectDatabase(url, settings.of_environment(environment).schema))
+    told = settings.of_environment(environment)
+    door.use(direct.DirectDatabase(url, told.schema, shares_plans=told.shares_plans))
 
 
 def _queue(environment: Environment, name: str) -> QueueConfig:

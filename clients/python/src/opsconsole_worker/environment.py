@@ -18,6 +18,7 @@ from opsconsole_worker import secret_files
 from opsconsole_worker.errors import InvalidSetting
 from opsconsole_worker.url_check import is_url
 
+_TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 _QUEUES_EXAMPLE = '{"slow": {"url": "https://...", "dlq_url": "https://..."}}'
 
 
@@ -81,6 +82,13 @@ class Environment:
         if value not in accepted:
             self.refuse(name, " or ".join(accepted), value)
         return value
+
+    def boolean(self, name: str, *, default: bool) -> bool:
+        """Read one of the words for true and false."""
+        value = self.text(name, str(default)).lower()
+        if value not in _TRUE | _FALSE:
+            self.refuse(name, "true or false", value)
+        return value in _TRUE
 
     def words(self, name: str, default: Sequence[str] = ()) -> list[str]:
         """Read a list separated by commas."""

@@ -17,6 +17,7 @@ class Settings:
     """The settings that the protocol depends on. docs/settings.md has their names and meanings.
 
     ``redacts``: values of messages may stand in no log. ``schema``: of the console's own tables.
+    ``shares_plans``: the sessions behind the pooler of the database keep what was prepared in them.
     """
 
     stale_after: timedelta
@@ -28,6 +29,7 @@ class Settings:
     schema: str
     region: str
     endpoint: str | None
+    shares_plans: bool
 
 
 def of_environment(environment: Environment) -> Settings:
@@ -42,6 +44,7 @@ def of_environment(environment: Environment) -> Settings:
         schema=environment.schema("OPSCONSOLE_SCHEMA", "opsconsole"),
         region=environment.text("AWS_DEFAULT_REGION", DEFAULT_REGION),
         endpoint=environment.url("AWS_ENDPOINT_URL", ("http", "https"), "http://127.0.0.1:5000"),
+        shares_plans=environment.boolean("OPSCONSOLE_POOLER_KEEPS_PLANS", default=False),
     )
 
 

@@ -16,6 +16,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable, SerializationFail
 from opsconsole_worker import log_lines
 from opsconsole_worker.database import door, row_locks, search_path, troubles
 from opsconsole_worker.database.intervals import AnyStyleIntervalLoader
+from opsconsole_worker.database.shared_plans import SharedPlans
 from opsconsole_worker.database.troubles import Trouble
 
 # A connection that a firewall or a failover dropped silently ends within a minute instead of the kernel's quarter of an
@@ -45,18 +46,22 @@ class RowLocked(psycopg.OperationalError, door.RowLocked):
 class DirectDatabase:
     """Connections to the database of this URL, one per thread, opened when they are needed.
 
-    ``schema``: of the console's own tables. ``wait``: how long a statement waits for a locked row.
+    ``schema``: of the console's own tables. ``wait``: how long a statement waits for a locked row. ``shares_plans``: the
+    sessions behind a pooler keep what was prepared in them.
     """
 
     errors: door.Errors = (psycopg.Error,)
     # InternalError includes a server that became a read-only standby.
     away: door.Errors = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 
-    def __init__(self, url: str, schema: str, *, wait: timedelta = row_locks.WAIT) -> None:
+    def __init__(
+        self, url: str, schema: str, *, wait: timedelta = row_locks.WAIT, shares_plans: bool = False
+    ) -> None:
         defaults = {"application_name": APPLICATION, "connect_timeout": CONNECT_SECONDS}
         self._arguments: dict[str, Any] = defaults | KEEPALIVES | conninfo_to_dict(url)
         self._schema = schema
         self.wait = wait
+        self._shares_plans = shares_plans
         self._of_thread = threading.local()
 
     @property
@@ -83,7 +88,7 @@ class DirectDatabase:
         return self._run(statements, parameters)
 
     def run_often(self, statement: str, parameters: Mapping[str, Any]) -> door.Rows:
-        """Run one statement whose plan a connection without a pooler keeps; see ``door.Database``."""
+        """Run one statement whose plan is kept by the connection, or by the sessions behind a pooler; see ``door.Database``."""
         session = self.session or self._connect()
         if self._of_thread.keeps_plans:
             try:
@@ -94,6 +99,9 @@ class DirectDatabase:
                 self._of_thread.keeps_plans = False
             except _UNDONE:
                 pass
+        elif self._of_thread.shared_plans:
+            shared: SharedPlans = self._of_thread.shared_plans
+            return shared.run(statement, parameters)
         [rows] = self.run(statement, parameters)
         return rows
 
@@ -137,6 +145,8 @@ class DirectDatabase:
             wait = f"SET lock_timeout = {round(self.wait.total_seconds() * 1000)}"
             own_path = [f"SET search_path = {path}"] if path else []
             session.execute(";\n".join([_OWN_TRANSACTIONS, wait, *own_path]))
+        pooled = self._shares_plans and not self._of_thread.keeps_plans
+        self._of_thread.shared_plans = SharedPlans(self.run, self.errors) if pooled else None
         self._of_thread.session = session
         return session
 

@@ -32,7 +32,8 @@ class Database(Protocol):
     def run_often(self, statement: str, parameters: Mapping[str, Any]) -> Rows:
         """Run one statement that is sent often; return its rows. Raise ``RowLocked``.
 
-        A connection without a pooler keeps its plan. The statement says itself whether its commit waits for the disk.
+        Its plan is kept where that can be: by a connection without a pooler, or by the sessions behind one. The statement
+        says itself whether its commit waits for the disk.
         """
 
     @property
