@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
 .PHONY: drill-upgrade drill-restore clients
-.PHONY: bench-beats bench-worker bench-recovery bench-pages bench-growth bench-job bench-layouts bench-ids bench-dlq bench-sending bench-burst bench-bulk bench-million bench-ratelimit bench-clients bench-check bench-serving bench-next bench-footprint
+.PHONY: bench-beats bench-worker bench-recovery bench-pages bench-growth bench-job bench-layouts bench-ids bench-dlq bench-sending bench-burst bench-bulk bench-million bench-ratelimit bench-clients bench-check bench-serving bench-next bench-footprint bench-idle
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -188,6 +188,9 @@ bench-next: .venv/installed ## measure a limited request to Next.js, beside one 
 
 bench-footprint: .venv/installed ## measure the memory and the idle processor time of all processes of one host (Linux)
 	$(BIN)/python -m bench.footprint
+
+bench-idle: .venv/installed ## measure the statements and the processor time of each recurring task while nothing is to be done
+	$(BIN)/python -m bench.idle_tasks
 
 bench-beats: .venv/installed ## measure what heartbeats of 10,000 workers cost, and what they leave in the table
 	$(BIN)/python -m bench.beats

@@ -7,29 +7,28 @@ with their cause (I7). ``alerts.sending.delivery`` sends the notifications.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Coalesce, Now
 
-from alerts import notification_policy, notifications, rules
+from alerts import open_alerts, rules
 from alerts.models import Alert, Gauge, Monitor, Rule
-from alerts.models.alert import DatedAlert, Severity
-from alerts.notification_policy import HeldNews, PlannedNotification
 from alerts.rules import Judgement
 from alerts.trouble import UNTITLED, Fact, Trouble, storable
-from opsconsole.kit.row_locks import locked
+from opsconsole.kit import one_statement
 
 # Trouble, Fact and UNTITLED are part of the interface, since other apps import only this module.
 __all__ = [
     "UNTITLED",
     "Fact",
+    "Measurements",
     "Trouble",
     "clear",
+    "clear_all",
     "end_other_scopes",
     "fire",
     "last_told",
@@ -39,16 +38,13 @@ __all__ = [
     "unknown",
 ]
 
-# Opening an alert is retried if another process opens and resolves it meanwhile. That never happens this often.
-MAX_TRIES = 10
-
 
 def fire(fingerprint: str, trouble: Trouble) -> None:
     """Open an alert, or update the open one. An acknowledged alert stays acknowledged.
 
     Raise ``ValueError`` for an unknown severity.
     """
-    _fire(fingerprint, trouble.stored(), rules.for_fingerprint(fingerprint))
+    open_alerts.fire(fingerprint, trouble.stored(), rules.for_fingerprint(fingerprint))
 
 
 def clear(fingerprint: str) -> bool:
@@ -56,7 +52,13 @@ def clear(fingerprint: str) -> bool:
 
     The alert resolves as soon as the problem has stayed away for as long as its rule says ("keep firing for").
     """
-    return _clear(fingerprint, rules.for_fingerprint(fingerprint))
+    return clear_all([fingerprint]) == 1
+
+
+def clear_all(fingerprints: Collection[str]) -> int:
+    """Report that none of these problems is present. Return how many open alerts that resolved."""
+    open_now = list(open_alerts.fingerprints(fingerprints))
+    return sum(open_alerts.clear(each, rules.for_fingerprint(each)) for each in open_now)
 
 
 def resolve(fingerprint: str, *, news: str = "") -> bool:
@@ -64,12 +66,7 @@ def resolve(fingerprint: str, *, news: str = "") -> bool:
 
     ``news`` says why. Return False if no alert is open.
     """
-    with transaction.atomic():
-        alert = _locked(fingerprint)
-        if alert is None:
-            return False
-        notifications.close(alert, news=news)
-        return True
+    return open_alerts.resolve(fingerprint, news=news)
 
 
 def end_other_scopes(rule: str, scopes: Collection[str], *, news: str) -> None:
@@ -107,28 +104,53 @@ def measure(
     for the reason ``why_unknown``. Nothing is resolved then, and a value that stays unknown for long raises an alert of
     its own. Raise ``rules.UnknownRule`` if there is no such rule.
     """
-    applied = rules.by_name(rule)
-    fingerprint = f"{rule}:{scope}" if scope else rule
-    complete = replace(
-        trouble,
-        title=trouble.title or rules.title_of(rule, scope),
-        severity=trouble.severity or applied.severity,
-        value=value,
-        threshold=applied.threshold,
-    )
-    with transaction.atomic():
+    one = Measurements([rule], scope=scope)
+    one.add(rule, value, trouble, why_unknown=why_unknown)
+    one.keep()
+
+
+class Measurements:
+    """Values of several rules, each judged as by ``measure``, with one question and one write for all that change nothing.
+
+    Most values fire no alert, and have none to update or to end: those are only kept, together, by ``keep``. That no alert is open is
+    read without locks when the measurements begin. An alert that opens meanwhile is ended by the next measurement.
+    """
+
+    def __init__(self, names: Collection[str], *, scope: str = "") -> None:
+        self._scope = scope
+        by_default = {name: rules.by_default(name) for name in names}
+        concerned = [each for name in names for each in _fingerprints(name, scope)]
+        # What ``rules.judge`` reads.
+        stored = Rule.objects.filter(pk__in=names)
+        known = one_statement.read(
+            rules=one_statement.models_of(stored.only("name", "enabled", "threshold", "hysteresis")),
+            open=one_statement.column_of(open_alerts.fingerprints(concerned)),
+        )
+        self._rules = by_default | {rule.name: rule for rule in known["rules"]}
+        self._open = frozenset(known["open"])
+        self._quiet: list[Gauge] = []
+
+    def add(
+        self, rule: str, value: float | None, trouble: Trouble = UNTITLED, *, why_unknown: str = ""
+    ) -> None:
+        """Judge a value, and fire, update or end its alert. See ``measure``."""
         # NaN says as little as None.
         if value is None or math.isnan(value):
-            _record_unknown(fingerprint, rule, scope, why_unknown)
-            return
-        _record_value(fingerprint, rule, scope, value)
-        match rules.judge(applied, value):
-            case Judgement.ABOVE:
-                _fire(fingerprint, complete.stored(), applied)
-            case Judgement.BELOW:
-                _clear(fingerprint, applied, value)
-            case Judgement.BETWEEN:
-                _update_value(fingerprint, value)
+            _record_unknown(rule, self._scope, why_unknown)
+        elif self._is_quiet(rule, value):
+            self._quiet.append(_gauge(rule, self._scope, value))
+        else:
+            _judge(rule, self._scope, value, trouble)
+
+    def keep(self) -> None:
+        """Keep the values that changed nothing."""
+        # In an order of their own, so that two processes that measure the same can't deadlock.
+        _keep_values(sorted(self._quiet, key=lambda gauge: gauge.fingerprint))
+        self._quiet = []
+
+    def _is_quiet(self, rule: str, value: float) -> bool:
+        is_above = rules.judge(self._rules[rule], value) == Judgement.ABOVE
+        return not is_above and self._open.isdisjoint(_fingerprints(rule, self._scope))
 
 
 def last_told(fingerprint: str) -> datetime | None:
@@ -144,88 +166,28 @@ def monitor_ok(name: str, interval: timedelta) -> None:
     )
 
 
-def _fire(fingerprint: str, trouble: Trouble, rule: Rule | None) -> None:
-    if rule and not rule.enabled:
-        resolve(fingerprint)
-        return
+def _judge(rule: str, scope: str, value: float, trouble: Trouble) -> None:
+    """Keep a value, and fire, update or end the alert about it and about its being unknown, by the rule as it is now."""
+    applied = rules.by_name(rule)
+    fingerprint = _fingerprint(rule, scope)
+    complete = replace(
+        trouble,
+        title=trouble.title or rules.title_of(rule, scope),
+        severity=trouble.severity or applied.severity,
+        value=value,
+        threshold=applied.threshold,
+    )
     with transaction.atomic():
-        alert = _open(fingerprint, trouble, rule)
-        planned = notification_policy.next_notification(alert, trouble, alert.db_now, rule)
-        _write(alert, trouble, rule, planned)
-
-
-def _open(fingerprint: str, trouble: Trouble, rule: Rule | None) -> DatedAlert:
-    """Return the open alert, locked, or open a new one. A constraint allows only one open alert per fingerprint."""
-    for _ in range(MAX_TRIES):
-        if alert := _locked(fingerprint):
-            return alert
-        new_alert = Alert(
-            fingerprint=fingerprint,
-            rule=rule.name if rule else "",
-            severity=trouble.severity,
-            title=trouble.title,
-            **_snooze_of(fingerprint),
-        )
-        Alert.objects.bulk_create([new_alert], ignore_conflicts=True)
-    raise RuntimeError(f"The alert {fingerprint!r} was resolved each time that it was opened.")
-
-
-def _snooze_of(fingerprint: str) -> dict[str, Any]:
-    """Return the fields of a snooze that has not ended. It belongs to the problem, so it outlives a resolved alert."""
-    snoozed = Alert.objects.filter(fingerprint=fingerprint, snoozed_until__gt=Now()).order_by("-pk").first()
-    if snoozed is None:
-        return {}
-    fields = ("snoozed_until", "handled_at", "handled_by", "handled_reason", "told_value", "told_severity")
-    return {"state": Alert.State.SNOOZED} | {name: getattr(snoozed, name) for name in fields}
-
-
-def _locked(fingerprint: str) -> DatedAlert | None:
-    open_alert = Alert.objects.open().filter(fingerprint=fingerprint)
-    return locked(open_alert).annotate(db_now=Now()).first()
-
-
-def _write(
-    alert: Alert, trouble: Trouble, rule: Rule | None, planned: PlannedNotification | HeldNews | None
-) -> None:
-    changes: dict[str, Any] = {
-        "title": trouble.title,
-        "severity": rules.severity_of(rule, Severity(trouble.severity)),
-        "summary": trouble.summary,
-        "value": trouble.value,
-        "threshold": trouble.threshold,
-        "link": trouble.link,
-        "facts": [list(pair) for pair in trouble.facts],
-        "links": [list(pair) for pair in trouble.links],
-        "last_seen_at": Now(),
-        "unknown_since": None,
-        "unknown_why": "",
-        "clear_since": None,
-    }
-    match planned:
-        case PlannedNotification(kind, news, breaks_through):
-            if breaks_through:
-                changes |= {"state": Alert.State.FIRING, "snoozed_until": None}
-            notifications.tell(alert, kind, news, **changes)
-        case HeldNews(news, breaks_through):
-            held = {"held_news": news, "held_breaks_through": breaks_through}
-            Alert.objects.filter(pk=alert.pk).update(**changes | held)
-        case None:
-            Alert.objects.filter(pk=alert.pk).update(**changes)
-
-
-def _clear(fingerprint: str, rule: Rule | None, value: float | None = None) -> bool:
-    with transaction.atomic():
-        alert = _locked(fingerprint)
-        if alert is None:
-            return False
-        value = alert.value if value is None else value
-        if notification_policy.may_resolve(alert, alert.db_now, rule):
-            notifications.close(alert, value=value)
-            return True
-        Alert.objects.filter(pk=alert.pk).update(
-            value=value, clear_since=Coalesce("clear_since", Now()), unknown_since=None, unknown_why=""
-        )
-        return False
+        _keep_values([_gauge(rule, scope, value)])
+        if not _is_about_unknown_values(rule):
+            clear(_unknown_fingerprint(rule, scope))
+        match rules.judge(applied, value):
+            case Judgement.ABOVE:
+                open_alerts.fire(fingerprint, complete.stored(), applied)
+            case Judgement.BELOW:
+                open_alerts.clear(fingerprint, applied, value)
+            case Judgement.BETWEEN:
+                _update_value(fingerprint, value)
 
 
 def _update_value(fingerprint: str, value: float) -> None:
@@ -234,20 +196,30 @@ def _update_value(fingerprint: str, value: float) -> None:
     )
 
 
-def _record_value(fingerprint: str, rule: str, scope: str, value: float) -> None:
-    gauge = Gauge(fingerprint=fingerprint, rule=rule, value=value, measured_at=Now(), unknown_since=None)
+def _gauge(rule: str, scope: str, value: float) -> Gauge:
+    return Gauge(
+        fingerprint=_fingerprint(rule, scope),
+        rule=rule,
+        value=value,
+        measured_at=Now(),
+        unknown_since=None,
+        unknown_why="",
+    )
+
+
+def _keep_values(gauges: Iterable[Gauge]) -> None:
     Gauge.objects.bulk_create(
-        [gauge],
+        gauges,
         update_conflicts=True,
         unique_fields=["fingerprint"],
         update_fields=["rule", "value", "measured_at", "unknown_since", "unknown_why"],
     )
-    if not _is_about_unknown_values(rule):
-        clear(_unknown_fingerprint(rule, scope))
 
 
-def _record_unknown(fingerprint: str, rule: str, scope: str, why: str) -> None:
+@transaction.atomic
+def _record_unknown(rule: str, scope: str, why: str) -> None:
     """Keep the last known value, and fire an alert if the value stays unknown for long."""
+    fingerprint = _fingerprint(rule, scope)
     Gauge.objects.bulk_create([Gauge(fingerprint=fingerprint, rule=rule)], ignore_conflicts=True)
     gauges = Gauge.objects.filter(pk=fingerprint)
     gauges.update(unknown_since=Coalesce("unknown_since", Now()), unknown_why=storable(why, 1_000))
@@ -263,6 +235,16 @@ def _record_unknown(fingerprint: str, rule: str, scope: str, why: str) -> None:
         facts=[("Last known", f"{gauge.value:,g}" if gauge.value is not None else "never read")],
     )
     measure(name, minutes, trouble, scope=own_scope)
+
+
+def _fingerprints(rule: str, scope: str) -> list[str]:
+    """Return the fingerprints of all alerts that a value of this rule may fire, update or end."""
+    own = _fingerprint(rule, scope)
+    return [own] if _is_about_unknown_values(rule) else [own, _unknown_fingerprint(rule, scope)]
+
+
+def _fingerprint(rule: str, scope: str) -> str:
+    return f"{rule}:{scope}" if scope else rule
 
 
 def _unknown_fingerprint(rule: str, scope: str) -> str:

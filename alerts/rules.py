@@ -55,9 +55,15 @@ class Judgement(Enum):
 
 def by_name(name: str) -> Rule:
     """Return the rule with its current settings. Raise ``UnknownRule`` if there is none."""
+    default = by_default(name)
+    return Rule.objects.filter(pk=name).first() or default
+
+
+def by_default(name: str) -> Rule:
+    """Return the rule as nobody has changed it. Raise ``UnknownRule`` if there is none."""
     if name not in RULES:
         raise UnknownRule(f"There is no rule '{name}'. Rules: {', '.join(sorted(RULES))}.")
-    return Rule.objects.filter(pk=name).first() or RULES[name].default_rule()
+    return RULES[name].default_rule()
 
 
 def locked_by_name(name: str) -> Rule:

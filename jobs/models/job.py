@@ -152,9 +152,12 @@ class JobQuerySet(models.QuerySet["Job"]):
 
     def silent_at_any_time(self) -> JobQuerySet[JobWithEvidence]:
         """Return silent runs, and those without a sign of life whose row changed in the future. Sweeps leave these alone."""
+        return self.possibly_silent().with_evidence().filter(last_seen__lt=F("stale_before"))
+
+    def possibly_silent(self) -> Self:
+        """Return the runs among which all silent, stale and unknown ones are: those whose row has not changed lately."""
         old = Q(updated_at__lt=staleness.cutoff_or_default(None))
-        runs = self.running().filter(old | staleness.changed_in_the_future())
-        return runs.with_evidence().filter(last_seen__lt=F("stale_before"))
+        return self.running().filter(old | staleness.changed_in_the_future())
 
     def changed_in_the_future(self) -> Self:
         """Return running and waiting jobs whose last change is more than a minute ahead of the database's clock."""

@@ -1,7 +1,7 @@
 """Jobs that lost their worker within 24 hours, for the overview, the lists that it opens, and the alert.
 
 They count whether a sweep or a person took the run away, and while they are stale now. The overview, its list and the
-alert in ``jobs.watch.gauges`` count the same: each job once, however many of its runs were lost.
+alert in ``jobs.watch.run_gauges`` count the same: each job once, however many of its runs were lost.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from jobs.recovery.passed_over import LockedRuns
 from jobs.recovery.refused_runs import RefusedRuns
 from jobs.recovery.surroundings import Surroundings
 from jobs.runs import worker_kinds
-from jobs.watch import gauges
+from jobs.watch import worker_gauges
 from jobs.watch.refused_claims import RefusedClaims
 from opsconsole import switches
 from opsconsole.cluster import schedules
@@ -221,7 +221,7 @@ def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
         untold=banner.read(),
         unread_queues=tuple(read.pop("unread_queues")),
         # While any worker is alive the count is zero, and needs no query.
-        without_workers=0 if workers["alive"] else gauges.jobs_without_workers(),
+        without_workers=0 if workers["alive"] else worker_gauges.jobs_without_workers(),
         lost=_lost(around, old_kind=read.pop("old_kind")),
         limiter_troubles=tuple(read.pop("limiter_troubles")),
         limiter_mode=policy_cache.current().mode,

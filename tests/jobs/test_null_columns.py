@@ -18,7 +18,7 @@ from jobs.messaging import leases
 from jobs.models import Job, Status
 from jobs.recovery import control
 from jobs.runs.timeline import Actor
-from jobs.watch import gauges
+from jobs.watch import run_gauges
 from opsconsole_worker.environment import QueueConfig
 from ratelimits.keys import api_keys
 from tests import factories
@@ -93,4 +93,4 @@ def test_lists_for_people_name_the_unknown_customer() -> None:
     made = null(factories.job(status=Status.QUARANTINED))
 
     assert job_actions._customers([str(made.pk)]) == {str(made.pk): "unknown customer"}
-    assert gauges.quarantined_jobs().words.facts == (("Newest", f"unknown customer: job {made.pk}"),)
+    assert run_gauges.quarantined_jobs().words.facts == (("Newest", f"unknown customer: job {made.pk}"),)

@@ -12,7 +12,7 @@ from django.test import Client
 from alerts.models import Alert
 from jobs.models import Job, QueueState
 from jobs.recovery import surroundings
-from jobs.watch import gauges
+from jobs.watch import gauges, worker_gauges
 from opsconsole import overview
 from opsconsole_worker.environment import QueueConfig
 from tests.factories import beat, job, run
@@ -85,4 +85,4 @@ def test_missing_workers(waits: timedelta | None, last_beat: timedelta | None, m
 def test_running_job_alone_needs_no_worker() -> None:
     run(age=HOUR, silent=HOUR)
     assert Job.objects.running().exists()
-    assert gauges.jobs_without_workers() == overview.read().without_workers == 0
+    assert worker_gauges.jobs_without_workers() == overview.read().without_workers == 0

@@ -18,7 +18,7 @@ from jobs.models import Job, JobEvent, Outbox, Status
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
 from jobs.runs.timeline import SWEEP, Actor
-from jobs.watch import gauges
+from jobs.watch import run_gauges
 from opsconsole import overview
 from opsconsole.overview import current_figures, slow_rows
 from opsconsole_worker.environment import QueueConfig
@@ -113,12 +113,12 @@ def test_each_tile_opens_a_list_of_as_many_rows(client: Client) -> None:
 
 def test_requeued_stale_run_still_counts_as_lost() -> None:
     stale = run(age=2 * HOUR, silent=HOUR)
-    before = gauges.stale_jobs_day().value
+    before = run_gauges.stale_jobs_day().value
     steps = job_operations.plan(JobAction.REQUEUE, [stale.pk])
     job_operations.carry_out(steps, Actor.operator("olga", None), "It is late.")
 
-    assert before == gauges.stale_jobs_day().value == 1
-    assert ("Requeued or cancelled by hand", "1") in gauges.stale_jobs_day().words.facts
+    assert before == run_gauges.stale_jobs_day().value == 1
+    assert ("Requeued or cancelled by hand", "1") in run_gauges.stale_jobs_day().words.facts
 
 
 def test_job_for_later_is_scheduled_everywhere(client: Client) -> None:

@@ -15,7 +15,7 @@ from jobs.intake import queue_position
 from jobs.models import Job, MessageTrouble, Outbox, QueueState, RecoveryControl, Status
 from jobs.recovery import control, lost_messages, waiting
 from jobs.runs.timeline import Actor
-from jobs.watch import gauges
+from jobs.watch import message_gauges
 from opsconsole import overview
 from opsconsole_worker.environment import QueueConfig
 from tests.factories import SECOND, job, letter
@@ -165,7 +165,7 @@ def test_overview_agrees(made: Made) -> None:
 def test_overview_and_alert_count_the_same_messages(made: Made) -> None:
     for minutes in range(8):
         letter(job(), due=minutes * MINUTE)
-    assert overview.read().overdue == gauges.outbox_stuck().value == Outbox.objects.stuck().count()
+    assert overview.read().overdue == message_gauges.outbox_stuck().value == Outbox.objects.stuck().count()
 
 
 def test_only_lost_messages_are_sent_again(made: Made) -> None:

@@ -15,7 +15,7 @@ from jobs.operations.steps import JobAction
 from jobs.operations.verdicts import step_for
 from jobs.recovery import outlook, surroundings
 from jobs.runs import worker_kinds
-from jobs.watch import gauges
+from jobs.watch import run_gauges
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +34,7 @@ def test_run_whose_row_changed_in_the_future_is_named_and_unknown() -> None:
     Job.objects.update(updated_at=Now() + 2 * DAY)
     [trait] = [trait for trait in worker_kinds.traits() if trait.id == "jobs-from-the-future"]
     assert str(dead.pk) in trait.sentence
-    assert gauges.unknown_runs().value == 1
+    assert run_gauges.unknown_runs().value == 1
     [each] = outlook.preview(surroundings.read(), 10)
     assert each.is_unknown and "in the future" in each.sentence
 

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.models import JobEvent
 from jobs.recovery import what_if
-from jobs.watch import event_partitions, gauges, hourly_counts
+from jobs.watch import event_partitions, hourly_counts, run_gauges
 from tests.factories import job
 from tests.racing import race
 
@@ -180,7 +180,7 @@ def test_creation_does_not_wait_for_reader_of_default_partition(theirs: Database
     "question",
     [
         hourly_counts.count,
-        gauges.taken_in_a_day,
+        lambda: list(run_gauges.taken_in_a_day()),
         lambda: what_if.would_have([timedelta(minutes=10)]),
     ],
 )

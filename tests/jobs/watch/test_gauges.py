@@ -17,7 +17,8 @@ from jobs.inspection import inspect_database
 from jobs.messaging import queue_depths
 from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Status
 from jobs.recovery import surroundings, sweeps
-from jobs.watch import gauges, lost_workers
+from jobs.watch import gauges, lost_workers, message_gauges, run_gauges, worker_gauges
+from jobs.watch.gauge_reading import Reading
 from opsconsole import overview
 from opsconsole.kit import counting, pauses
 from opsconsole.overview import current_figures, findings
@@ -82,7 +83,7 @@ def test_older_and_other_events_do_not_count() -> None:
     event("quarantined", actor="operator:olga")
     event("completed")
     run(age=HOUR, silent=SECOND)
-    assert gauges.stale_jobs_day().value == 0
+    assert run_gauges.stale_jobs_day().value == 0
 
 
 @pytest.mark.django_db(transaction=True)
@@ -93,18 +94,39 @@ def test_job_that_loses_two_workers_in_a_day_counts_once_as_in_the_list(
     RecoveryControl.objects.update(mode=RecoveryControl.Mode.ARMED)
     settings.OPSCONSOLE_MASS_STALE_RUNS = 1_000
     stale = run(age=HOUR, silent=HOUR)
-    assert gauges.stale_jobs_day().value == 1
+    assert run_gauges.stale_jobs_day().value == 1
     queue_depths.refresh_queue_states()
     sweeps.sweep("test")
     stale.refresh_from_db()
     assert stale.status == Status.PENDING
-    assert gauges.stale_jobs_day().value == 1
+    assert run_gauges.stale_jobs_day().value == 1
 
     stale.status, stale.claimed_epoch, stale.worker_id = Status.IN_PROGRESS, stale.run_epoch, "worker-1"
     stale.save()
     type(stale).objects.update(updated_at=Now() - HOUR, started_at=Now() - HOUR)
-    assert gauges.stale_jobs_day().value == lost_workers.within_a_day().count() == 1
+    assert run_gauges.stale_jobs_day().value == lost_workers.within_a_day().count() == 1
     RecoveryControl.objects.update(mode=RecoveryControl.Mode.OBSERVE)
+
+
+def test_evidence_is_weighed_only_where_a_run_may_be_silent() -> None:
+    def weighed() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            run_gauges.stale_jobs_day()
+            run_gauges.unknown_runs()
+        return sum("death_proven" in each["sql"] or "worker_heartbeats" in each["sql"] for each in captured)
+
+    job(status=Status.COMPLETED)
+    fresh = run(age=SECOND)
+    assert weighed() == 0
+    Job.objects.filter(pk=fresh.pk).update(updated_at=Now() - HOUR)
+    assert weighed() > 0
+
+
+def test_jobs_that_lost_workers_are_counted_while_nothing_runs() -> None:
+    event("recovered", ago=HOUR)
+    told = run_gauges.stale_jobs_day()
+    assert told.value == 1
+    assert ("Runs started again", "1") in told.words.facts
 
 
 # --- quarantine ---
@@ -154,9 +176,9 @@ def test_alert_on_overdue_messages(stuck: bool, fields: dict[str, Any]) -> None:
 
 def test_alert_says_whether_sqs_or_the_dispatcher_is_to_blame() -> None:
     letter(job(), due=HOUR)
-    assert gauges.outbox_stuck().words.summary == "Nobody sends them: see that the dispatcher runs."
+    assert message_gauges.outbox_stuck().words.summary == "Nobody sends them: see that the dispatcher runs."
     letter(job(), due=HOUR, attempts=3, last_error="AccessDenied.")
-    told = gauges.outbox_stuck()
+    told = message_gauges.outbox_stuck()
     assert (told.value, told.words.summary) == (2, "SQS does not take them.")
     assert told.words.facts == (("SQS says", "AccessDenied."),)
 
@@ -272,7 +294,7 @@ def test_alert_on_pending_jobs_without_live_worker() -> None:
 )
 def test_missing_workers_raise_no_alert_without_startable_job(fields: dict[str, Any]) -> None:
     job(**fields)
-    assert gauges.no_live_worker().value == 0
+    assert worker_gauges.no_live_worker().value == 0
 
 
 # --- queues that can't be read ---
@@ -344,7 +366,7 @@ def test_unreadable_gauge_is_unknown_and_others_are_measured(
     job(status=Status.QUARANTINED)
     gauges.watch()
 
-    def fail() -> gauges.Reading:
+    def fail() -> Reading:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 / 0")
         raise AssertionError
@@ -365,7 +387,7 @@ def test_counts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "COUNTED_TO", 2)
     for _ in range(5):
         job(status=Status.QUARANTINED)
-    told = gauges.quarantined_jobs()
+    told = run_gauges.quarantined_jobs()
     assert (told.value, told.words.title) == (3, "2+ jobs in quarantine")
 
 
@@ -379,15 +401,22 @@ def test_measuring_takes_bounded_number_of_queries(settings: Settings) -> None:
             gauges.watch()
         return len(queries)
 
+    def lose_workers(numbers: range) -> None:
+        for number in numbers:
+            event("recovered", ago=23 * HOUR)
+            run(age=HOUR, silent=HOUR, worker=f"worker-{number}")
+        # The first look at something new has more to write.
+        gauges.watch()
+
     settings.QUEUES = {}
     gauges.watch()
+    quiet = asked()
+    lose_workers(range(6))
     few = asked()
-    for number in range(20):
-        event("recovered", ago=23 * HOUR)
-        run(age=HOUR, silent=HOUR, worker=f"worker-{number}")
-    gauges.watch()
-    # Some queries run only if there are stale runs: they find out what the next sweep will do.
-    assert asked() <= few + 8
+    # Fewer than hold recovery.
+    lose_workers(range(6, 18))
+    assert quiet < few
+    assert asked() < few + 6
 
 
 def test_tasks_record_their_success(settings: Settings, sqs_queue: TestQueue) -> None:

@@ -20,7 +20,7 @@ from psycopg.pq.abc import PGconn
 from alerts.models import Alert
 from jobs.inspection import Finding, server
 from jobs.models import RecoveryControl, Sweep
-from jobs.watch import gauges, old_transactions
+from jobs.watch import gauges, message_gauges, old_transactions
 from jobs.watch.old_transactions import Obstacle
 from opsconsole.verification import running_work
 from opsconsole.verification.check import Verdict, Wishes
@@ -86,7 +86,7 @@ def test_old_session_is_told_everywhere_with_the_statement_that_ends_it(
         assert obstacle.holder.ending == f"SELECT pg_terminate_backend({pid});" and obstacle.does_harm
         # Young ones are everyday's work.
         assert inspected() == [] and running_work.dead_rows_are_removed(Wishes()).verdict == Verdict.OK
-        assert gauges.old_transaction().value == 0
+        assert message_gauges.old_transaction().value == 0
 
         old = aged(obstacle, 16 * MINUTE)
         monkeypatch.setattr(old_transactions, "present", lambda: old)
@@ -201,7 +201,7 @@ def test_without_the_right_to_see_ages_the_value_is_unknown_and_never_fine() -> 
             assert "for an unknown time" in finding.found and "pg_read_all_stats" in finding.action
             assert running_work.dead_rows_are_removed(Wishes()).verdict == Verdict.UNKNOWN
             sql("RESET ROLE")
-            reading = gauges.told_old_transaction(obstacle)
+            reading = message_gauges.told_old_transaction(obstacle)
             assert reading.value is None and "pg_read_all_stats" in reading.why_unknown
             sql(f"GRANT pg_read_all_stats TO {role}")
             sql(f"SET ROLE {role}")

@@ -1,0 +1,23 @@
+"""What a gauge tells its alert rule: a value, or why there is none, and the words with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.urls import reverse
+
+from alerts.notify import UNTITLED, Trouble
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A figure for its rule, and the words with it. A ``value`` of None is unknown, for the reason ``why_unknown``."""
+
+    value: float | None
+    words: Trouble = UNTITLED
+    why_unknown: str = ""
+
+
+def list_of(model: str, query: str = "") -> str:
+    """Return the path of a list of the jobs app."""
+    return reverse(f"admin:jobs_{model}_changelist") + query

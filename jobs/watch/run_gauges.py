@@ -1,0 +1,108 @@
+"""Gauges about runs: jobs that lost their worker, silent runs that may be alive, quarantine, and claims that are refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from django.db.models import Count, QuerySet
+
+from alerts.notify import Trouble
+from jobs.models import Job, JobEvent, RecoveryControl, Status
+from jobs.models.job import UNKNOWN_CUSTOMER
+from jobs.recovery import outlook, outlook_wording, surroundings
+from jobs.watch import lost_workers
+from jobs.watch import refused_claims as jobs_refused
+from jobs.watch.gauge_reading import Reading, list_of
+from opsconsole.kit import counting, one_statement
+from opsconsole.kit.counting import figure, many
+from opsconsole.kit.display import clock_time
+from opsconsole.kit.one_statement import exists_of, records_of
+
+
+def stale_jobs_day() -> Reading:
+    asked = one_statement.read(
+        possibly_silent=exists_of(Job.objects.possibly_silent()), taken=records_of(taken_in_a_day())
+    )
+    taken: Counter[str] = Counter(dict(asked["taken"]))
+    # What weighs the evidence of each run is long, and mostly there is nothing to weigh.
+    now = counting.count(Job.objects.stale()) if asked["possibly_silent"] else 0
+    # The jobs of these events and the stale ones are the same where there are none of the first.
+    lost = counting.count(lost_workers.within_a_day()) if taken else now
+    return told_stale(lost, taken, now, _prospect() if now else "")
+
+
+def _prospect() -> str:
+    """Return what sweeps do about the runs that are stale now, with the time, because the alert may be read later."""
+    around = surroundings.read()
+    return f"At {clock_time(around.read_at)}: {outlook.of_sweeps(around).sentence}"
+
+
+def taken_in_a_day() -> QuerySet[JobEvent, tuple[str, int]]:
+    """Count the runs that sweeps or people took from workers that had died in the last 24 hours, by kind of event.
+
+    There is one event per run: a recovery raises the epoch, and quarantine ends it. A run that is stale now has none yet.
+    """
+    return lost_workers.events().values_list("kind").annotate(Count("pk"))
+
+
+def told_stale(total: int, taken: Counter[str], now: int, prospect: str) -> Reading:
+    """Say how many jobs lost a worker: those that the overview counts and its list shows. Of a job, several runs may be lost."""
+    by_hand = sum(taken[kind] for kind in lost_workers.BY_HAND)
+    return Reading(
+        total,
+        Trouble(
+            title=f"{many(total, 'job lost its worker', 'jobs lost their worker')} within 24 hours",
+            summary="Workers should not die so often: see why they did.",
+            link=list_of("job", "?lost=day"),
+            facts=(
+                ("Runs started again", figure(taken[lost_workers.Kind.RECOVERED])),
+                ("Quarantined", figure(taken[lost_workers.Kind.QUARANTINED])),
+                *((("Requeued or cancelled by hand", figure(by_hand)),) if by_hand else ()),
+                ("Stale now", figure(now)),
+                *((("Recovery", prospect),) if prospect else ()),
+            ),
+        ),
+    )
+
+
+def unknown_runs() -> Reading:
+    state = RecoveryControl.load()
+    some = Job.objects.possibly_silent().exists()
+    return told_unknown(counting.count(surroundings.unknown_runs(state.cutoff)) if some else 0, state)
+
+
+def told_unknown(count: int, state: RecoveryControl) -> Reading:
+    return Reading(
+        count,
+        Trouble(
+            title=f"{many(count, 'silent run')}, and it is unknown whether they are alive",
+            summary="Nothing proves that their workers died, so recovery leaves them alone. See whether they run, then "
+            "requeue them by hand or choose a rule for unknown runs.",
+            link=list_of("job", "?stale=unknown"),
+            facts=(("Rule", outlook_wording.of_unknown_rule(state)),),
+        ),
+    )
+
+
+def quarantined_jobs() -> Reading:
+    jobs = Job.objects.filter(status=Status.QUARANTINED)
+    count = counting.count(jobs)
+    latest = jobs.order_by("-created_at", "-pk").values_list("pk", "customer_id")[:3] if count else ()
+    return told_quarantined(count, [f"{customer or UNKNOWN_CUSTOMER}: job {pk}" for pk, customer in latest])
+
+
+def told_quarantined(count: int, latest: list[str]) -> Reading:
+    return Reading(
+        count,
+        Trouble(
+            title=f"{many(count, 'job')} in quarantine",
+            summary="Nothing starts them again but an operator: mend the cause, then release them.",
+            link=list_of("job", "?status=quarantined"),
+            facts=(("Newest", "\n".join(latest)),) if latest else (),
+        ),
+    )
+
+
+def refused_claims() -> Reading:
+    refused = jobs_refused.present()
+    return Reading(refused.count, refused.words)

@@ -1,0 +1,96 @@
+"""Gauges about workers: none that lives while jobs wait, wrong clocks, and visibility timeouts that are shorter than runs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models.functions import Now
+
+from alerts.notify import Trouble
+from jobs.models import Job, WorkerHeartbeat
+from jobs.models.worker import stale_after, workers_are_seen
+from jobs.runs import visibility, worker_kinds
+from jobs.runs.visibility import ShortTimeout
+from jobs.watch.gauge_reading import Reading, list_of
+from opsconsole.kit import counting
+from opsconsole.kit.counting import many
+from opsconsole.kit.durations import spell
+
+CLOCKS_NAMED = 10
+# Shorter waits are those of workers that are being restarted.
+UNCLAIMED_AFTER = timedelta(minutes=2)
+
+
+def no_live_worker() -> Reading:
+    return told_no_worker(jobs_without_workers(), nobody_beats_for())
+
+
+def nobody_beats_for() -> timedelta:
+    """Half the threshold: a deploy may restart all workers at once."""
+    return stale_after() / 2
+
+
+def jobs_without_workers() -> int:
+    """Count the jobs that wait while no worker is alive; none while any worker beats, or where none would be seen."""
+    if WorkerHeartbeat.objects.beating(nobody_beats_for()).exists() or not workers_are_seen():
+        return 0
+    waiting = Job.objects.startable(for_=UNCLAIMED_AFTER).filter(updated_at__lt=Now() - UNCLAIMED_AFTER)
+    return counting.count(waiting)
+
+
+def told_no_worker(waiting: int, quiet_for: timedelta) -> Reading:
+    return Reading(
+        waiting,
+        Trouble(
+            title=f"{many(waiting, 'job waits', 'jobs wait')} and no worker is alive",
+            summary=f"No worker has beaten for {spell(quiet_for)}. Start workers, or see why their heartbeats don't arrive.",
+            link=list_of("workerheartbeat"),
+        ),
+    )
+
+
+def worker_clocks() -> Reading:
+    clocks = worker_kinds.wrong_clocks()
+    count = counting.count(clocks)
+    first = clocks.values_list("pk", "clock_offset")[:CLOCKS_NAMED] if count else ()
+    offsets = [
+        (worker_kinds.in_short(worker), worker_kinds.offset_in_words(offset))
+        for worker, offset in first
+        if offset
+    ]
+    return told_clocks(count, offsets)
+
+
+def told_clocks(count: int, offsets: list[tuple[str, str]]) -> Reading:
+    return Reading(
+        count,
+        Trouble(
+            title=f"{many(count, 'worker has a wrong clock', 'workers have a wrong clock')}",
+            summary="Their heartbeats count from when the console sees them change. Let the database write the time of a "
+            "heartbeat, or set the clocks.",
+            link=list_of("workerheartbeat"),
+            facts=offsets,
+        ),
+    )
+
+
+def short_visibility() -> Reading:
+    return told_short_visibility(visibility.short_timeouts())
+
+
+def told_short_visibility(short: list[ShortTimeout]) -> Reading:
+    title = many(
+        len(short),
+        "queue delivers messages again during their runs",
+        "queues deliver messages again during their runs",
+    )
+    return Reading(
+        len(short),
+        Trouble(
+            title=title,
+            summary="Its visibility timeout is shorter than runs of workers without the console's protocol, so that jobs run twice at "
+            "once and become dead letters. Raise the timeout.",
+            link=list_of("queuestate"),
+            facts=[(f"Queue '{each.queue}'", each.sentence) for each in short],
+        ),
+    )
