@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 from django.db.models import ExpressionWrapper, F, Min
 from django.db.models.fields import DateTimeField, DurationField
 from django.db.models.functions import Now
@@ -30,6 +30,7 @@ from jobs.bulk.trial import TrialVerdict
 from jobs.models import BulkEvent, BulkMember, BulkOperation
 from jobs.models.bulk import DatedOperation
 from opsconsole.kit.errors import OpsConsoleError, first_line
+from opsconsole.kit.postgresql.binary_values import binary_cursor
 from opsconsole.kit.row_locks import locked
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ Outcome = BulkMember.Outcome
 _SETTLE = """
 UPDATE bulk_members AS member
    SET outcome = result.outcome, sentence = result.sentence, settled_at = statement_timestamp()
-  FROM unnest(%(ids)s::bigint[], %(outcomes)s::text[], %(sentences)s::text[]) AS result (id, outcome, sentence)
+  FROM unnest(%(ids)b::bigint[], %(outcomes)b::text[], %(sentences)b::text[]) AS result (id, outcome, sentence)
  WHERE member.id = result.id AND member.outcome = 'waiting'
 RETURNING member.outcome
 """
@@ -154,7 +155,7 @@ def _settle(members: Sequence[BulkMember], results: Sequence[Result]) -> Counter
     by_subject = {result.subject: result for result in results}
     unanswered = Result("", Outcome.FAILED, "The outcome is unknown.")
     told = [by_subject.get(member.subject, unanswered) for member in members]
-    with connection.cursor() as cursor:
+    with binary_cursor() as cursor:
         cursor.execute(
             _SETTLE,
             {

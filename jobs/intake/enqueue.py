@@ -12,13 +12,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.db.models.expressions import DatabaseDefault, RawSQL
-from django.db.models.functions import Now
 
-from jobs.messaging import trace_context
-from jobs.models import Job, JobEvent, Outbox, Status
+from jobs.messaging import outbox, trace_context
+from jobs.messaging.outbox import NewMessage
+from jobs.models import Job, JobEvent, Status
 from jobs.models.columns import JOBS
-from jobs.runs import timeline
-from jobs.runs.timeline import CONSOLE, Actor, record_all
+from jobs.runs.timeline import CONSOLE, Actor, NewEvent, record_all
 from opsconsole.kit import job_ids
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.postgresql.base import NotGivenBack
@@ -68,7 +67,7 @@ def enqueue_many(new_jobs: Sequence[NewJob], *, actor: Actor = CONSOLE, reason: 
     with transaction.atomic():
         jobs = store([row_of(new) for new in new_jobs])
         record_all([_event(job, actor, reason) for job in jobs])
-        Outbox.objects.bulk_create(map(_message, jobs, new_jobs), batch_size=BATCH)
+        outbox.post_all([_message(job, new) for job, new in zip(jobs, new_jobs, strict=True)])
     return [job.pk for job in jobs]
 
 
@@ -158,22 +157,10 @@ def row_of(new: NewJob) -> Job:
     return job
 
 
-def _event(job: Job, actor: Actor, reason: str) -> JobEvent:
-    return timeline.event(
-        job.pk,
-        JobEvent.Kind.ENQUEUED,
-        run_epoch=1,
-        actor=actor,
-        reason=reason,
-        details=trace_context.details(),
-    )
+def _event(job: Job, actor: Actor, reason: str) -> NewEvent:
+    return NewEvent(job.pk, JobEvent.Kind.ENQUEUED, 1, actor, reason, trace_context.details())
 
 
-def _message(job: Job, new: NewJob) -> Outbox:
-    # The outgoing message must not be due before the job itself.
-    return Outbox(
-        job_id=job.pk,
-        run_epoch=1,
-        queue=new.queue,
-        available_at=new.not_before or Now(),
-    )
+def _message(job: Job, new: NewJob) -> NewMessage:
+    # It must not be due before the job itself.
+    return NewMessage(job.pk, 1, new.queue, outbox.ENQUEUED, retry=False, due_at=new.not_before)

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from django.db.models.functions import Now
 
 from jobs.models import Outbox
+from jobs.models.columns import JOBS
+from opsconsole.kit.postgresql.binary_values import binary_cursor
 from opsconsole_worker.messages import REASON_LENGTH
 
 ENQUEUED = ""
@@ -20,6 +24,42 @@ OPERATOR_REQUEUE = "operator_requeue"
 LOST_MESSAGE = "lost_message"
 GIVEN_BACK = "given_back"
 RESTORED = "restored"
+
+BATCH = 1_000
+# The name of a copy on a dead letter queue is none of a message to a queue.
+_INSERT = f"""
+INSERT INTO outbox (job_id, run_epoch, queue, reason, retry, dead_letter_id, available_at)
+SELECT job_id, run_epoch, queue, reason, retry, NULL, coalesce(due_at, statement_timestamp())
+  FROM unnest(%(job_ids)b::{JOBS.id_type}[], %(run_epochs)b::int[], %(queues)b::text[], %(reasons)b::text[],
+              %(retries)b::bool[], %(due_ats)b::timestamptz[]) AS message (job_id, run_epoch, queue, reason, retry, due_at)
+"""  # noqa: S608 - the name of a type, from the mapping
+
+
+class NewMessage(NamedTuple):
+    """The message of a run to its queue, not yet written. ``due_at`` None: it is due now."""
+
+    job_id: UUID
+    run_epoch: int
+    queue: str
+    reason: str
+    retry: bool
+    due_at: datetime | None = None
+
+
+def post_all(messages: Sequence[NewMessage]) -> None:
+    """Write the messages of many runs at once, in their order."""
+    for start in range(0, len(messages), BATCH):
+        some = messages[start : start + BATCH]
+        values: dict[str, Any] = {
+            "job_ids": [each.job_id for each in some],
+            "run_epochs": [each.run_epoch for each in some],
+            "queues": [each.queue for each in some],
+            "reasons": [each.reason for each in some],
+            "retries": [each.retry for each in some],
+            "due_ats": [each.due_at for each in some],
+        }
+        with binary_cursor() as cursor:
+            cursor.execute(_INSERT, values)
 
 
 def post(

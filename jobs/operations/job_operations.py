@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
@@ -12,16 +12,17 @@ from django.db.models.functions import Now
 
 from jobs.letter_ledger.settlement import follow_requeues
 from jobs.messaging import outbox
-from jobs.models import Job, JobEvent, Outbox, Status
+from jobs.messaging.outbox import NewMessage
+from jobs.models import Job, JobEvent, Status
 from jobs.models.columns import JOBS
 from jobs.models.event import LOST_WORKER
 from jobs.models.job import JobQuerySet, JobWithEvidence
 from jobs.operations.steps import JobAction, OperationRefused, Outcome, Step, log_refusals
-from jobs.operations.verdicts import step_for
+from jobs.operations.verdicts import DECIDING, NEED_EVIDENCE, step_for
 from jobs.runs import timeline
 from jobs.runs.diagnosis import Reason, diagnose
 from jobs.runs.restart import restart
-from jobs.runs.timeline import Actor
+from jobs.runs.timeline import Actor, NewEvent
 from opsconsole.kit import reasons
 from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.row_locks import WaitBudget
@@ -33,6 +34,7 @@ _READ_OF_A_JOB = (
     "status", "queue", "worker_id", "run_epoch", "claimed_epoch", "recovery_count", "updated_at", "started_at",
     "deadline_at",
 )  # fmt: skip
+_READ_WITH_THE_LOCK = (*DECIDING, "worker_id")
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,8 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
     with transaction.atomic():
         # Lock first, then look again on a newer snapshot: a heartbeat or a result in between wins (I3).
         found = _lock([step.job_id for step in wanted], decision.budget)
-        same = [step for step in wanted if found.get(step.job_id) == (step.seen_status, step.seen_epoch)]
-        jobs = _with_evidence([step.job_id for step in same])
+        same = [step for step in wanted if _is_as_seen(found.get(step.job_id), step)]
+        jobs = _look_again([found[step.job_id] for step in same])
         kept = {step.job_id: _second_thought(step, jobs[step.job_id]) for step in same}
         left |= {job_id: why for job_id, why in kept.items() if why}
         for action, write in _WRITES.items():
@@ -128,12 +130,22 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
     ]
 
 
-def _lock(job_ids: Sequence[UUID], budget: WaitBudget) -> dict[UUID, tuple[str, int]]:
-    """Lock these jobs until the transaction ends, except for those that others hold; return their status and epoch."""
+def _lock(job_ids: Sequence[UUID], budget: WaitBudget) -> dict[UUID, Job]:
+    """Lock these jobs until the transaction ends, except for those that others hold; return them as they now are."""
     # Always in the same order, so that two operations on the same jobs can't deadlock.
-    jobs = Job.objects.filter(pk__in=job_ids).order_by("pk")
-    rows = budget.lock(jobs.values_list("pk", "status", "run_epoch"))
-    return {pk: (status, epoch) for pk, status, epoch in rows}
+    jobs = Job.objects.filter(pk__in=job_ids).order_by("pk").only(*_READ_WITH_THE_LOCK)
+    return {job.pk: job for job in budget.lock(jobs)}
+
+
+def _is_as_seen(job: Job | None, step: Step) -> bool:
+    return job is not None and (job.status, job.run_epoch) == (step.seen_status, step.seen_epoch)
+
+
+def _look_again(locked_jobs: Sequence[Job]) -> dict[UUID, JobWithEvidence]:
+    """Read the signs of life of those jobs about which they decide. The others can't change: they are locked."""
+    by_evidence = [job.pk for job in locked_jobs if job.status in NEED_EVIDENCE]
+    others = {job.pk: job for job in locked_jobs if job.status not in NEED_EVIDENCE}
+    return cast(dict[UUID, JobWithEvidence], others) | (_with_evidence(by_evidence) if by_evidence else {})
 
 
 def _existing(job_ids: Sequence[UUID]) -> set[UUID]:
@@ -152,10 +164,10 @@ def _worker_proved_alive(step: Step, again: Step) -> bool:
     return step.action == JobAction.REQUEUE and step.seen_reason != again.seen_reason == Reason.HUNG
 
 
-def _changed(now: tuple[str, int] | None) -> str:
+def _changed(now: Job | None) -> str:
     if now is None:
         return "It no longer exists in the database."
-    return f"It changed in the meantime: now {now[0]}, run {now[1]}."
+    return f"It changed in the meantime: now {now.status}, run {now.run_epoch}."
 
 
 def _requeue(jobs: Sequence[JobWithEvidence], decision: _Decision) -> dict[UUID, str]:
@@ -176,26 +188,24 @@ def _locked(jobs: Sequence[Job]) -> JobQuerySet:
 
 
 def _send_again(jobs: Sequence[JobWithEvidence], kind: JobEvent.Kind, decision: _Decision) -> dict[UUID, str]:
-    Outbox.objects.bulk_create(
-        Outbox(
-            job_id=job.pk,
-            run_epoch=job.run_epoch + 1,
-            queue=job.queue,
-            reason=outbox.OPERATOR_REQUEUE,
-            retry=True,
-        )
-        for job in jobs
+    outbox.post_all(
+        [
+            NewMessage(job.pk, job.run_epoch + 1, job.queue, outbox.OPERATOR_REQUEUE, retry=True)
+            for job in jobs
+        ]
     )
     timeline.record_all(
-        timeline.event(
-            job.pk,
-            kind,
-            run_epoch=job.run_epoch + 1,
-            actor=decision.actor,
-            reason=decision.reason,
-            details=_taken_from(job) | {"from_epoch": job.run_epoch} | decision.details,
-        )
-        for job in jobs
+        [
+            NewEvent(
+                job.pk,
+                kind,
+                job.run_epoch + 1,
+                decision.actor,
+                decision.reason,
+                _taken_from(job) | {"from_epoch": job.run_epoch} | decision.details,
+            )
+            for job in jobs
+        ]
     )
     epochs = {job.pk: job.run_epoch + 1 for job in jobs}
     follow_requeues(epochs, decision.actor, decision.reason, wait=decision.budget.left)
@@ -205,15 +215,17 @@ def _send_again(jobs: Sequence[JobWithEvidence], kind: JobEvent.Kind, decision: 
 def _cancel(jobs: Sequence[JobWithEvidence], decision: _Decision) -> dict[UUID, str]:
     _locked(jobs).update(status=Status.CANCELLED, completed_at=None, updated_at=Now())
     timeline.record_all(
-        timeline.event(
-            job.pk,
-            JobEvent.Kind.CANCELLED,
-            run_epoch=job.run_epoch,
-            actor=decision.actor,
-            reason=decision.reason,
-            details=_taken_from(job) | decision.details,
-        )
-        for job in jobs
+        [
+            NewEvent(
+                job.pk,
+                JobEvent.Kind.CANCELLED,
+                job.run_epoch,
+                decision.actor,
+                decision.reason,
+                _taken_from(job) | decision.details,
+            )
+            for job in jobs
+        ]
     )
     return {job.pk: "Cancelled." for job in jobs}
 

@@ -15,9 +15,9 @@ from jobs.messaging.outbox import STALE_JOB_RECOVERY
 from jobs.models import JobEvent, Outbox, Status, WorkerHeartbeat, row_beat
 from jobs.models.columns import JOBS
 from jobs.models.worker_observation import SHARED_IN_STATEMENT, CountedBeat
-from jobs.recovery.binary_values import binary_cursor
 from jobs.runs import timeline
 from jobs.runs.timeline import SWEEP
+from opsconsole.kit.postgresql.binary_values import binary_cursor
 from opsconsole_worker.messages import REASON_LENGTH
 from opsconsole_worker.runs.restart import restart_in_statement
 

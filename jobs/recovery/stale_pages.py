@@ -19,8 +19,8 @@ from jobs.models import Job, Status, WorkerHeartbeat, evidence_of_death
 from jobs.models.columns import JOBS
 from jobs.models.staleness import last_seen_of
 from jobs.models.worker_observation import CountedBeat
-from jobs.recovery.binary_values import binary_cursor
 from opsconsole.kit import job_ids
+from opsconsole.kit.postgresql.binary_values import binary_cursor
 from opsconsole.kit.row_locks import if_free_in_statement, locked_if_free
 
 # The end of a page, in the order (updated_at, id).

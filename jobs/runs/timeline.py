@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
+
 from jobs.models import JobEvent
+from jobs.models.columns import JOBS
+from opsconsole.kit.postgresql.binary_values import binary_cursor
 from opsconsole.kit.storable import plain_text
 from opsconsole_worker.runs import run_log
 from opsconsole_worker.runs.heartbeats import actor_name
 
 BATCH = 1_000
+_INSERT = f"""
+INSERT INTO job_events (job_id, kind, run_epoch, actor, user_id, reason, details)
+SELECT * FROM unnest(%(job_ids)b::{JOBS.id_type}[], %(kinds)b::text[], %(run_epochs)b::int[], %(actors)b::text[],
+                     %(user_ids)b::int[], %(reasons)b::text[], %(details)b::jsonb[])
+"""  # noqa: S608 - the name of a type, from the mapping
 
 
 @dataclass(frozen=True)
@@ -36,25 +45,15 @@ CONSOLE = Actor("console")
 EXTERNAL_REDRIVE = Actor("external redrive")
 
 
-def event(
-    job_id: UUID,
-    kind: JobEvent.Kind,
-    *,
-    run_epoch: int | None,
-    actor: Actor,
-    reason: str = "",
-    details: Mapping[str, Any] | None = None,
-) -> JobEvent:
-    """Return an event of the timeline that is not yet saved."""
-    return JobEvent(
-        job_id=job_id,
-        kind=kind,
-        run_epoch=run_epoch,
-        actor=actor.name,
-        user_id=actor.user_id,
-        reason=reason,
-        details=dict(details or {}),
-    )
+class NewEvent(NamedTuple):
+    """An event that is not yet written. The database gives it its time."""
+
+    job_id: UUID
+    kind: JobEvent.Kind
+    run_epoch: int | None
+    actor: Actor
+    reason: str = ""
+    details: Mapping[str, Any] = {}
 
 
 def record(
@@ -67,13 +66,29 @@ def record(
     details: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one event."""
-    record_all([event(job_id, kind, run_epoch=run_epoch, actor=actor, reason=reason, details=details)])
+    record_all([NewEvent(job_id, kind, run_epoch, actor, reason, details or {})])
 
 
-def record_all(events: Iterable[JobEvent]) -> None:
-    """Write many events at once."""
-    for each in JobEvent.objects.bulk_create(events, batch_size=BATCH):
-        log(JobEvent.Kind(each.kind), each.job_id, each.run_epoch, actor=each.actor)
+def record_all(events: Sequence[NewEvent]) -> None:
+    """Write many events at once, in their order."""
+    for start in range(0, len(events), BATCH):
+        _insert(events[start : start + BATCH])
+    for each in events:
+        log(each.kind, each.job_id, each.run_epoch, actor=each.actor.name)
+
+
+def _insert(events: Sequence[NewEvent]) -> None:
+    values: dict[str, Any] = {
+        "job_ids": [each.job_id for each in events],
+        "kinds": [each.kind.value for each in events],
+        "run_epochs": [each.run_epoch for each in events],
+        "actors": [each.actor.name for each in events],
+        "user_ids": [each.actor.user_id for each in events],
+        "reasons": [each.reason for each in events],
+        "details": [Jsonb(each.details) for each in events],
+    }
+    with binary_cursor() as cursor:
+        cursor.execute(_INSERT, values)
 
 
 def log(kind: JobEvent.Kind, job_id: UUID, run_epoch: int | None, **facts: Any) -> None:

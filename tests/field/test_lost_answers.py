@@ -219,7 +219,7 @@ def test_action_reports_unknown_outcome_per_row(server: Server, proxy: CuttingPr
     log_in(server)
     job = factories.job(status=Status.FAILED)
     page = f"/admin/jobs/job/operate/requeue/?id={job.pk}"
-    proxy.cut((b'INSERT INTO "outbox"', b"COMMIT"), answer=True)
+    proxy.cut((b"INSERT INTO outbox", b"COMMIT"), answer=True)
 
     status, text = server.post_form(page, "/admin/jobs/job/operate/requeue/", reason="mended")
 

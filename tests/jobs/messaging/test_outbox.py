@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from django.db import IntegrityError, transaction
 from django.db.models import F
+from django.db.models.functions import Now
 
 from jobs.messaging import outbox
-from jobs.models import Outbox
+from jobs.messaging.outbox import NewMessage
+from jobs.models import Job, Outbox
 from opsconsole_worker.messages import REASON_LENGTH
 from tests.factories import SECOND, job, letter
 
@@ -33,6 +35,28 @@ def test_post_with_a_delay_is_due_after_it() -> None:
     assert not Outbox.objects.due().exists()
     Outbox.objects.update(available_at=F("available_at") - 10 * SECOND)
     assert Outbox.objects.due().count() == 1
+
+
+def test_many_are_posted_in_their_order_each_due_at_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "BATCH", 2)
+    jobs = [job() for _ in range(3)]
+    [at] = Job.objects.filter(pk=jobs[1].pk).values_list(Now() + 30 * SECOND, flat=True)
+    outbox.post_all(
+        [
+            NewMessage(jobs[0].pk, 2, "default", outbox.OPERATOR_REQUEUE, retry=True),
+            NewMessage(jobs[1].pk, 1, "bulk", outbox.ENQUEUED, retry=False, due_at=at),
+            NewMessage(jobs[2].pk, 3, "default", outbox.RESTORED, retry=True),
+        ]
+    )
+    rows = Outbox.objects.order_by("id")
+    assert list(rows.values_list("job_id", "run_epoch", "queue", "reason", "retry", "destination")) == [
+        (jobs[0].pk, 2, "default", "operator_requeue", True, "queue"),
+        (jobs[1].pk, 1, "bulk", "", False, "queue"),
+        (jobs[2].pk, 3, "default", "restored", True, "queue"),
+    ]
+    assert rows[1].available_at == at
+    assert list(Outbox.objects.due()) == [rows[0], rows[2]]
+    assert {row.dead_letter_id for row in rows} == {None}
 
 
 def test_due_is_in_the_order_of_becoming_due() -> None:

@@ -178,8 +178,9 @@ def test_plan_keeps_the_order_and_leaves_unknown_ids_out() -> None:
     assert [step.job_id for step in steps] == [second.pk, first.pk]
 
 
-def test_query_count_is_independent_of_job_count() -> None:
-    jobs = [MAKERS["failed"]() for _ in range(5)]
+@pytest.mark.parametrize("kind", ["failed", "cancelled", "stale"])
+def test_query_count_is_independent_of_job_count(kind: str) -> None:
+    jobs = [MAKERS[kind]() for _ in range(5)]
     costs = []
     for some in (jobs[:1], jobs[1:]):
         with CaptureQueriesContext(connection) as planning:
@@ -189,6 +190,20 @@ def test_query_count_is_independent_of_job_count() -> None:
         assert [outcome.done for outcome in outcomes] == [True] * len(some)
         costs.append((len(planning), len(doing)))
     assert costs[0] == costs[1] and costs[0][0] == 1
+
+
+def test_cancelled_job_is_decided_by_its_evidence_also_beside_others() -> None:
+    """Only what decides about a failed job is read with its lock. A worker that beats for a cancelled run is read, too."""
+    failed, cancelled = MAKERS["failed"](), stale_run()
+    do(JobAction.CANCEL, cancelled)
+    steps = job_operations.plan(JobAction.REQUEUE, [failed.pk, cancelled.pk])
+    assert [step.will for step in steps] == [True, True]
+    beat("worker-1", cancelled.pk, 1)
+
+    outcomes = job_operations.carry_out(steps, OPERATOR, "the customer called")
+
+    assert [outcome.done for outcome in outcomes] == [True, False]
+    assert "Wait until it has stopped" in outcomes[1].sentence
 
 
 def test_job_refused_by_database_fails_alone() -> None:

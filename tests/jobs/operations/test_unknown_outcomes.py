@@ -38,7 +38,7 @@ def proxy(settings: Any) -> Iterator[CuttingProxy]:
 def test_jobs_are_not_tried_again(proxy: CuttingProxy) -> None:
     jobs = [factories.job(status=Status.FAILED), factories.job(), factories.job(status=Status.FAILED)]
     steps = job_operations.plan(JobAction.REQUEUE, [job.pk for job in jobs])
-    proxy.cut((b'INSERT INTO "outbox"', b"COMMIT"), answer=True)
+    proxy.cut((b"INSERT INTO outbox", b"COMMIT"), answer=True)
 
     with proxy.as_default():
         outcomes = job_operations.carry_out(steps, OLGA, "mended")
@@ -66,7 +66,7 @@ def test_letters_are_not_tried_again(proxy: CuttingProxy) -> None:
 
 
 def test_enqueue_command_names_a_job_to_look_for(proxy: CuttingProxy) -> None:
-    proxy.cut((b'INSERT INTO "outbox"', b"COMMIT"), answer=True)
+    proxy.cut((b"INSERT INTO outbox", b"COMMIT"), answer=True)
 
     with proxy.as_default(), pytest.raises(CommandError) as raised:
         call_command("enqueue_jobs", "--customer", "A", "--package-size", "1", "--count", "2")
@@ -84,7 +84,7 @@ def test_chunk_of_bulk_operation_is_done_once(proxy: CuttingProxy, settings: Any
         kind_of("requeue"), Job.objects.filter(pk__in=[job.pk for job in jobs]), OLGA, scope="failed jobs"
     )
     decisions.begin(operation, OLGA, "mended")
-    proxy.cut((b'INSERT INTO "outbox"', b"COMMIT"), answer=True)
+    proxy.cut((b"INSERT INTO outbox", b"COMMIT"), answer=True)
 
     with proxy.as_default():
         assert not chunks.work(BulkOperation.objects.get(pk=operation.pk), "runner")

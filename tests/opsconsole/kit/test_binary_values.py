@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 
-from jobs.recovery.binary_values import binary_cursor
+from opsconsole.kit.postgresql.binary_values import binary_cursor
 
 
 @pytest.mark.django_db(transaction=True)
