@@ -209,6 +209,14 @@ def rows_of_migrations(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture(autouse=True)
+def memories() -> None:
+    """Start each test without what the console remembered of an earlier one for some seconds, or until the process ends."""
+    from tests import memories  # it reads the settings
+
+    memories.empty()
+
+
+@pytest.fixture(autouse=True)
 def limiter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start each test without counts, with the built-in policies, and without limiter threads."""
     from ratelimits.identity import untrusted_forwarding

@@ -25,12 +25,21 @@ def fewest_statements(
 
     ``before`` is called before each request, to forget what only others than the tested one would have cached.
     """
+
+    def ask() -> None:
+        status = client.get(url, query or {}, headers=headers or {}).status_code
+        assert status in statuses, (url, status)
+
+    return fewest_asked(ask, before=before)
+
+
+def fewest_asked(ask: Callable[[], Any], *, before: Callable[[], None] | None = None) -> list[str]:
+    """Return the same for any request: the statements of the cheapest of three."""
     asked = []
     for _ in range(REQUESTS):
         if before:
             before()
         with CaptureQueriesContext(connection) as captured:
-            status = client.get(url, query or {}, headers=headers or {}).status_code
-        assert status in statuses, (url, status)
+            ask()
         asked.append([each["sql"] for each in captured.captured_queries])
     return min(asked, key=len)

@@ -22,6 +22,7 @@ from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.lifecycle import Run
 from tests import people
 from tests.factories import SECOND, beat, job, run
+from tests.page_costs import fewest_asked
 
 pytestmark = pytest.mark.django_db
 
@@ -84,9 +85,7 @@ def test_preview_shows_progress_of_the_dead_run(operator: Client) -> None:
     assert "maps/77" in told
 
 
-def test_preview_shows_progress_of_all_earlier_runs(
-    operator: Client, django_assert_max_num_queries: Any
-) -> None:
+def test_preview_shows_progress_of_all_earlier_runs(operator: Client) -> None:
     """Show the notes of each run; a job with many notes does not displace those of other jobs."""
     failed, talkative = (job(status=Status.FAILED, run_epoch=2) for _ in range(2))
     for epoch, note in ((1, "submitted to old"), (2, "submitted to maps")):
@@ -94,8 +93,8 @@ def test_preview_shows_progress_of_all_earlier_runs(
     for number in range(job_actions.NOTES_SHOWN + 2):
         lifecycle.note(Run(talkative.pk, 2, Worker("w", "h", 1)), f"step {number}")
 
-    with django_assert_max_num_queries(12):
-        response = preview(operator, "requeue", failed, talkative)
+    assert len(fewest_asked(lambda: preview(operator, "requeue", failed, talkative))) <= 12
+    response = preview(operator, "requeue", failed, talkative)
 
     first, second = response.context["will"]
     assert [(done.run, [note.details["note"] for note in done.notes]) for done in first.done_before] == [

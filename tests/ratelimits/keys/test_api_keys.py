@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -20,12 +21,6 @@ from ratelimits.models import ApiKey
 from tests.keys import key
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    api_keys.clear_cache()
-    api_keys._cache.last_used.clear()
 
 
 def authenticate(text: str, header: str = "Authorization", scheme: str = "Bearer ") -> ApiKey | None:
@@ -88,7 +83,9 @@ def test_altered_key_is_rejected_without_a_query(django_assert_num_queries: Any)
             assert authenticate(text[:place] + other + text[place + 1 :]) is None
 
 
-def test_key_is_cached(django_assert_num_queries: Any) -> None:
+def test_key_is_cached(django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = time.monotonic()
+    monkeypatch.setattr(api_keys, "time", SimpleNamespace(monotonic=lambda: at))
     api_key, text = key()
     with django_assert_num_queries(1):
         assert authenticate(text) == api_key
@@ -119,7 +116,7 @@ def test_revoked_key_is_refused_at_once() -> None:
 def test_other_processes_refuse_a_revoked_key_within_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     api_key, text = key()
     clock = 1_000.0
-    monkeypatch.setattr("ratelimits.keys.api_keys.time.monotonic", lambda: clock)
+    monkeypatch.setattr(api_keys, "time", SimpleNamespace(monotonic=lambda: clock))
     assert authenticate(text) == api_key
     # As another process does it, without clearing this process's cache.
     ApiKey.objects.update(revoked_at=Now())
