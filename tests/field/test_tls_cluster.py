@@ -66,7 +66,9 @@ def test_limiter_heals_after_a_primary_died(cluster: Cluster) -> None:
     cluster.wait_until(cluster.is_whole)
     primary = next(node for node in cluster.nodes if node.ask("ROLE")[0] == "master")
 
-    primary.kill()
+    with cluster.replicas_take_over_soon():
+        primary.kill()
+        cluster.wait_until(lambda: cluster.has_replaced(primary))
     cluster.wait_until(lambda: works(store))
 
     assert admitted(Engine(store), "e", LIMIT + 20) == LIMIT

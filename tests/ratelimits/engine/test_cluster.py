@@ -365,10 +365,12 @@ def test_primary_that_dies_under_load_costs_at_most_the_local_bound(
     primary = cluster.owner(slot("killed"))
     replica = cluster.replica_of(primary)
     killer = threading.Timer(0.02, primary.kill)
-    killer.start()
-    counts = [begun, of_all(processes, 150, ["killed"], [policy])]
-    killer.join()
-    cluster.wait_until(lambda: cluster.owner(slot("killed")) is replica)
+    with cluster.replicas_take_over_soon():
+        killer.start()
+        counts = [begun, of_all(processes, 150, ["killed"], [policy])]
+        killer.join()
+        cluster.wait_until(lambda: cluster.has_replaced(primary))
+    assert cluster.owner(slot("killed")) is replica
 
     def all_have_returned() -> bool:
         counts.append(of_all(processes, 1, ["killed"], [policy]))
@@ -384,4 +386,4 @@ def test_primary_that_dies_under_load_costs_at_most_the_local_bound(
     assert policy.limit - 2 * PROCESSES <= shared + local <= policy.limit
     assert of_all(processes, 5, ["killed"], [policy]) == Counts(0, 0, 0)
     primary.start()
-    cluster.wait_until(cluster.is_whole)
+    cluster.wait_until(cluster.is_calm)
