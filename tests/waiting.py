@@ -1,4 +1,7 @@
-"""Waiting for a condition with a deadline, so that no test depends on the speed of the machine."""
+"""Waiting for a condition with a deadline, so that no test depends on the speed of the machine.
+
+A deadline only ends what will never come true, so it may be far: a test that passes never waits for it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TypeVar
 Answer = TypeVar("Answer")
 
 
-def wait_until(condition: Callable[[], Answer], timeout: float = 10.0, *, what: str = "") -> Answer:
+def wait_until(condition: Callable[[], Answer], timeout: float = 60.0, *, what: str = "") -> Answer:
     """Call ``condition`` until its result is true, and return the result; fail after ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     pause = threading.Event()

@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from opsconsole_worker.environment import QueueConfig
 
 if TYPE_CHECKING:
     from tests.journeys.visitor import Visitor
 
+DEADLINE_MILLISECONDS = 30_000
 HINT = "No Chromium is found: apt-get install chromium, or set CHROMIUM to the path of one."
 FLAGS = [
     "--no-sandbox",
@@ -46,6 +47,8 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("REQUIRE_BROWSER") == "1":
             pytest.fail(HINT)
         pytest.skip(HINT)
+    # As far as the deadline of actions: five seconds are not enough on a machine that does other things, too.
+    expect.set_options(timeout=DEADLINE_MILLISECONDS)
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         opened = playwright.chromium.launch(executable_path=path, args=FLAGS)

@@ -65,7 +65,7 @@ def test_edited_policy_takes_effect(visitor: Visitor) -> None:
         return str(call(address, "/api/queue/TEST-001")[1]["RateLimit-Policy"]) == '"standard";q=6;w=60'
 
     # Earlier requests count too, so at most one more is allowed.
-    wait_until(told, timeout=5, what="the new limit")
+    wait_until(told, what="the new limit")
     status, headers = call(address, "/api/queue/TEST-001")
     assert status == 429
     assert int(headers["Retry-After"]) >= 1

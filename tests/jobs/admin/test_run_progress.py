@@ -31,7 +31,7 @@ def panel(client: Client, of: Job) -> str:
 
 def test_running_job_shows_bar_figure_text_and_age(operator: Client) -> None:
     made = factories.run()
-    progress(made, 40.5, "12 of 30 <b>directories</b>", ago=7)
+    progress(made, 40.5, "12 of 30 <b>directories</b>", ago=7 * 86_400)
 
     shown = panel(operator, made)
 
@@ -40,7 +40,7 @@ def test_running_job_shows_bar_figure_text_and_age(operator: Client) -> None:
         in shown
     )
     assert "12 of 30 &lt;b&gt;directories&lt;/b&gt;" in shown
-    assert "Run 1 reported this" in shown and "7 s ago" in shown and " UTC" in shown
+    assert "Run 1 reported this" in shown and "7 d ago" in shown and " UTC" in shown
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.QUARANTINED])

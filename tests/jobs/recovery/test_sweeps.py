@@ -79,9 +79,9 @@ def test_each_run_of_a_page_gets_its_own_reason() -> None:
     assert told[left.pk].reason.startswith("Worker moved sends heartbeats, but no longer for this run")
     details = told[dead.pk].details
     assert (details["worker"], details["counted"], details["epoch_now"]) == ("dead", True, 2)
-    assert details["silent_seconds"] == pytest.approx(1200, abs=5)
+    assert details["silent_seconds"] == pytest.approx(1200, abs=60)
     seen = datetime.fromisoformat(details["last_seen"])
-    assert timezone.now() - seen == pytest.approx(2 * THRESHOLD, abs=5 * SECOND)
+    assert timezone.now() - seen == pytest.approx(2 * THRESHOLD, abs=60 * SECOND)
 
 
 def test_unknown_run_is_left_alone_until_a_rule_gives_it_up() -> None:

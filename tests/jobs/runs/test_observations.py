@@ -56,7 +56,7 @@ def offset() -> timedelta | None:
 
 
 def about(time: timedelta) -> Any:
-    return pytest.approx(time.total_seconds(), abs=5)
+    return pytest.approx(time.total_seconds(), abs=20)
 
 
 @pytest.mark.parametrize("clock", [2 * DAY, -11 * MINUTE, -3 * DAY, HOUR], ids=str)
@@ -67,13 +67,13 @@ def test_wrong_clock_is_known_after_a_few_looks_and_counts_by_sight(clock: timed
         time_passes(2 * MINUTE)
         # The last of the heartbeats since the last look.
         beat(clock, ago=10 * SECOND)
-        assert counted().total_seconds() <= 15
+        assert counted() < MINUTE
         observations.look_at_beats()
     found = offset()
-    assert found and found.total_seconds() == pytest.approx(clock.total_seconds(), abs=15)
+    assert found and found.total_seconds() == pytest.approx(clock.total_seconds(), abs=40)
     time_passes(9 * MINUTE)
     observations.look_at_beats()
-    assert counted().total_seconds() == pytest.approx(9 * 60 + 10, abs=15), (
+    assert counted().total_seconds() == pytest.approx(9 * 60 + 10, abs=40), (
         "the worker is silent, by our clock"
     )
 

@@ -67,7 +67,7 @@ def test_queryset_statement_and_recovery_leave_equal_rows() -> None:
 
     expected = before | dict.fromkeys(CLEARED) | {"status": Status.PENDING, "run_epoch": 5}
     assert row(by_queryset) == row(by_statement) == row(by_rescue) == expected
-    assert not Job.objects.filter(updated_at__lt=began - timedelta(seconds=5)).exists()
+    assert not Job.objects.filter(updated_at__lt=began - timedelta(minutes=1)).exists()
 
 
 def test_changes_of_caller_take_precedence() -> None:
@@ -106,6 +106,6 @@ def test_new_run_gets_as_much_time_as_the_last_one(name: str) -> None:
             assert made.deadline_at is None
         else:
             assert made.deadline_at
-            assert abs(made.deadline_at - timezone.now() - expected) < timedelta(seconds=5)
+            assert abs(made.deadline_at - timezone.now() - expected) < timedelta(minutes=1)
     jobs.update(status=Status.IN_PROGRESS, claimed_epoch=2, started_at=Now())
     assert {diagnose(job).reason for job in jobs.with_evidence()} == {None}

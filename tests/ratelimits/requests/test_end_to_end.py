@@ -93,9 +93,7 @@ def test_edit_takes_effect_in_running_processes_and_keeps_the_count(port: int) -
         get(port, "/api/queue/a")
     Policy.objects.filter(name="standard").update(limit=21)
 
-    wait_until(
-        lambda: get(port, "/api/queue/a").status == 429, timeout=5, what="the lower limit, in either process"
-    )
+    wait_until(lambda: get(port, "/api/queue/a").status == 429, what="the lower limit, in either process")
 
 
 def test_requests_are_recorded_in_the_background(port: int) -> None:
