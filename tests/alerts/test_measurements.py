@@ -15,7 +15,8 @@ from alerts import notify, rules
 from alerts.models import Alert, Gauge, Rule
 from tests.racing import race
 
-pytestmark = pytest.mark.django_db
+# It also stores every rule, which a test that empties the tables takes along.
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("rules_without_delay")]
 
 QUIET = ("stale_jobs_day", "outbox_stuck", "quarantined_jobs")
 
@@ -54,7 +55,6 @@ def test_time_of_a_value_that_changes_nothing_is_kept_and_its_being_unknown_ends
         assert gauge.age < timedelta(minutes=30), gauge.rule
 
 
-@pytest.mark.usefixtures("rules_without_delay")
 def test_each_rule_is_judged_by_itself() -> None:
     measurements = notify.Measurements(QUIET)
     measurements.add("stale_jobs_day", 0)
@@ -71,7 +71,6 @@ def test_each_rule_is_judged_by_itself() -> None:
     assert Alert.objects.get().value == 0
 
 
-@pytest.mark.usefixtures("rules_without_delay")
 def test_alert_that_opens_during_the_measurements_is_ended_by_the_next_ones() -> None:
     early = notify.Measurements(QUIET)
     notify.measure("outbox_stuck", 7)
@@ -99,7 +98,6 @@ def test_alert_of_a_rule_that_is_switched_off_ends() -> None:
     assert Alert.objects.get(resolved_at__isnull=False).fingerprint == "outbox_stuck"
 
 
-@pytest.mark.usefixtures("rules_without_delay")
 def test_alert_about_an_unknown_value_ends_with_a_value() -> None:
     measure_all(None, ("outbox_stuck",))
     Gauge.objects.filter(rule="outbox_stuck").update(unknown_since=Now() - timedelta(days=1))
@@ -138,7 +136,6 @@ def test_clearing_asks_once_for_all_problems_that_are_not_there() -> None:
 @pytest.mark.parametrize("value", [0, 7])
 def test_two_processes_that_measure_at_once_agree(value: float) -> None:
     """Two that see the same leave one alert or none; whatever two that disagree leave, the next one puts right."""
-    Rule.objects.update(keep_firing_for=timedelta(0))
 
     def watcher(seen: float) -> Callable[[], object]:
         return lambda: measure_all(seen)
