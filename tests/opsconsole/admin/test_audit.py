@@ -231,9 +231,8 @@ def test_results_cost_the_same_for_any_number_of_operations(client: Client) -> N
     assert len(of_many) == len(of_one)
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_page_with_every_kind_of_action_asks_at_most_twelve_statements(client: Client) -> None:
-    """Outside a transaction, as served: within one, savepoints would be counted."""
     ada = people.operator()
     made = job(status=Status.COMPLETED)
     letter = dead_letter(made, state="replayed")
@@ -246,7 +245,8 @@ def test_page_with_every_kind_of_action_asks_at_most_twelve_statements(client: C
         audit.log(ada, [row], f"{KINDS[action].done_word.capitalize()}.", why="w")
     client.force_login(ada)
 
-    asked = [sql for sql in fewest_statements(client, LIST) if sql not in {"BEGIN", "COMMIT"}]
+    # As served, without the savepoints that a transaction is within the test's.
+    asked = [sql for sql in fewest_statements(client, LIST) if "SAVEPOINT" not in sql.split('"')[0]]
 
     lines = client.get(LIST).context["cl"].result_list
     assert ["completed" in str(line.became).lower() for line in lines] == [True] * 6
