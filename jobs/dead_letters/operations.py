@@ -20,7 +20,7 @@ from jobs.dead_letters import letter_locks, requeue
 from jobs.dead_letters.requeue import LetterResult, LetterResults, NamedJob
 from jobs.dead_letters.verdicts import judge
 from jobs.letter_ledger import entries
-from jobs.letter_ledger.entries import LetterAction
+from jobs.letter_ledger.entries import LetterAction, NewEntry
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.operations.steps import OperationRefused, Outcome, Step, log_refusals
 from jobs.runs.timeline import Actor
@@ -183,24 +183,26 @@ def want_sending(
     letters: Sequence[DeadLetter], actor: Actor, reason: str, edited_body: str | None = None
 ) -> None:
     """Request that locked letters are sent to their origin in this order, optionally with another body."""
-    ReplayAttempt.objects.bulk_create(
-        entries.entry(
-            letter,
-            LetterAction.REPLAY,
-            ReplayAttempt.State.WANTED,
-            actor,
-            reason,
-            from_copy=letter.state != State.IN_QUEUE or not letter.dlq.is_configured,
-            edited_body=edited_body,
-        )
-        for letter in letters
+    entries.write(
+        [
+            NewEntry(
+                letter.pk,
+                LetterAction.REPLAY,
+                ReplayAttempt.State.WANTED,
+                actor,
+                reason,
+                from_copy=letter.state != State.IN_QUEUE or not letter.dlq.is_configured,
+                edited_body=edited_body,
+            )
+            for letter in letters
+        ]
     )
     _become(letters, State.REPLAYING)
 
 
 def _discard(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     letters = [letter for letter, _ in pairs]
-    ReplayAttempt.objects.bulk_create(_discarding(letter, decision) for letter in letters)
+    entries.write([_discarding(letter, decision) for letter in letters])
     _become(letters, State.DISCARDED)
     return {
         letter.pk: LetterResult(
@@ -213,18 +215,11 @@ def _discard(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     }
 
 
-def _discarding(letter: DeadLetter, decision: _Decision) -> ReplayAttempt:
+def _discarding(letter: DeadLetter, decision: _Decision) -> NewEntry:
     in_queue = letter.state == State.IN_QUEUE
     state = ReplayAttempt.State.WANTED if in_queue else ReplayAttempt.State.DONE
-    ended_at = None if in_queue else Now()
-    return entries.entry(
-        letter,
-        LetterAction.DISCARD,
-        state,
-        decision.actor,
-        decision.reason,
-        from_copy=not in_queue,
-        ended_at=ended_at,
+    return NewEntry(
+        letter.pk, LetterAction.DISCARD, state, decision.actor, decision.reason, from_copy=not in_queue
     )
 
 
@@ -281,10 +276,7 @@ def _rows_of(letters: Sequence[DeadLetter]) -> QuerySet[ReplayAttempt]:
 
 def _note(letters: Sequence[DeadLetter], action: LetterAction, decision: _Decision) -> None:
     done = ReplayAttempt.State.DONE
-    ReplayAttempt.objects.bulk_create(
-        entries.entry(letter, action, done, decision.actor, decision.reason, ended_at=Now())
-        for letter in letters
-    )
+    entries.write([NewEntry(letter.pk, action, done, decision.actor, decision.reason) for letter in letters])
 
 
 _WRITES: dict[LetterAction, Callable[[Sequence[Pair], _Decision], LetterResults]] = {

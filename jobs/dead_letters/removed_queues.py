@@ -18,9 +18,10 @@ from alerts import notify
 from alerts.watch import monitor_alerts
 from jobs.dead_letters import origins
 from jobs.dead_letters.free_letters import FreeLetters
-from jobs.letter_ledger import settlement
-from jobs.letter_ledger.entries import LetterAction, State
+from jobs.letter_ledger import entries, settlement
+from jobs.letter_ledger.entries import LetterAction, NewEntry, State
 from jobs.models import DeadLetter, DeadLetterQueue, ReplayAttempt
+from jobs.runs.timeline import Actor
 
 logger = logging.getLogger("jobs.dead_letters")
 
@@ -88,16 +89,17 @@ def _continue_from_copies(letters: Sequence[UUID]) -> None:
     waiting = _requests().filter(letter_id__in=letters, action=LetterAction.REPLAY, state=State.WANTED)
     replays = list(waiting.order_by("pk"))
     waiting.update(state=State.NOT_DONE, ended_at=Now(), outcome=GOES_ON)
-    ReplayAttempt.objects.bulk_create(
-        ReplayAttempt(
-            letter_id=replay.letter_id,
-            action=replay.action,
-            state=State.WANTED,
-            actor=replay.actor,
-            user_id=replay.user_id,
-            reason=replay.reason,
-            from_copy=True,
-            edited_body=replay.edited_body,
-        )
-        for replay in replays
+    entries.write(
+        [
+            NewEntry(
+                replay.letter_id,
+                LetterAction.REPLAY,
+                State.WANTED,
+                Actor(replay.actor, replay.user_id),
+                replay.reason,
+                from_copy=True,
+                edited_body=replay.edited_body,
+            )
+            for replay in replays
+        ]
     )

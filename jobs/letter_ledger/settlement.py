@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import connection
 
 from jobs.letter_ledger import entries
+from jobs.letter_ledger.entries import NewEntry
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.runs.timeline import Actor
 from opsconsole.kit.row_locks import locked
@@ -64,17 +65,19 @@ def note(followed: Sequence[tuple[DeadLetter, int]], actor: Actor, reason: str) 
     """Record for these locked letters that their job was requeued as this run."""
     if not followed:
         return
-    ReplayAttempt.objects.bulk_create(
-        entries.entry(
-            letter,
-            ReplayAttempt.Action.REPLAY,
-            ReplayAttempt.State.REQUEUED,
-            actor,
-            reason,
-            job_epoch=run_epoch,
-            from_copy=letter.state != DeadLetter.State.IN_QUEUE,
-        )
-        for letter, run_epoch in followed
+    entries.write(
+        [
+            NewEntry(
+                letter.pk,
+                ReplayAttempt.Action.REPLAY,
+                ReplayAttempt.State.REQUEUED,
+                actor,
+                reason,
+                from_copy=letter.state != DeadLetter.State.IN_QUEUE,
+                job_epoch=run_epoch,
+            )
+            for letter, run_epoch in followed
+        ]
     )
     ids = [letter.pk for letter, _ in followed]
     DeadLetter.objects.filter(pk__in=ids).update(state=DeadLetter.State.REPLAYING)

@@ -55,7 +55,7 @@ def test_jobs_are_not_tried_again(proxy: CuttingProxy) -> None:
 def test_letters_are_not_tried_again(proxy: CuttingProxy) -> None:
     letters = [factories.dead_letter() for _ in range(3)]
     steps = operations.plan(LetterAction.DISCARD, [letter.pk for letter in letters])
-    proxy.cut((b'INSERT INTO "dead_letter_ledger"', b"COMMIT"), answer=True)
+    proxy.cut((b"INSERT INTO dead_letter_ledger", b"COMMIT"), answer=True)
 
     with proxy.as_default():
         outcomes = operations.carry_out(steps, OLGA, "useless")

@@ -14,6 +14,7 @@ from pytest_django.fixtures import Settings
 
 from jobs.dead_letters import lineage
 from jobs.letter_ledger import entries
+from jobs.letter_ledger.entries import NewEntry
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.runs.timeline import Actor
 from jobs.watch import settled_letters
@@ -33,12 +34,15 @@ def settled(ago: timedelta, state: str = State.REPLAYED, **fields: Any) -> DeadL
     letter = dead_letter(state=state, age=ago + DAY, **fields)
     times = {"first_seen_at": Now() - ago - DAY, "last_seen_at": Now() - ago - MOMENT}
     DeadLetter.objects.filter(pk=letter.pk).update(**times)
-    row = entries.entry(
-        letter, Action.REPLAY, ReplayAttempt.State.DONE, Actor.operator("ada", None), "mended"
-    )
-    row.save()
-    ReplayAttempt.objects.filter(pk=row.pk).update(ended_at=Now() - ago)
+    want(letter, Action.REPLAY, "mended")
+    done = ReplayAttempt.State.DONE
+    ReplayAttempt.objects.filter(letter=letter).update(state=done, ended_at=Now() - ago)
     return letter
+
+
+def want(letter: DeadLetter, action: ReplayAttempt.Action, reason: str) -> None:
+    ada = Actor.operator("ada", None)
+    entries.write([NewEntry(letter.pk, action, ReplayAttempt.State.WANTED, ada, reason)])
 
 
 def left() -> set[Any]:
@@ -68,7 +72,7 @@ def test_letter_stays_that_a_scan_still_sees_that_came_back_or_has_an_action_tha
     seen, earlier, begun = (settled(LIMIT + DAY, State.DISCARDED) for _ in range(3))
     DeadLetter.objects.filter(pk=seen.pk).update(last_seen_at=Now())
     child = dead_letter(returned_from=earlier)
-    entries.entry(begun, Action.RESTORE, ReplayAttempt.State.WANTED, Actor.operator("ada", None), "no").save()
+    want(begun, Action.RESTORE, "no")
 
     assert settled_letters.delete() == 0
 
