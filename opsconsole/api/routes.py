@@ -20,7 +20,9 @@ from ninja.parser import Parser
 from ninja.responses import NinjaJSONEncoder
 
 import alerts.api.routes
-import jobs.api.routes
+import jobs.api.customers
+import jobs.api.producers
+import jobs.api.workers
 import jobs.operator_api.bulk
 import jobs.operator_api.jobs
 import jobs.operator_api.letter_bodies
@@ -115,10 +117,10 @@ def _mount(router: Router, scope: str, limit: Callable[[Run], Run] = _by_key) ->
     api.add_router("", router, auth=[KeyInBearer(scope), KeyHeader(scope)])
 
 
-jobs.api.routes.public.add_decorator(rate_limited("standard"), mode="view")
-api.add_router("", jobs.api.routes.public)
-_mount(jobs.api.routes.producers, "jobs:write")
-_mount(jobs.api.routes.workers, "worker")
+jobs.api.customers.public.add_decorator(rate_limited("standard"), mode="view")
+api.add_router("", jobs.api.customers.public)
+_mount(jobs.api.producers.producers, "jobs:write")
+_mount(jobs.api.workers.workers, "worker")
 _mount(ratelimits.api.routes.router, "limits:check", partial(_by_key, own_quota="limits:check"))
 _mount(ratelimits.api.freeing.router, "limits:free")
 
