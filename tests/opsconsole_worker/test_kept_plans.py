@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from jobs.models import WorkerHeartbeat
 from opsconsole_worker.database import door
 from opsconsole_worker.database.direct import RowLocked
-from opsconsole_worker.runs import heartbeats, lifecycle, statements
+from opsconsole_worker.runs import beat_statements, heartbeats, lifecycle
 from opsconsole_worker.runs.heartbeats import Verdict, Worker
 from opsconsole_worker.runs.lifecycle import Run
 from tests import factories, worker_databases
@@ -69,7 +69,7 @@ def test_only_the_heartbeat_does_not_wait_for_the_disk(run: Run) -> None:
     session().execute("SET synchronous_commit = on")
     try:
         # It returns how its commit waits.
-        assert door.run_often(statements.USUAL_BEAT, usual(run)) == [("off",)]
+        assert door.run_often(beat_statements.USUAL_BEAT, usual(run)) == [("off",)]
         assert asked(WAITS) == [("on",)]
         assert door.run(WAITS, {}) == [[("on",)]]
     finally:
@@ -82,7 +82,9 @@ def test_transaction_of_a_caller_waits_for_the_disk_as_before() -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         for waits in ("on", "local"):
             cursor.execute(f"SET LOCAL synchronous_commit = {waits}")
-            assert door.run_often(statements.USUAL_BEAT, usual(Run(job.id, job.epoch, ADA))) == [("off",)]
+            assert door.run_often(beat_statements.USUAL_BEAT, usual(Run(job.id, job.epoch, ADA))) == [
+                ("off",)
+            ]
             cursor.execute(WAITS)
             assert cursor.fetchall() == [(waits,)]
 

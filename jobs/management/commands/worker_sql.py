@@ -16,19 +16,19 @@ from jobs.runs import life_wording
 from opsconsole.kit import commands, own_schema
 from opsconsole_worker.doubling import MOST_DOUBLINGS
 from opsconsole_worker.messages import REASON_LENGTH
-from opsconsole_worker.runs import lifecycle, progress, statements
+from opsconsole_worker.runs import beat_statements, lifecycle, progress, statements
 from opsconsole_worker.runs.heartbeats import PROTOCOL
 
 STATEMENTS = {
     "claim": statements.CLAIM,
-    "heartbeat": statements.BEAT,
-    "heartbeat of an idle worker": statements.IDLE_BEAT,
+    "heartbeat": beat_statements.BEAT,
+    "heartbeat of an idle worker": beat_statements.IDLE_BEAT,
     "progress": statements.NOTE,
     "progress in percent": progress.REPORT,
     "last progress": progress.LAST,
     "complete": statements.COMPLETE,
     "fail": statements.FAIL,
-    "leave": statements.LEAVE,
+    "leave": beat_statements.LEAVE,
 }
 TRIED = {"complete": "completed", "fail": "failed"}
 

@@ -14,7 +14,7 @@ from opsconsole_worker import settings
 from opsconsole_worker.database import door
 from opsconsole_worker.database.door import Rows
 from opsconsole_worker.mapping.contract_words import CANCELLED, IN_PROGRESS
-from opsconsole_worker.runs import statements
+from opsconsole_worker.runs import beat_statements
 from opsconsole_worker.runs.worker_ids import WorkerIdTaken
 
 PROTOCOL = {"protocol": 1}
@@ -48,7 +48,7 @@ class Worker:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Return what the statements of ``opsconsole_worker.runs.statements`` read of a worker."""
+        """Return what the statements of ``beat_statements`` and ``statements`` read of a worker."""
         described = {
             "worker": self.id,
             "hostname": self.hostname,
@@ -72,7 +72,7 @@ class Verdict(StrEnum):
 def say(worker: Worker, job_id: UUID | None = None, run_epoch: int | None = None) -> None:
     """Write the worker's row: alive, and running this run or nothing. Raise ``WorkerIdTaken`` if the id is another key's."""
     if job_id is None:
-        [[(taken,)]] = door.run(statements.IDLE_BEAT, worker.parameters)
+        [[(taken,)]] = door.run(beat_statements.IDLE_BEAT, worker.parameters)
         _refuse_if(taken)
     else:
         _beat(worker, job_id, run_epoch)
@@ -84,7 +84,7 @@ def beat(worker: Worker, job_id: UUID, run_epoch: int) -> Verdict:
     Raise ``WorkerIdTaken`` if the worker's id is another key's.
     """
     usual = {"job_id": job_id, "epoch": run_epoch} | worker.parameters
-    seen = door.run_often(statements.USUAL_BEAT, usual)
+    seen = door.run_often(beat_statements.USUAL_BEAT, usual)
     return Verdict.GO_ON if seen else whole_beat(worker, job_id, run_epoch)
 
 
@@ -94,7 +94,7 @@ def whole_beat(worker: Worker, job_id: UUID, run_epoch: int) -> Verdict:
 
 
 def _beat(worker: Worker, job_id: UUID, run_epoch: int | None) -> Rows:
-    [rows] = door.run(statements.BEAT, {"job_id": job_id, "epoch": run_epoch} | worker.parameters)
+    [rows] = door.run(beat_statements.BEAT, {"job_id": job_id, "epoch": run_epoch} | worker.parameters)
     [(_, _, taken)] = rows
     _refuse_if(taken)
     return rows
@@ -108,7 +108,7 @@ def _refuse_if(taken: bool) -> None:  # noqa: FBT001 - the answer of a statement
 def verdict(job_id: UUID, run_epoch: int, worker: Worker) -> Verdict:
     """Return whether this run of this worker still counts."""
     asked = {"job_id": job_id, "epoch": run_epoch} | worker.parameters
-    [rows] = door.run(statements.VERDICT, asked)
+    [rows] = door.run(beat_statements.VERDICT, asked)
     return _verdict(rows)
 
 
@@ -132,7 +132,7 @@ def _verdict(rows: Rows) -> Verdict:
 def count_given_back(worker: Worker, *, locked: int, refused: int) -> None:
     """Write into the worker's row how many messages it gave back: their rows were locked, or the database refused the claim."""
     counted = {"locked": locked, "refused": refused}
-    door.run(statements.COUNT_GIVEN_BACK, counted | worker.parameters)
+    door.run(beat_statements.COUNT_GIVEN_BACK, counted | worker.parameters)
 
 
 def note_ahead(worker: Worker, job_id: UUID, run_epoch: int | None) -> None:
@@ -140,7 +140,7 @@ def note_ahead(worker: Worker, job_id: UUID, run_epoch: int | None) -> None:
 
     ``jobs.restores.signs`` reads it: the database may have been restored.
     """
-    door.run(statements.NOTE_AHEAD, {"job_id": job_id, "epoch": run_epoch} | worker.parameters)
+    door.run(beat_statements.NOTE_AHEAD, {"job_id": job_id, "epoch": run_epoch} | worker.parameters)
 
 
 def leave(worker: Worker) -> None:
@@ -148,5 +148,5 @@ def leave(worker: Worker) -> None:
 
     Raise ``WorkerIdTaken`` if the worker's id is another key's.
     """
-    [[(taken,)]] = door.run(statements.LEAVE, worker.parameters)
+    [[(taken,)]] = door.run(beat_statements.LEAVE, worker.parameters)
     _refuse_if(taken)

@@ -16,7 +16,7 @@ from uuid import UUID
 from opsconsole_worker.database import door
 from opsconsole_worker.database.troubles import Trouble
 from opsconsole_worker.errors import first_line
-from opsconsole_worker.runs import heartbeats, statements
+from opsconsole_worker.runs import beat_statements, heartbeats
 from opsconsole_worker.runs.heartbeats import Verdict, Worker
 from opsconsole_worker.runs.tables import JOBS
 from opsconsole_worker.storable import plain_text
@@ -31,11 +31,11 @@ REPORT = f"""
 WITH told AS (
     INSERT INTO run_progress AS progress (job_id, run_epoch, percent, text)
     SELECT %(job_id)s, %(epoch)s, %(percent)s::numeric, %(text)s::text
-     WHERE EXISTS (SELECT FROM {JOBS.aliased_rows} WHERE {statements.THIS_RUN})
+     WHERE EXISTS (SELECT FROM {JOBS.aliased_rows} WHERE {beat_statements.THIS_RUN})
     ON CONFLICT (job_id, run_epoch) DO UPDATE
    SET percent = excluded.percent, text = excluded.text, at = statement_timestamp()
 )
-{statements.VERDICT}
+{beat_statements.VERDICT}
 """
 LAST = """
 SELECT percent::float8, text, run_epoch, at FROM run_progress
