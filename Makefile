@@ -189,7 +189,7 @@ bench-next: .venv/installed ## measure a limited request to Next.js, beside one 
 bench-footprint: .venv/installed ## measure the memory and the idle processor time of all processes of one host (Linux)
 	$(BIN)/python -m bench.footprint
 
-bench-idle: .venv/installed ## measure the statements and the processor time of each recurring task while nothing is to be done
+bench-idle: .venv/installed ## measure the statements and the processor time of recurring work while nothing is to be done
 	$(BIN)/python -m bench.idle_tasks
 
 bench-beats: .venv/installed ## measure what heartbeats of 10,000 workers cost, and what they leave in the table

@@ -93,8 +93,9 @@ def _resolve_incidents_of_fallback(notifications: Sequence[Notification]) -> Non
 
 def create_missing_channels() -> None:
     """Create the row of each channel in the settings that has none yet."""
-    existing = set(Channel.objects.values_list("pk", flat=True))
-    if missing := [Channel(name=name) for name in all_targets() if name not in existing]:
+    targets = all_targets()
+    existing = set(Channel.objects.filter(pk__in=targets).values_list("pk", flat=True))
+    if missing := [Channel(name=name) for name in targets if name not in existing]:
         Channel.objects.bulk_create(missing, ignore_conflicts=True)
 
 

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
@@ -72,9 +72,18 @@ class DeliveryCounts:
         return f"{self.sent} sent, {self.again} to be retried, {self.refused} refused"
 
 
+# Asked each second, for which Django would take longer than PostgreSQL.
+_SOMETHING_WAITS = """
+SELECT EXISTS (SELECT FROM alert_notifications WHERE addressed_at IS NULL)
+    OR EXISTS (SELECT FROM alert_deliveries WHERE state = 'waiting')
+"""
+
+
 def deliver() -> DeliveryCounts:
     """Post at most one message to each channel that is ready."""
     counts = DeliveryCounts()
+    if not (all_targets() and _something_waits()):
+        return counts
     addressing.address_notifications()
     for target in all_targets().values():
         addressing.hand_over(target)
@@ -88,6 +97,13 @@ def deliver() -> DeliveryCounts:
             span.tell({"opsconsole.outcome": answer.outcome.value}, failed=failed)
         _count(counts, answer)
     return counts
+
+
+def _something_waits() -> bool:
+    """Tell whether a notification has no deliveries yet, or a delivery is not settled: mostly, none is."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SOMETHING_WAITS)
+        return bool(cursor.fetchone()[0])
 
 
 def _count(counts: DeliveryCounts, answer: ChannelAnswer) -> None:

@@ -21,6 +21,9 @@ BATCH = 1_000
 
 def remind() -> int:
     """Create the notifications that are due, each once however many senders run. Return the number of alerts."""
+    # All of them are about open alerts.
+    if not Alert.objects.open().exists():
+        return 0
     with transaction.atomic():
         return _end_snoozes() + _resolve_clear() + _tell_held_news() + _remind()
 
@@ -76,6 +79,8 @@ def _each_due(
 ) -> int:
     """Lock the candidates that no other sender has, and act on those that are due. Return their number."""
     rows = list(locked_if_free(candidates).annotate(db_now=Now()).order_by("told_at")[:BATCH])
+    if not rows:
+        return 0
     by_name = rules.all_by_name()
     due = [row for row in rows if is_due(row, row.db_now, by_name.get(row.rule))]
     for alert in due:

@@ -6,7 +6,7 @@ import time
 from datetime import timedelta
 
 from alerts.notify import monitor_ok
-from alerts.sending import delivery, reminders
+from alerts.sending import addressing, delivery, reminders
 from alerts.sending.delivery import DeliveryCounts
 from alerts.watch import monitor_alerts
 
@@ -18,7 +18,8 @@ MAX_SECONDS = 45.0
 
 
 def do_periodic_work() -> None:
-    """Send reminders, end snoozes, judge monitors, and note that a sender runs."""
+    """Create rows of channels, send reminders, end snoozes, judge monitors, and note that a sender runs."""
+    addressing.create_missing_channels()
     reminders.remind()
     monitor_ok(NAME, INTERVAL)
     monitor_alerts.judge()

@@ -18,9 +18,10 @@ from alerts.models import Alert, Monitor
 from alerts.models.alert import Severity
 from alerts.models.monitor import MonitorQuerySet
 from alerts.trouble import Trouble
-from opsconsole.kit import lateness
+from opsconsole.kit import lateness, one_statement
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.durations import spell
+from opsconsole.kit.one_statement import exists_of
 
 RULE = "monitor_late"
 # The name of a monitor, and the prefix of the names of others: each dead letter queue has a check of its own.
@@ -33,6 +34,11 @@ ONLY_FIGURES = frozenset({CHARTS, TRENDS})
 
 def judge() -> list[str]:
     """Fire an alert for each late monitor, and resolve those of the others. Return the names of the late monitors."""
+    asked = one_statement.read(
+        late=exists_of(Monitor.objects.late()), told=exists_of(Alert.objects.open().filter(rule=RULE))
+    )
+    if not (asked["late"] or asked["told"]):
+        return []
     with transaction.atomic():
         late_monitors = list(Monitor.objects.late().annotate(since_success=Now() - F("last_ok_at")))
         names = [monitor.pk for monitor in late_monitors]

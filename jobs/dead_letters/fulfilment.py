@@ -34,6 +34,8 @@ def work(budget: Budget | None = None) -> FulfilmentTurn:
     done, stop_at = FulfilmentTurn(), monotonic() + budget.seconds
     queues = origins.configured()
     removed_queues.retire_letters()
+    if not waiting().exists():
+        return done
     done.unknown = send_outcomes.give_up_intents()
     send_outcomes.finish_copies()
     done.sent = replay.settle_requeued() + replay.send_copies(stop_at)

@@ -159,6 +159,13 @@ class JobQuerySet(models.QuerySet["Job"]):
         old = Q(updated_at__lt=staleness.cutoff_or_default(None))
         return self.running().filter(old | staleness.changed_in_the_future())
 
+    def longest_unchanged(self) -> Self:
+        """Return the one of these runs whose row has not changed for longest: whether there is one, by the index of running jobs.
+
+        Without the order, PostgreSQL might look for one in the whole table, when it expects many.
+        """
+        return self.order_by("updated_at", "pk")[:1]
+
     def changed_in_the_future(self) -> Self:
         """Return running and waiting jobs whose last change is more than a minute ahead of the database's clock."""
         # One condition per partial index.

@@ -146,6 +146,8 @@ def mass_of_stale(policy: Policy) -> int:
 
     Only runs that recovery may touch automatically count, not those from before the cutoff.
     """
+    if not Job.objects.possibly_silent().longest_unchanged().exists():
+        return 0
     stale = Job.objects.stale().order_by()
     if policy.forgiven_before:
         stale = Job.objects.stale_and_seen_since(policy.forgiven_before).order_by()

@@ -13,7 +13,8 @@ HUNG_RUNS = "hung-runs"
 
 def watch() -> int:
     """Open or resolve the alert about hung runs; return their number, counted as on the overview."""
-    count = counting.count(Job.objects.hung())
+    some = Job.objects.running().longest_unchanged().exists()
+    count = counting.count(Job.objects.hung()) if some else 0
     if not count:
         notify.clear(HUNG_RUNS)
         return 0

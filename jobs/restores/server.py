@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Max, QuerySet
 
-from jobs.models import JobEvent, Sweep
+from opsconsole.kit import one_statement
+from opsconsole.kit.one_statement import Reading
 
 _BY_CONTROL_FILE = """
 SELECT (SELECT system_identifier::text FROM pg_control_system()), (SELECT timeline_id FROM pg_control_checkpoint())
@@ -19,6 +19,8 @@ _LAST_NUMBER = """
 SELECT CASE WHEN has_sequence_privilege(sequence, 'USAGE, SELECT') THEN coalesce(pg_sequence_last_value(sequence), 0) END
   FROM (SELECT pg_get_serial_sequence(%s, 'id')::regclass AS sequence) AS own
 """
+_HIGHEST_KEPT = "SELECT max(id) FROM {}"
+_NUMBERED = ("sweeps", "job_events")
 _BY_WAL_NAME = "SELECT NULL, ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
 
 
@@ -44,25 +46,24 @@ class Position:
 def position(fence: int | None) -> Position:
     """Read the position of the database."""
     system_identifier, timeline = _identity()
-    return Position(
-        system_identifier,
-        timeline,
-        _newest(Sweep.objects.all(), "sweeps"),
-        _newest(JobEvent.objects.all(), "job_events"),
-        fence,
+    read = one_statement.read(
+        **{f"given_out_{table}": Reading(_LAST_NUMBER, (table,), _as_it_is) for table in _NUMBERED},
+        **{f"kept_{table}": Reading(_HIGHEST_KEPT.format(table), (), _as_it_is) for table in _NUMBERED},
     )
+    # The highest number that a row of each table ever had, though it may be deleted by now; 0 for none. None: the server does not
+    # tell, and there is no row.
+    newest_sweep, newest_event = (
+        max(
+            (read[name] for name in (f"given_out_{table}", f"kept_{table}") if read[name] is not None),
+            default=None,
+        )
+        for table in _NUMBERED
+    )
+    return Position(system_identifier, timeline, newest_sweep, newest_event, fence)
 
 
-def _newest(rows: QuerySet[Any, Any], table: str) -> int | None:
-    """Return the highest number that a row of this table ever had, though it may be deleted by now; 0 for none.
-
-    None: the server does not tell, and there is no row.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(_LAST_NUMBER, [table])
-        given_out: int | None = cursor.fetchone()[0]
-    kept: int | None = rows.aggregate(newest=Max("pk"))["newest"]
-    return max((number for number in (given_out, kept) if number is not None), default=None)
+def _as_it_is(number: int | None) -> int | None:
+    return number
 
 
 def _identity() -> tuple[str | None, int | None]:

@@ -79,18 +79,23 @@ SELECT who, epoch, id, run_epoch
 def watch() -> str:
     """Look for signs, and keep and alert them; without any, remember the position of the database."""
     mark = load()
-    signs = list(dict.fromkeys([*mark.signs, *_found(mark)]))
+    now = _position()
+    signs = list(dict.fromkeys([*mark.signs, *_found(mark, now)]))
     if signs:
         _keep(signs)
         return f"{exactly(len(signs), 'sign')} of a restore"
-    _remember(mark)
+    # What was compared: a database that went back meanwhile is noticed by the next look.
+    _remember(mark, now)
     return "no sign of a restore"
 
 
 def load() -> ServerMark:
     """Return the single row; a new database gets one."""
-    ServerMark.objects.bulk_create([ServerMark(pk=1)], ignore_conflicts=True)
-    return ServerMark.objects.get(pk=1)
+    mark = ServerMark.objects.filter(pk=1).first()
+    if mark is None:
+        ServerMark.objects.bulk_create([ServerMark(pk=1)], ignore_conflicts=True)
+        mark = ServerMark.objects.get(pk=1)
+    return mark
 
 
 def kept() -> list[str]:
@@ -107,7 +112,7 @@ def reading() -> Reading[list[str]]:
 def look() -> list[str]:
     """Return the signs that were kept, and those that can be seen now. Change nothing but the single row."""
     mark = load()
-    return list(dict.fromkeys([*mark.signs, *_found(mark)]))
+    return list(dict.fromkeys([*mark.signs, *_found(mark, _position())]))
 
 
 def highest_fence() -> int:
@@ -119,12 +124,11 @@ def settle(news: str) -> None:
     """Forget the signs, because an operator has acted, and take the present position as the right one."""
     mark = load()
     ServerMark.objects.filter(pk=1).update(signs=[], noticed_at=None)
-    _remember(mark)
+    _remember(mark, _position())
     notify.resolve(ALERT, news=news)
 
 
-def _found(mark: ServerMark) -> list[str]:
-    now = _position()
+def _found(mark: ServerMark, now: Position) -> list[str]:
     here = Position(mark.system_identifier or None, mark.timeline)
     in_store = _remembered(mark) or Position()
     signs = [*server.differences(here, now), *server.differences(in_store, now)]
@@ -153,9 +157,8 @@ def _remembered(mark: ServerMark) -> Position | None:
     return Position.of_mark(stored) if stored else None
 
 
-def _remember(mark: ServerMark) -> None:
+def _remember(mark: ServerMark, now: Position) -> None:
     """Keep the position in the database and in the store."""
-    now = _position()
     identity = {"system_identifier": now.system_identifier or "", "timeline": now.timeline}
     ServerMark.objects.filter(pk=1).update(**identity, remembered_at=Now())
     store_marks.write(_name(mark), now.as_mark())

@@ -8,7 +8,7 @@ from django.db.models import Count, QuerySet
 
 from alerts.notify import Trouble
 from jobs.models import Job, JobEvent, RecoveryControl, Status
-from jobs.models.job import UNKNOWN_CUSTOMER
+from jobs.models.job import UNKNOWN_CUSTOMER, JobQuerySet
 from jobs.recovery import outlook, outlook_wording, surroundings
 from jobs.watch import lost_workers
 from jobs.watch import refused_claims as jobs_refused
@@ -16,12 +16,13 @@ from jobs.watch.gauge_reading import Reading, list_of
 from opsconsole.kit import counting, one_statement
 from opsconsole.kit.counting import figure, many
 from opsconsole.kit.display import clock_time
-from opsconsole.kit.one_statement import exists_of, records_of
+from opsconsole.kit.one_statement import column_of, records_of
 
 
 def stale_jobs_day() -> Reading:
     asked = one_statement.read(
-        possibly_silent=exists_of(Job.objects.possibly_silent()), taken=records_of(taken_in_a_day())
+        possibly_silent=column_of(_possibly_silent().values_list("pk", flat=True)),
+        taken=records_of(taken_in_a_day()),
     )
     taken: Counter[str] = Counter(dict(asked["taken"]))
     # What weighs the evidence of each run is long, and mostly there is nothing to weigh.
@@ -29,6 +30,10 @@ def stale_jobs_day() -> Reading:
     # The jobs of these events and the stale ones are the same where there are none of the first.
     lost = counting.count(lost_workers.within_a_day()) if taken else now
     return told_stale(lost, taken, now, _prospect() if now else "")
+
+
+def _possibly_silent() -> JobQuerySet:
+    return Job.objects.possibly_silent().longest_unchanged()
 
 
 def _prospect() -> str:
@@ -67,7 +72,7 @@ def told_stale(total: int, taken: Counter[str], now: int, prospect: str) -> Read
 
 def unknown_runs() -> Reading:
     state = RecoveryControl.load()
-    some = Job.objects.possibly_silent().exists()
+    some = _possibly_silent().exists()
     return told_unknown(counting.count(surroundings.unknown_runs(state.cutoff)) if some else 0, state)
 
 

@@ -72,6 +72,16 @@ def pages(first: int = 1, last: int | None = None) -> Iterator[list[Seal]]:
         first = page[-1].number + 1
 
 
+def linked(first: int = 1, last: int | None = None) -> Iterator[tuple[Seal, str | None]]:
+    """Yield the stored seals with these numbers, by number, each with the hash of the seal stored before it (None: there is none)."""
+    before: Seal | None = None
+    for page in pages(first - 1, last):
+        for seal in page:
+            if seal.number >= first:
+                yield seal, before.hash if before and before.number == seal.number - 1 else None
+            before = seal
+
+
 def newest() -> Seal | None:
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {COLUMNS} FROM audit_seals ORDER BY number DESC LIMIT 1")

@@ -81,15 +81,14 @@ def _check_part(report: Report, first: int) -> int:
     """Check some seals from this one on; return the number of the last."""
     read, last = 0, first - 1
     spans: dict[str, tuple[int, int]] = {}
-    for page in chain.pages(first, first + SEALS_PER_TURN - 1):
-        for seal in page:
-            if read >= ROWS_PER_TURN:
-                break
-            verification.check_seal(report, seal.number)
-            low, high = spans.get(seal.source, (seal.first_id, seal.last_id))
-            spans[seal.source] = min(low, seal.first_id), max(high, seal.last_id)
-            read += seal.row_count
-            last = seal.number
+    for seal, before in chain.linked(first, first + SEALS_PER_TURN - 1):
+        if read >= ROWS_PER_TURN:
+            break
+        verification.check_seal(report, seal, before)
+        low, high = spans.get(seal.source, (seal.first_id, seal.last_id))
+        spans[seal.source] = min(low, seal.first_id), max(high, seal.last_id)
+        read += seal.row_count
+        last = seal.number
     for source, (low, _) in spans.items():
         # Before the first seal of all, too.
         begin = None if first == 1 else low

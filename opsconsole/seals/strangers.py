@@ -17,6 +17,8 @@ from opsconsole.seals.report import SINGULAR, Report, name_rows
 
 # Ids looked at together, for rows that no seal covers.
 WINDOW = 50_000
+# Rows read together.
+PAGE = WINDOW // 10
 # How much earlier than a line before it a line of the audit may be. Both times are the database's, so this much is
 # left to transactions that ran side by side, and to a clock that was set.
 TOLERANCE = timedelta(minutes=5)
@@ -83,7 +85,7 @@ class _Clock:
                            CASE WHEN id > %(since)s THEN least({self.table.time}, now()) END)
                            OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS running
                       FROM {self.table.name} WHERE id BETWEEN %(first)s AND %(last)s
-                     ORDER BY id LIMIT {WINDOW // 10}) AS entry
+                     ORDER BY id LIMIT {PAGE}) AS entry
              ORDER BY id"""
         while first <= last:
             with connection.cursor() as cursor:
@@ -101,6 +103,8 @@ class _Clock:
             self.latest = found[-1][3]
             early = [(number, said) for number, said, too_early, _ in found if timed and too_early]
             yield [row[0] for row in found], early
+            if len(found) < PAGE:
+                return
             first = found[-1][0] + 1
 
 

@@ -28,10 +28,8 @@ def verify(*, anchor: str = "", events_from: int = 0) -> Report:
     ``anchor`` is the hash of a seal that was kept elsewhere. For ``events_from`` see ``Report``.
     """
     report = Report(events_from=events_from, drops=drops.every(), newest=chain.newest())
-    for page in chain.pages():
-        for seal in page:
-            _check_link(report, seal)
-            check_rows(report, seal)
+    for seal, before in chain.linked():
+        check_seal(report, seal, before)
     for source in AuditSeal.Source:
         strangers.find_strangers(
             report, source, (events_from or None) if source == AuditSeal.Source.TIMELINE else None
@@ -56,34 +54,28 @@ def verify_recent(seals: int = 50, links: int = 2_000) -> Report:
     last = report.newest.number
     lowest: dict[str, int] = {}
     read = 0
-    for page in chain.pages(max(1, last - links + 1)):
-        for seal in page:
-            _check_link(report, seal)
-            if seal.number > last - seals and read < 10 * ROWS_PER_PAGE:
-                read += seal.row_count
-                check_rows(report, seal)
-                lowest[seal.source] = min(seal.first_id, lowest.get(seal.source, seal.first_id))
+    for seal, before in chain.linked(max(1, last - links + 1)):
+        _check_link(report, seal, before)
+        if seal.number > last - seals and read < 10 * ROWS_PER_PAGE:
+            read += seal.row_count
+            check_rows(report, seal)
+            lowest[seal.source] = min(seal.first_id, lowest.get(seal.source, seal.first_id))
     for source, first in lowest.items():
         strangers.find_strangers(report, AuditSeal.Source(source), first, windows=4)
     _check_end(report)
     return report
 
 
-def check_seal(report: Report, number: int) -> None:
-    """Verify one seal, its link and its rows."""
-    found = [seal for page in chain.pages(number, number) for seal in page]
-    if not found:
-        report.add("seal missing", number, f"Seal {number} is missing.")
-    for seal in found:
-        _check_link(report, seal)
-        check_rows(report, seal)
+def check_seal(report: Report, seal: Seal, before: str | None) -> None:
+    """Verify one seal, its link to the hash of the one before it, and its rows."""
+    _check_link(report, seal, before)
+    check_rows(report, seal)
 
 
-def _check_link(report: Report, seal: Seal) -> None:
+def _check_link(report: Report, seal: Seal, before: str | None) -> None:
     report.seals += 1
     if fault := seal.fault():
         report.add("seal altered", seal.number, f"The {seal.name} {fault}.")
-    before = AuditSeal.objects.filter(number=seal.number - 1).values_list("hash", flat=True).first()
     if before is None and seal.number > 1:
         report.add("seal missing", seal.number - 1, f"Seal {seal.number - 1} is missing.")
     elif seal.previous != (before or ""):

@@ -6,13 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from alerts import notify
 from alerts.channels.outcome import ChannelAnswer, Outcome
 from alerts.channels.targets import all_targets
 from alerts.models import Alert, Attempt, Channel, Delivery, Notification
 from alerts.notify import Trouble
-from alerts.sending import addressing, banner, delivery
+from alerts.sending import addressing, banner, delivery, sender
 from tests.alerts.conftest import Later
 from tests.fakes.slack import HANG, FakeSlack, Reply, serve
 from tests.racing import race
@@ -48,6 +50,20 @@ def test_alert_is_sent_once(slack: FakeSlack, later: Later) -> None:
     assert slack.texts == ["🔴 Firing: 5 dead letters in default"]
     assert Delivery.objects.get().state == Delivery.State.SENT
     assert Attempt.objects.get().answer == "200 ok"
+
+
+def test_turn_with_nothing_to_send_changes_and_locks_nothing(slack: FakeSlack, later: Later) -> None:
+    sender.do_periodic_work()
+    assert Channel.objects.filter(pk="slack").exists()
+    with CaptureQueriesContext(connection) as captured:
+        delivery.deliver()
+    asked = [each["sql"] for each in captured.captured_queries]
+    # One more where channels may have been added on pages.
+    assert 1 <= len(asked) <= 2
+    assert not any("UPDATE" in sql or "INSERT" in sql for sql in asked)
+    measure_dead_letters(5)
+    send_all(later)
+    assert len(slack.posts) == 1
 
 
 def test_retry_after_is_respected(slack: FakeSlack, later: Later) -> None:

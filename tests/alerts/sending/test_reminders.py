@@ -7,7 +7,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from alerts import notify, operator_decisions, rules
 from alerts.models import Alert, Monitor, Notification
@@ -48,6 +50,14 @@ def test_reminders_are_sent_every_four_hours_for_six_days(slack: FakeSlack, late
     assert timedelta(days=6) <= now - Alert.objects.get().since < timedelta(days=6, minutes=5)
     delivery.deliver()
     assert "Still firing after 6 d" in slack.texts[0]
+
+
+def test_without_open_alerts_one_question_is_asked() -> None:
+    notify.measure("dlq_not_empty", 5, scope="default")
+    notify.measure("dlq_not_empty", 0, scope="default")
+    with CaptureQueriesContext(connection) as captured:
+        assert reminders.remind() == 0
+    assert len(captured) == 1
 
 
 def test_alert_that_is_fired_once_gets_reminders(later: Later) -> None:
@@ -169,6 +179,13 @@ def test_monitor_is_late_after_two_intervals_until_it_succeeds(later: Later) -> 
     notify.monitor_ok("sweep", timedelta(minutes=2))
     assert monitor_alerts.judge() == []
     assert kinds() == ["firing", "resolved"]
+
+
+def test_judging_monitors_that_are_in_time_asks_one_question() -> None:
+    notify.monitor_ok("sweep", timedelta(minutes=2))
+    with CaptureQueriesContext(connection) as captured:
+        assert monitor_alerts.judge() == []
+    assert len(captured) == 1
 
 
 def test_forgotten_monitor_is_not_late(later: Later) -> None:

@@ -61,6 +61,18 @@ def test_dead_run_waits_again_with_event_and_message() -> None:
     assert "stopped during this run" in event.reason
 
 
+def test_evidence_is_counted_only_where_a_run_may_be_silent() -> None:
+    def counted() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            control.mass_of_stale(surroundings.glance().policy)
+        return sum("worker_heartbeats" in each["sql"] for each in captured)
+
+    fresh = run(age=SECOND, silent=SECOND)
+    assert counted() == 0
+    Job.objects.filter(pk=fresh.pk).update(updated_at=Now() - timedelta(hours=1))
+    assert counted() > 0
+
+
 def test_each_run_of_a_page_gets_its_own_reason() -> None:
     dead = dead_run(worker="dead")
     left = run(age=3 * THRESHOLD, worker="moved")

@@ -126,6 +126,16 @@ def test_new_database_with_an_old_store_is_not_taken_for_a_restore() -> None:
     assert signs.watch() == "no sign of a restore"
 
 
+def test_restore_during_a_look_is_noticed_by_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered is what was compared, not what the database holds a moment later."""
+    restored = server.position(None)
+    lost = replace(restored, newest_event=(restored.newest_event or 0) + 10)
+    read = iter([lost, restored])
+    monkeypatch.setattr(server, "position", lambda _fence: next(read))
+    assert signs.watch() == "no sign of a restore"
+    assert signs.watch() == "1 sign of a restore"
+
+
 def test_store_that_is_away_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **options: Any) -> None:
         raise StoreConnectionError("refused")

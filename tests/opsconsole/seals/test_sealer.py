@@ -14,6 +14,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from jobs.models import JobEvent
 from opsconsole.kit.advisory_locks import AdvisoryLock
@@ -79,6 +80,18 @@ def close_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_to_seal(db: None) -> None:
     assert str(sealer.seal()) == "nothing to seal"
     assert not AuditSeal.objects.exists()
+
+
+def test_turn_without_news_asks_twice_and_takes_no_lock(db: None) -> None:
+    event()
+    sealer.seal()
+    with CaptureQueriesContext(connection) as captured:
+        assert str(sealer.seal()) == "nothing to seal"
+    assert len(captured) == 2
+    assert not any("advisory" in each["sql"] for each in captured)
+    late = event()
+    assert sealer.seal().rows == 1
+    assert _seals_with(late) == 1
 
 
 def test_rows_are_sealed_once_and_chained(db: None) -> None:

@@ -19,7 +19,7 @@ from jobs.models import BulkEvent, BulkOperation, JobEvent, ReplayAttempt
 from opsconsole.checks import check_seals
 from opsconsole.kit import newest_seal
 from opsconsole.kit.audit_models import AuditSeal, SealCheck
-from opsconsole.seals import checking, sealer, strangers, tasks, verification
+from opsconsole.seals import chain, checking, sealer, strangers, tasks, verification
 from tests.audit_tables import tamper
 from tests.factories import dead_letter
 from tests.opsconsole.seals.test_sealer import event, line
@@ -43,6 +43,24 @@ def sealed() -> list[int]:
 
 def kinds() -> set[str]:
     return {each.kind for each in verification.verify().breaks}
+
+
+def test_links_are_followed_across_pages(sealed: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain, "PAGE", 2)
+    assert kinds() == set()
+    [third] = AuditSeal.objects.filter(number=3)
+    tamper("DELETE FROM audit_seals WHERE number = 3")
+    missing = [each for each in verification.verify().breaks if each.kind == "seal missing"]
+    assert [each.seal for each in missing] == [third.number]
+
+
+def test_seal_before_the_first_one_is_found(sealed: list[int]) -> None:
+    tamper(
+        "INSERT INTO audit_seals (number, previous, hash, source, existing, ids, row_count, content, sealed_at, first_id, last_id)"
+        " SELECT 0, 'none', repeat('0', 64), source, existing, ids, row_count, content, sealed_at, first_id, last_id"
+        "   FROM audit_seals WHERE number = 1"
+    )
+    assert "chain broken" in kinds()
 
 
 AUDIT_CASES: dict[str, tuple[str, set[str]]] = {
