@@ -15,12 +15,16 @@ from jobs.models import ReplayAttempt
 
 @dataclass(frozen=True)
 class Trace:
-    """What links a new letter to an earlier one: the message id of a replay, or a requeue of its job."""
+    """What links a new letter to an earlier one: the message id of a replay, or a requeue of its job.
+
+    ``copy_of``: the message of which a worker made the letter because it could not read it; '' when the letter is no copy.
+    """
 
     message_id: str
     job_id: UUID | None
     run_epoch: int | None
     sent_at: datetime | None
+    copy_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,12 @@ class EarlierLetter:
 
 def earlier_of(traces: Sequence[Trace]) -> dict[str, EarlierLetter]:
     """Return the earlier letter of each one that came back, by the new message id."""
-    by_message = {
-        replay.new_message_id: replay
-        for replay in _replays().filter(new_message_id__in=[trace.message_id for trace in traces])
-    }
+    sent = {name for trace in traces for name in (trace.message_id, trace.copy_of) if name}
+    by_message = {replay.new_message_id: replay for replay in _replays().filter(new_message_id__in=sent)}
     by_job = _requeues([trace.job_id for trace in traces if trace.job_id])
     earlier_letters = {}
     for trace in traces:
-        replay = by_message.get(trace.message_id) or _newest(trace, by_job)
+        replay = by_message.get(trace.message_id) or by_message.get(trace.copy_of) or _newest(trace, by_job)
         if replay:
             earlier_letters[trace.message_id] = EarlierLetter(replay.letter_id, replay.letter.returns)
     return earlier_letters

@@ -24,7 +24,7 @@ from opsconsole.kit import activity, metrics
 from opsconsole.kit.row_locks import if_free_in_statement
 from opsconsole_worker import sqs
 from opsconsole_worker.sqs import Attribute, SendResult
-from opsconsole_worker.working.poison import POISON_ATTRIBUTE
+from opsconsole_worker.working.poison import OURS
 
 LONGEST_DEDUP_ID = 128
 
@@ -66,7 +66,7 @@ class Parcel:
     def outgoing(self) -> sqs.Outgoing:
         """Return the message to send. It keeps group and deduplication id, but an edited body is a new message."""
         attributes = undelivered.without_service_attributes(self.attributes, self.letter.addressee)
-        attributes.pop(POISON_ATTRIBUTE, None)
+        attributes = {name: value for name, value in attributes.items() if name not in OURS}
         dedup_id = self.system_attributes.get("MessageDeduplicationId") or self.letter.message_id
         if self.attempt.edited_body is not None:
             dedup_id = f"{dedup_id[: LONGEST_DEDUP_ID - 24]}:{self.attempt.pk}"

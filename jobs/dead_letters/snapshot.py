@@ -19,6 +19,7 @@ from opsconsole.kit import activity, job_ids, metrics, redaction_version
 from opsconsole.kit.row_locks import if_free_in_statement
 from opsconsole.kit.storable import plain_text
 from opsconsole_worker.sqs import Received
+from opsconsole_worker.working.poison import COPY_OF_ATTRIBUTE
 
 # The columns that are read back: ``light()`` in SQL.
 _LIGHT = [
@@ -162,7 +163,10 @@ def _error_of(job: Job | None) -> str:
 def _trace(new: NewLetter) -> lineage.Trace:
     run = new.read.run
     job_id, epoch = (run.job_id, run.run_epoch) if run else (None, None)
-    return lineage.Trace(new.received.message_id, job_id, epoch, new.received.sent_at)
+    received = new.received
+    copy_of = received.attributes.get(COPY_OF_ATTRIBUTE)
+    told = copy_of.value if copy_of and isinstance(copy_of.value, str) else ""
+    return lineage.Trace(received.message_id, job_id, epoch, received.sent_at, plain_text(told))
 
 
 def _row(

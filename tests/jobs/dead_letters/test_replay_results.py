@@ -19,6 +19,8 @@ from jobs.dead_letters.replay_results import ReplayResult
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging.dispatcher import dispatch
 from jobs.models import BulkOperation, DeadLetter, Job, ReplayAttempt, Status
+from opsconsole_worker import sqs
+from opsconsole_worker.working.poison import with_reason
 from tests.conftest import TestQueue
 from tests.factories import dead_letter, failure_group, job
 from tests.jobs.bulk.helpers import chunk
@@ -126,6 +128,29 @@ def test_failed_replay_is_followed_over_http(
 
     page = operator.get(reverse("admin:jobs_deadletter_change", args=[first.pk])).content.decode()
 
+    assert 'badge-bad">Replayed, failed again</span>' in page
+    assert reverse("admin:jobs_deadletter_change", args=[again.pk]) in page
+
+
+def test_replay_of_an_unreadable_message_is_followed_to_the_copy_that_comes_back(
+    sqs_queue: TestQueue, monkeypatch: pytest.MonkeyPatch, operator: Client
+) -> None:
+    """A worker makes a dead letter of its own of what it can't read: a message with another id."""
+    monkeypatch.setattr(scan, "WAIT_SECONDS", 0)
+    sqs_queue.client.send_message(QueueUrl=sqs_queue.dlq_url, MessageBody="{nonsense")
+    check.check()
+    first = DeadLetter.objects.get()
+    replay(first)
+    tasks.work_dead_letters()
+    [received] = sqs.receive(sqs_queue.url, wait_seconds=0)
+    sqs.send_raw(sqs_queue.dlq_url, received.body, with_reason(received, "The body is not JSON."))
+    sqs.delete(received)
+    check.check()
+    again = DeadLetter.objects.exclude(pk=first.pk).get()
+
+    assert (again.returned_from, again.returns) == (first, 1)
+    assert result_of(first) == ReplayResult.FAILED_AGAIN
+    page = operator.get(reverse("admin:jobs_deadletter_change", args=[first.pk])).text
     assert 'badge-bad">Replayed, failed again</span>' in page
     assert reverse("admin:jobs_deadletter_change", args=[again.pk]) in page
 

@@ -26,7 +26,7 @@ from opsconsole_worker.runs import heartbeats, lifecycle
 from opsconsole_worker.sqs import Attribute, MessageRefused, QueueMisconfigured, QueueUnavailable
 from opsconsole_worker.working import outages
 from opsconsole_worker.working.consumer import release_delay
-from opsconsole_worker.working.poison import POISON_ATTRIBUTE
+from opsconsole_worker.working.poison import COPY_OF_ATTRIBUTE, POISON_ATTRIBUTE
 from tests import factories, worker_databases
 from tests.conftest import TestQueue
 from tests.fakes.sqs import FakeSqs, throttled, unreachable
@@ -312,7 +312,7 @@ class TestPoison:
         assert "customer_id must be text" in caplog.text
         assert "ada@example.com" not in caplog.text
 
-    @pytest.mark.parametrize(("theirs", "kept"), [(3, 4), (9, 10), (10, 10)])
+    @pytest.mark.parametrize(("theirs", "kept"), [(3, 5), (8, 10), (9, 10), (10, 10)])
     def test_their_attributes_are_kept_and_the_reason_gives_way(
         self, consumer: Consumer, sqs_queue: TestQueue, theirs: int, kept: int
     ) -> None:
@@ -323,6 +323,7 @@ class TestPoison:
         assert len(letter.attributes) == kept
         assert attributes.items() <= letter.attributes.items()
         assert (POISON_ATTRIBUTE in letter.attributes) == (theirs < 10)
+        assert (COPY_OF_ATTRIBUTE in letter.attributes) == (theirs < 9)
 
     def test_trace_header_of_a_malformed_message_is_kept(
         self, consumer: Consumer, sqs_queue: TestQueue
@@ -359,7 +360,9 @@ class TestPoison:
         reason = f"The body is {len(body)} bytes; at most 262144 are accepted."
         expected = {POISON_ATTRIBUTE: reason[:kept]} if kept else {}
         expected |= {f"a{n}": "x" * 20 for n in range(theirs)}
-        assert {name: attribute.value for name, attribute in letter.attributes.items()} == expected
+        kept_attributes = {name: attribute.value for name, attribute in letter.attributes.items()}
+        assert (kept_attributes.pop(COPY_OF_ATTRIBUTE, None) is not None) == (room == 10_000)
+        assert kept_attributes == expected
         assert f"now a dead letter: {reason}" in caplog.text
 
     def test_stays_where_there_is_no_dead_letter_queue(
