@@ -73,6 +73,11 @@ def job_status(job: Schedulable, now: datetime) -> SafeString:
     return badge(SCHEDULED, "quiet") if job.is_scheduled(now) else status(job.status)
 
 
+def job_word(job: Schedulable, now: datetime) -> str:
+    """Return the same as a word."""
+    return SCHEDULED if job.is_scheduled(now) else status_word(job.status)
+
+
 def message_trouble(trouble: MessageTrouble) -> SafeString:
     """Return a badge that says what is wrong with the message of a waiting job."""
     return badge(trouble.label.capitalize(), "bad" if trouble.pressing else "warning")

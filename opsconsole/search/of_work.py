@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db.models import Model, Q, QuerySet
+from django.db.models.functions import Now
 
 from jobs.admin.job_search import by_id, first_of_customer, having_error, newest_of_customer
+from jobs.admin.labels import job_word
 from jobs.models import (
     BulkOperation,
     DeadLetter,
@@ -39,17 +41,18 @@ MOST_FAILED = 1_000
 
 def jobs(term: str, user: Person) -> Finding:
     """Find the jobs of the customer with this id, or by the beginning of the job's id."""
-    newest = Job.objects.order_by("-created_at", "-pk").defer("payload")
+    newest = Job.objects.order_by("-created_at", "-pk").defer("payload").annotate(db_now=Now())
     # By itself, because a column of another type rejects the term.
     jobs = first_of_customer(newest, term, SHOWN + 1)
     if not jobs:
         read = yield {"jobs": models_of(by_id(newest, term)[: SHOWN + 1])}
         jobs = read["jobs"]
-    hits = [
-        Hit(str(job.pk), f"{job.customer}, {job.status}, run {job.run_epoch}", page_of("jobs_job", job.pk))
-        for job in jobs
-    ]
+    hits = [Hit(str(job.pk), _job_in_words(job), page_of("jobs_job", job.pk)) for job in jobs]
     return group("Jobs", hits, "jobs_job", q=term)
+
+
+def _job_in_words(job: Any) -> str:
+    return f"{job.customer}, {job_word(job, job.db_now)}, run {job.run_epoch}"
 
 
 def customers(term: str, user: Person) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
@@ -13,7 +14,7 @@ from jobs.models import BulkOperation, FailureGroup, IdempotencyKey, JobEvent, O
 from opsconsole import search
 from opsconsole.kit import audit
 from tests import people
-from tests.factories import beat, dead_letter, job, letter
+from tests.factories import DAY, beat, dead_letter, job, letter
 from tests.keys import key
 
 SEARCH = reverse("search")
@@ -45,6 +46,16 @@ def test_customer_has_jobs_and_a_list_of_them_all(viewer: Client) -> None:
 
     assert sum(page_of(each.pk) in page for each in made) == search.SHOWN
     assert f"{reverse('admin:jobs_job_changelist')}?q=CUST-7" in page
+
+
+def test_jobs_stand_there_in_the_words_of_their_pages(viewer: Client) -> None:
+    job(customer_id="CUST-7", status=Status.IN_PROGRESS, run_epoch=2)
+    job(customer_id="CUST-7", not_before=Now() + DAY)
+
+    page = viewer.get(SEARCH, {"q": "CUST-7"}).text
+
+    assert "CUST-7, In progress, run 2" in page
+    assert "CUST-7, Scheduled, run 1" in page
 
 
 def test_worker_and_a_message_are_found(viewer: Client) -> None:
