@@ -191,6 +191,28 @@ def test_state_of_a_customer_with_very_many_jobs_reads_only_their_newest(
     assert response.context["cl"].looked_back_to is not None
 
 
+def test_waiting_jobs_behind_many_scheduled_ones_are_looked_for_in_steps(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Which plan counts a state that a fifth of a small table has is PostgreSQL's choice.
+    monkeypatch.setattr(filters.StatusFilter, "counts", lambda *_: {})
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO jobs (customer_id, package_size, status, created_at, updated_at, not_before, queue)
+               SELECT 'later', 50, 'pending', now() - n * interval '1 second', now(), now() + interval '1 day', 'default'
+                 FROM generate_series(1, 5000) AS n"""
+        )
+        cursor.execute("ANALYZE jobs")
+    plans = Plans()
+
+    with connection.execute_wrapper(plans):
+        response = operator.get(reverse("admin:jobs_job_changelist") + "?status=waiting")
+
+    assert plans.read["jobs"] <= MOST_READ, plans.read
+    assert response.context["cl"].looked_back_to is not None
+    assert "100 waiting or scheduled ones that match the other filters" in response.text
+
+
 @pytest.mark.parametrize("query", ["lost=day", "stale=any", "stale=hung"])
 def test_list_that_weighs_evidence_weighs_it_once(operator: Client, query: str) -> None:
     weighing = Plans()

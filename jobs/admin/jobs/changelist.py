@@ -87,6 +87,11 @@ class JobChangeList(SortedChangeList):
         return [spec for spec in self._filters() if isinstance(spec, UnindexedFilter) and spec.reads_many]
 
     @property
+    def looked_among(self) -> str:
+        """Return which of the jobs that match the other filters were searched; '' where all of them were."""
+        return next((spec.among for spec in self._unindexed() if spec.among), "")
+
+    @property
     def looked_through(self) -> int:
         unindexed, by_time = self._unindexed(), (AgeFilter, CreatedSinceFilter, CreatedBeforeFilter)
         others = any(
@@ -143,11 +148,17 @@ class JobChangeList(SortedChangeList):
         if self.looked_back_to:
             end = "created_at__lte" if self.oldest_first else "created_at__gte"
             jobs = jobs.filter(**{end: self.looked_back_to})
-        self.queryset = self._found(jobs)
+        self.queryset = found = self._found(jobs)
+        if len(found) > self._most_found:
+            # More than can be shown: how far the search went tells nothing.
+            self.looked_back_to = None
+
+    @property
+    def _most_found(self) -> int:
+        return capped_paginator.MOST_PAGES * self.list_per_page
 
     def _found(self, jobs: QuerySet[Any]) -> _Found:
-        most = capped_paginator.MOST_PAGES * self.list_per_page
-        return _Found(jobs.values_list("pk", flat=True)[: most + 1])
+        return _Found(jobs.values_list("pk", flat=True)[: self._most_found + 1])
 
 
 def shown(ids: Sequence[UUID]) -> list[Any]:

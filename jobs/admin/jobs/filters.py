@@ -32,8 +32,13 @@ _STATUS = JOBS.sql_column("status")
 class UnindexedFilter(KnownFilter):
     """A filter without an index: the list reads the rows that match the other filters, and says how far back it read.
 
-    ``JobChangeList`` calls ``narrow`` after all other filters and the search.
+    ``JobChangeList`` calls ``narrow`` after all other filters and the search. ``among``: which rows it is looked for among, where
+    the filter itself says so.
     """
+
+    @property
+    def among(self) -> str:
+        return ""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset
@@ -51,6 +56,7 @@ class StatusFilter(UnindexedFilter, CountedFilter):
     """Offers the statuses, and parts of them that the overview counts.
 
     There is an index of statuses and one of customers, but none of both: of a customer, the newest jobs are looked through.
+    Nor is there one that tells jobs that wait from those that are scheduled, which may be a million: both are looked through.
     """
 
     title = "status"
@@ -58,12 +64,21 @@ class StatusFilter(UnindexedFilter, CountedFilter):
     bounded = frozenset({"customer", "age", "since", "before"})
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset if self.reads_many else self.narrow(request, queryset)
+        if not self.reads_many:
+            return self.narrow(request, queryset)
+        return queryset.filter(status=Status.PENDING) if self.among else queryset
+
+    @property
+    def of_customer(self) -> bool:
+        return bool(self.request.GET.get("customer") or self.request.GET.get(SEARCH_VAR))
 
     @property
     def reads_many(self) -> bool:
-        of_customer = bool(self.request.GET.get("customer") or self.request.GET.get(SEARCH_VAR))
-        return of_customer and super().reads_many
+        return super().reads_many if self.of_customer else self.value() == WAITING
+
+    @property
+    def among(self) -> str:
+        return "waiting or scheduled ones" if self.value() == WAITING and not self.of_customer else ""
 
     def counts(self, rows: QuerySet[Any] | None) -> Mapping[str, str]:
         if rows is not None:

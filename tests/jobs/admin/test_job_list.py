@@ -139,6 +139,41 @@ def test_rare_priority_is_searched_in_bounded_steps(
     assert "Search further back" not in page.content.decode()
 
 
+def test_waiting_jobs_are_found_behind_scheduled_ones(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changelist, "ROWS_LOOKED_THROUGH", 3)
+    waiting = [job(created_at=Now() - timedelta(days=9)), job(created_at=Now() - timedelta(days=10))]
+    for days in range(1, 6):
+        job(created_at=Now() - timedelta(days=days), not_before=Now() + timedelta(days=1))
+    job(status=Status.COMPLETED)
+
+    page = operator.get(LIST, {"status": "waiting"})
+    found: list[UUID] = [row.pk for row in page.context["cl"].result_list]
+    while page.context["cl"].looked_back_to:
+        page = operator.get(LIST + page.context["cl"].further_back)
+        found += [row.pk for row in page.context["cl"].result_list]
+
+    assert found == [each.pk for each in waiting]
+    assert shown(operator, status="scheduled", age="week") and not shown(
+        operator, status="waiting", age="day"
+    )
+
+
+def test_search_that_finds_more_than_it_shows_does_not_say_how_far_it_went(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changelist, "ROWS_LOOKED_THROUGH", 60)
+    monkeypatch.setattr(capped_paginator, "MOST_PAGES", 1)
+    for _ in range(70):
+        job()
+
+    page = operator.get(LIST, {"status": "waiting"})
+
+    assert page.context["cl"].looked_back_to is None
+    assert "Search further" not in page.text
+
+
 def test_other_filters_and_search_apply_before_bounded_steps(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
