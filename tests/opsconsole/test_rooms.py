@@ -17,7 +17,7 @@ DJANGO_FOLDERS = {"commands", "management", "migrations"}
 LOOSE = {
     "alerts": {
         *("apps", "checks", "tasks"),
-        *("catalog", "notification_policy", "notifications", "notify", "trouble"),
+        *("catalog", "notification_policy", "notifications", "notify", "open_alerts", "trouble"),
         *("channel_settings", "operator_decisions", "rules", "runbooks"),
     },
     "jobs": {"apps", "checks", "tasks"},
