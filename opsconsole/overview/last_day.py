@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from alerts.models import Rule
+from jobs.intake import waits
 from jobs.models import DeadLetter, DeadLetterQueue, Job
 from jobs.watch import lost_workers, refused_claims
 from opsconsole.kit import counting, intervals
@@ -48,11 +49,8 @@ def stale_day(taken: Iterable[Any] | None, stale: frozenset[Any]) -> int | None:
 
 
 def waiting_longest() -> Reading[list[datetime]]:
-    """Read since when the first job of each configured queue waits that may start."""
-    first = [
-        Job.objects.startable().filter(queue=name).order_by("updated_at", "pk").values_list("updated_at")[:1]
-        for name in settings.QUEUES
-    ]
+    """Read since when the first jobs of each configured queue wait that may start."""
+    first = [waits.firsts(name) for name in settings.QUEUES]
     nothing = Job.objects.none().values_list("updated_at")
     return column_of(first[0].union(*first[1:], all=True) if first else nothing)
 

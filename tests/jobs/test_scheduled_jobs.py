@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
 from jobs.admin import state_counts
+from jobs.intake import waits
 from jobs.models import Job
 from jobs.models.job import JobQuerySet
+from tests.factories import job
 from tests.opsconsole.test_list_plans import Plans
 
 pytestmark = pytest.mark.django_db
@@ -43,4 +47,18 @@ def test_few_scheduled_jobs_are_counted_among_many_waiting(
         counted = state_counts.of_all({"scheduled": rows()})
 
     assert counted == {"scheduled": str(expected)}
+    assert plans.read["jobs"] <= 10 * SCHEDULED, plans.read
+
+
+def test_longest_wait_is_found_beside_many_scheduled_jobs() -> None:
+    old = job(updated_at=Now() - timedelta(days=30))
+    with connection.cursor() as cursor:
+        cursor.execute(FILLED.replace("n % 2", "n %% 2").replace("n % 10", "n %% 10"), [WAITING, WAITING])
+        cursor.execute("ANALYZE")
+
+    plans = Plans()
+    with connection.execute_wrapper(plans):
+        first = waits.first("default")
+
+    assert first == Job.objects.get(pk=old.pk).updated_at
     assert plans.read["jobs"] <= 10 * SCHEDULED, plans.read

@@ -36,6 +36,7 @@ from jobs.admin.jobs.typed_filters import (
     FinishedSinceFilter,
     WorkerFilter,
 )
+from jobs.intake import waits
 from jobs.models import Job, JobEvent, Status
 from jobs.models.job import JobQuerySet, JobWithEvidence
 from jobs.operations.steps import JobAction
@@ -137,7 +138,8 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
 
     @admin.display(description="waits for")
     def waited(self, job: ShownJob) -> SafeString:
-        return age(job.updated_at, job.read_at) if job.status == Status.PENDING else NOTHING
+        waits_for_worker = job.status == Status.PENDING and not job.is_scheduled(job.read_at)
+        return age(waits.since(job), job.read_at) if waits_for_worker else NOTHING
 
     @admin.display(description="ran for")
     def ran(self, job: ShownJob) -> SafeString:

@@ -16,6 +16,7 @@ from django.urls import reverse
 from jobs.admin import state_counts
 from jobs.admin.dead_letters import coverage
 from jobs.admin.dead_letters.coverage import CoverageLine
+from jobs.intake import waits
 from jobs.models import DeadLetter, Job, QueueState, RunRollup, RunRollupState, Status
 from jobs.models.job import JobQuerySet
 from jobs.models.run_rollup import FIVE_MINUTES, HOUR
@@ -86,14 +87,13 @@ def _jobs(name: str) -> dict[str, Any]:
     ages = {f"age {label}": _aged(startable, number) for number, (_, label) in enumerate(AGES)}
     counts = state_counts.of_all(parts | ages)
     labels = {"waiting": "Waiting", "scheduled": "Scheduled", Status.IN_PROGRESS: "Running"}
-    oldest = startable.order_by("updated_at", "pk").values_list("updated_at", flat=True).first()
     return {
         "depth": [
             Figure(label, counts[part], _list("jobs_job", queue=name, status=part))
             for part, label in labels.items()
         ],
         "ages": [Figure(label, counts[f"age {label}"]) for _, label in AGES],
-        "oldest": oldest,
+        "oldest": waits.first(name),
         "throughput": _throughput(name),
         "counted_until": RunRollupState.objects.values_list("counted_until", flat=True).first(),
         "jobs_url": _list("jobs_job", queue=name),
@@ -101,11 +101,9 @@ def _jobs(name: str) -> dict[str, Any]:
 
 
 def _aged(waiting: JobQuerySet, number: int) -> JobQuerySet:
-    """Return the jobs of one of ``AGES``, by the index of waiting jobs."""
+    """Return the jobs of one of ``AGES``."""
     most, least = AGES[number][0], AGES[number - 1][0] if number else None
-    if most is not None:
-        waiting = waiting.filter(updated_at__gt=Now() - most)
-    return waiting if least is None else waiting.filter(updated_at__lte=Now() - least)
+    return waiting.filter(waits.longer_than(least, most))
 
 
 def _throughput(name: str) -> list[Throughput]:
