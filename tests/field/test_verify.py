@@ -22,6 +22,7 @@ from opsconsole.seals import sealer
 from opsconsole.verification import table
 from tests.conftest import TestQueue
 from tests.databases import Database
+from tests.field.conftest import roles
 from tests.field.console import RUNTIME, Console
 from tests.field.sqs_gate import Gate, gate
 from tests.serving import free_port, gunicorn
@@ -131,8 +132,9 @@ def test_verify_is_green_and_then_names_whatever_is_broken(
             "CACHE_URL": f"unix://{socket}",
             "AWS_ENDPOINT_URL": door.address,
         }
-        # A copy of a database has no defaults of roles; migrate gives them, before anything opens a session that the pooler keeps.
-        done = console.run("migrate", "-v0", **environment)
+        # A copy of a database has no defaults of roles, which migrate gives. It doesn't go through the pooler, which would keep the
+        # sessions from before: their turn may come at any time.
+        done = console.run("migrate", "-v0", **environment, **roles(console.database))
         assert done.returncode == 0, done.stderr
         done = console.run("sync_schedules", **environment)
         assert done.returncode == 0, done.stderr
