@@ -100,7 +100,10 @@ def test_forged_stores_run_nothing_and_stop_nothing(console: Console, tmp_path: 
             listed = visitor.get(f"/admin/django_q/{name}/")
             assert listed.status == 200, name
             for row in set(re.findall(rf"/admin/django_q/{name}/([^/\"]+)/change/", listed.text)):
-                assert visitor.get(f"/admin/django_q/{name}/{row}/change/").status == 200, (name, row)
+                status = visitor.get(f"/admin/django_q/{name}/{row}/change/").status
+                # The cluster works beside us: a task may have left the queue since it was listed.
+                is_done = name == "ormq" and not sql("SELECT id FROM django_q_ormq WHERE id = %s", [row])
+                assert status == 200 or (status == 302 and is_done), (name, row)
                 opened += 1
         assert opened > 15
         forged_rows = sql("SELECT id FROM django_q_task WHERE name LIKE 'forged-%'")

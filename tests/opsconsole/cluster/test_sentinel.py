@@ -133,7 +133,7 @@ def test_worker_that_is_about_to_end_gets_no_other_task(
 ) -> None:
     """The next task would go to a process that does not read it, and wait for its retry."""
     monkeypatch.setattr(Conf, limit, 1)
-    [first, second] = gates(tmp_path, 2)
+    [first] = gates(tmp_path, 1)
     until(ours, lambda: began([first]))
     [worker] = ours._workers
     if limit == "RECYCLE":
@@ -141,6 +141,7 @@ def test_worker_that_is_about_to_end_gets_no_other_task(
     while not worker.result():
         worker.signs()[0].poll(1)
     assert worker.is_ending
+    [second] = gates(tmp_path, 1)
     (second / "gate").touch()
     until(ours, lambda: began([second]))
     assert int((second / "began").read_text()) != worker.pid
