@@ -204,6 +204,14 @@ RULES = {
             threshold_source="two intervals of the monitor",
         ),
         RuleDefinition(
+            name="failing_tasks",
+            title="Scheduled tasks that keep failing",
+            unit="tasks",
+            threshold=0,
+            severity="warning",
+            reminder_interval=DAY,
+        ),
+        RuleDefinition(
             name="limited_requests_hour",
             title="Many requests refused by rate limits",
             unit="requests per hour",

@@ -7,23 +7,25 @@ These pages are read-only, except for pausing, resuming and running the schedule
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 import django_q.admin  # noqa: F401 - registers the original pages, which are replaced below
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import Case, Func, IntegerField, QuerySet, TextField, When
+from django.db.models import Case, Func, IntegerField, QuerySet, TextField, Value, When
 from django.db.models.functions import Cast
 from django.db.models.lookups import GreaterThan
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
+from django_stubs_ext import WithAnnotations
 
-from opsconsole.cluster import packages, schedules, task_values
+from opsconsole.cluster import failing_tasks, packages, schedules, task_values
 from opsconsole.cluster.broker import REFUSED
 from opsconsole.cluster.packages import PackageRefused
 from opsconsole.kit import audit
+from opsconsole.kit.counting import runs
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
@@ -39,6 +41,10 @@ for model in (Schedule, Success, Failure, OrmQ):
     admin.site.unregister(model)
 
 
+class FailedRuns(TypedDict):
+    failed_runs: int
+
+
 @admin.register(Schedule)
 class ScheduleAdmin(ReadOnlyAdmin):
     list_display = ("title", "state", "every", "next", "why")
@@ -46,16 +52,29 @@ class ScheduleAdmin(ReadOnlyAdmin):
     sortable_by = ()
     actions = ("pause", "resume", "run_now")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
+        """Read with each schedule how many of its last runs failed, if it keeps failing."""
+        rows = super().get_queryset(request)
+        keep_failing = [
+            When(name=task.entry.full_name, then=Value(task.runs)) for task in failing_tasks.failing()
+        ]
+        shown: QuerySet[Schedule] = rows.annotate(
+            failed_runs=Case(*keep_failing, default=Value(0), output_field=IntegerField())
+        )
+        return shown
+
     @admin.display(description="schedule")
     def title(self, schedule: Schedule) -> str:
         return schedule.name or f"#{schedule.pk}"
 
     @admin.display(description="state")
-    def state(self, schedule: Schedule) -> SafeString:
+    def state(self, schedule: WithAnnotations[Schedule, FailedRuns]) -> SafeString:
         if schedules.entry_of(schedule) is None:
             return badge("Refused: not in the task table", "bad")
         if schedule.repeats == schedules.PAUSED:
             return badge("Paused", "warning")
+        if failed := schedule.failed_runs:
+            return badge(f"Fails: the last {runs(failed)}", "bad")
         return badge("On", "good")
 
     @admin.display(description="every")

@@ -81,7 +81,12 @@ def _fixed() -> tuple[Entry, ...]:
         Entry("watch", "jobs.tasks.watch", 1, "measure the figures that alert rules evaluate"),
         Entry("prune", "jobs.tasks.prune", 60, "delete rows whose retention has ended"),
         Entry("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop is not running"),
-        Entry("monitors", "alerts.tasks.judge_monitors", 1, "alert when a sweep or a check is late"),
+        Entry(
+            "monitors",
+            "opsconsole.cluster.tasks.judge",
+            1,
+            "alert when a sweep or a check is late, or a task keeps failing",
+        ),
         Entry("alert history", "alerts.tasks.prune", 60, "delete alerts that were resolved long ago"),
         Entry(
             "dead man",

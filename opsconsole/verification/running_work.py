@@ -6,13 +6,14 @@ from alerts.models import Monitor
 from alerts.watch import monitor_alerts
 from jobs.models import Outbox
 from jobs.watch import old_transactions
-from opsconsole.cluster import schedules, task_table
+from opsconsole.cluster import failing_tasks, schedules, task_table
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.models import ClusterProgress
 from opsconsole.seals import checking, state, verification
 from opsconsole.verification.check import Judgement, Problem, Wishes, of, unknown, wrong
 
 MOST_NAMED = 5
+MEND = "See the page Failed tasks, and its runbook: docs/runbooks/failing-tasks.md."
 CLUSTER = "Start the cluster (run_cluster), and look into its log."
 
 
@@ -38,6 +39,10 @@ def _problems_of_schedules() -> list[Problem]:
         problems.append(Problem("No task has come through a cluster lately.", CLUSTER))
     if monitor_alerts.is_late(monitor_alerts.SWEEP):
         problems.append(Problem("No sweep has ended in time.", CLUSTER))
+    problems += [
+        Problem(f"The task '{task.entry.name}' keeps failing: {task.sentence}.", MEND)
+        for task in failing_tasks.failing()
+    ]
     others = Monitor.objects.late().exclude(pk=monitor_alerts.SWEEP).values_list("pk", flat=True)
     problems += [Problem(f"The {name} is late.", CLUSTER) for name in others]
     return problems

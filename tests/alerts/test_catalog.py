@@ -36,6 +36,7 @@ def test_stored_rules_equal_the_catalogue() -> None:
     import_module("alerts.migrations.0014_short_visibility_rule").store(apps, None)
     import_module("alerts.migrations.0016_old_transaction_rule").store(apps, None)
     import_module("alerts.migrations.0018_local_log_ins_rule").store(apps, None)
+    import_module("alerts.migrations.0019_failing_tasks_rule").store(apps, None)
 
     stored = {rule.pk: model_to_dict(rule) for rule in Rule.objects.all()}
     assert stored == {

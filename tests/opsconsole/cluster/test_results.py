@@ -1,4 +1,4 @@
-"""Tests of the results of tasks: the newest successes of a group are kept, and all failures."""
+"""Tests of the results of tasks: the newest successes of a group are kept, and its newest failures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from django_q.models import Failure, Success, Task
 from opsconsole.cluster import results
 
 pytestmark = pytest.mark.django_db
+
+NOW = timezone.now()
 
 
 def finished(number: int, **more: Any) -> dict[str, Any]:
@@ -65,6 +67,23 @@ def test_newest_successes_of_each_group_are_kept(
     assert Failure.objects.count() == 3
     with django_assert_num_queries(1):
         results.store(finished(5))
+
+
+def test_newest_failures_of_each_group_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Conf, "SAVE_LIMIT", 2)
+    monkeypatch.setattr(results, "MOST_DELETED", 3)
+    results.store(finished(100, group="other", success=False))
+    results.store(finished(0))
+    Task.objects.bulk_create(
+        Task(id=f"old{number:029}", name="n", func="f", group="g", success=False, started=NOW, stopped=NOW)
+        for number in range(4)
+    )
+    monkeypatch.setattr(results, "_since_look", Counter())
+    results.store(finished(10, success=False))
+    # Of five failures three were too many, and three are deleted at a time.
+    assert Failure.objects.filter(group="g").count() == 2
+    assert Failure.objects.filter(group="g", result="result 10").exists()
+    assert Failure.objects.filter(group="other").count() == Success.objects.filter(group="g").count() == 1
 
 
 def test_cluster_that_starts_every_day_keeps_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
