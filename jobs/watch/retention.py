@@ -32,8 +32,8 @@ State = BulkOperation.State
 
 
 def prune() -> dict[str, int]:
-    """Delete old sweeps, sent or dropped messages, settled letters, dead workers, stored answers, and what bulk operations
-    and trends don't need.
+    """Delete old sweeps, sent or dropped messages, settled letters and their groups, dead workers, stored answers, and what
+    bulk operations and trends don't need.
 
     Return how many of each.
     """
@@ -42,6 +42,7 @@ def prune() -> dict[str, int]:
         "sweeps": _delete(old_sweeps()),
         "messages": _delete(old_messages()),
         "dead letters": settled_letters.delete(),
+        "failure groups": settled_letters.delete_empty_groups(),
         "workers": _delete(dead_workers()),
         "bulk members": _delete(old_members()),
         "bulk previews": _delete(old_previews()),

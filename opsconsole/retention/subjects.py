@@ -64,6 +64,14 @@ SUBJECTS: tuple[Subject, ...] = (
         "what nobody replayed or discarded, what is still in its queue, and each entry of the ledger",
     ),
     Subject(
+        "failure groups",
+        "OPSCONSOLE_KEEP_LETTERS_DAYS",
+        settled_letters.kept_for,
+        settled_letters.empty_groups,
+        "the last dead letter",
+        "groups that have a dead letter or a note",
+    ),
+    Subject(
         "alerts",
         "OPSCONSOLE_KEEP_ALERTS_DAYS",
         _kept("ALERTS"),

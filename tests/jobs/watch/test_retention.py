@@ -28,6 +28,7 @@ NOTHING = {
     "sweeps": 0,
     "messages": 0,
     "dead letters": 0,
+    "failure groups": 0,
     "workers": 0,
     "kept answers": 0,
     "bulk members": 0,

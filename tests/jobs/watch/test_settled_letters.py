@@ -12,14 +12,15 @@ from django.db import connection, connections, transaction
 from django.db.models.functions import Now
 from pytest_django.fixtures import Settings
 
-from jobs.dead_letters import lineage
+from jobs.dead_letters import groups, lineage
+from jobs.dead_letters.fingerprint import Fingerprint
 from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import NewEntry
-from jobs.models import DeadLetter, ReplayAttempt
+from jobs.models import DeadLetter, FailureGroup, ReplayAttempt
 from jobs.runs.timeline import Actor
 from jobs.watch import settled_letters
 from opsconsole.kit.row_locks import locked
-from tests.factories import dead_letter
+from tests.factories import dead_letter, failure_group
 from tests.other_sessions import other_session
 
 pytestmark = pytest.mark.django_db
@@ -110,6 +111,51 @@ def test_two_runs_share_the_work_and_leave_what_an_operator_decides_about(
     while settled_letters.delete():
         pass
     assert left() == set()
+
+
+def group(name: str, ago: timedelta, **fields: Any) -> FailureGroup:
+    made = failure_group(name, **fields)
+    FailureGroup.objects.filter(pk=made.pk).update(last_seen_at=Now() - ago)
+    return made
+
+
+def groups_left() -> set[str]:
+    return set(FailureGroup.objects.values_list("title", flat=True))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 500])
+def test_group_goes_after_its_last_letter_unless_somebody_noted_something(
+    monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(settled_letters, "BATCH", batch)
+    for name in ("gone 1", "gone 2", "gone 3"):
+        group(name, LIMIT + MOMENT)
+    group("young", LIMIT - MOMENT)
+    group("noted", 2 * LIMIT, note="The vendor mends it in May.")
+    dead_letter(group=group("used", 2 * LIMIT))
+
+    assert settled_letters.delete_empty_groups() == 3
+
+    assert groups_left() == {"young", "noted", "used"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_group_whose_failure_is_seen_again_meanwhile_stays() -> None:
+    found = Fingerprint("seen again", FailureGroup.Kind.JOB_ERROR, "ValueError: no address")
+    FailureGroup.objects.filter(pk=groups.of([found])[found.key].pk).update(last_seen_at=Now() - 2 * LIMIT)
+
+    def run() -> int:
+        try:
+            return settled_letters.delete_empty_groups()
+        finally:
+            connections.close_all()
+
+    with transaction.atomic(), ThreadPoolExecutor(1) as pool:
+        again = groups.of([found])[found.key]
+        assert pool.submit(run).result() == 0
+        letter = dead_letter(group=again)
+    assert settled_letters.delete_empty_groups() == 0
+    assert letter.group_id == again.pk and FailureGroup.objects.filter(pk=again.pk).exists()
 
 
 @pytest.mark.django_db(transaction=True)
