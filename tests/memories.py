@@ -6,7 +6,7 @@ from alerts.aws import sns
 from alerts.sending import banner
 from opsconsole import health, overview, unavailable
 from opsconsole.cluster import results, scheduler
-from opsconsole.kit import changed_tables, full_disk, metric_files, schema_version
+from opsconsole.kit import built_once, changed_tables, full_disk, metric_files, schema_version
 from opsconsole.sign_in.oidc import provider
 from opsconsole.trends import report
 from ratelimits.identity import untrusted_forwarding
@@ -20,6 +20,7 @@ def empty() -> None:
         memory.clear()
     for kept in (health._logged, metric_files._failed_at, scheduler._told, sns._certificates):
         kept.clear()
+    built_once.forget()
     results._since_look.clear()
     untrusted_forwarding._logged.clear()
     untrusted_forwarding.take_hidden()

@@ -10,12 +10,13 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib.postgres.aggregates import ArrayAgg
-from django.db.models import BooleanField, Count, ExpressionWrapper, Func, Q, QuerySet
+from django.db import connection
+from django.db.models import BooleanField, ExpressionWrapper
 
 from jobs.models import Job, evidence_of_death, staleness
 from jobs.recovery.decision import Policy
 from opsconsole.kit import counting
+from opsconsole.kit.built_once import built_once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,30 +37,47 @@ class SilentTotals:
     stale: frozenset[Any] = frozenset()
 
 
+# Each run is weighed once: the limit, which is none, lets PostgreSQL do that before it counts.
+_TOTALS = """
+SELECT count(*) FILTER (WHERE is_stale AND is_since AND (forgiven_before IS NULL OR last_seen >= forgiven_before)),
+       count(*) FILTER (WHERE is_stale AND is_since AND queue <> ALL (queues)),
+       count(*) FILTER (WHERE NOT is_stale AND is_since),
+       count(*) FILTER (WHERE is_stale AND is_since AND queue = ANY (queues)),
+       count(*) FILTER (WHERE is_stale AND began < cutoff),
+       count(*) FILTER (WHERE NOT is_stale AND began < cutoff),
+       (array_agg(job_id) FILTER (WHERE is_stale AND most_named > 0))[1:max(most_named)]
+  FROM (SELECT *, cutoff IS NULL OR began >= cutoff AS is_since
+          FROM ({weighed}) AS run (job_id, is_stale, began, last_seen, queue),
+               (SELECT %s::timestamptz, %s::timestamptz, %s::text[], %s::int)
+                   AS policy (cutoff, forgiven_before, queues, most_named)) AS weighed
+"""
+
+
 def read(policy: Policy, *, with_jobs: bool = False) -> SilentTotals:
-    lately = Q(last_seen__gte=policy.forgiven_before) if policy.forgiven_before else Q()
-    since = Q(began__gte=policy.cutoff) if policy.cutoff else Q()
-    stale = Q(is_stale=True)
-    wanted = {"at_once": stale & since & lately, "unknown": ~stale & since, "unknown_queue": stale & since}
-    # Without queues there is no such condition: Django would take the whole statement for one without rows.
-    if policy.queues:
-        known_queue = Q(queue__in=policy.queues)
-        wanted["recoverable"] = stale & since & known_queue
-        wanted["unknown_queue"] &= ~known_queue
-    if policy.cutoff:
-        before = Q(began__lt=policy.cutoff)
-        wanted |= {"before_cutoff": stale & before, "unknown_before_cutoff": ~stale & before}
-    totals: dict[str, Any] = {name: Count("pk", filter=condition) for name, condition in wanted.items()}
-    if with_jobs:
-        most = f"(%(expressions)s)[1:{counting.COUNTED_TO + 1}]"
-        totals["stale"] = Func(ArrayAgg("pk", filter=stale), template=most)
-    found = _weighed().aggregate(**totals)
-    return SilentTotals(**found | {"stale": frozenset(found.get("stale") or ())})
+    weighed, params = _weighed()
+    most_named = counting.COUNTED_TO + 1 if with_jobs else 0
+    asked = (policy.cutoff, policy.forgiven_before, list(policy.queues), most_named)
+    with connection.cursor() as cursor:
+        cursor.execute(_TOTALS.format(weighed=weighed), [*params, *asked])
+        [numbers] = cursor.fetchall()
+    at_once, unknown_queue, unknown, recoverable, before_cutoff, unknown_before_cutoff, stale = numbers
+    return SilentTotals(
+        at_once=at_once,
+        unknown_queue=unknown_queue,
+        unknown=unknown,
+        recoverable=recoverable,
+        before_cutoff=before_cutoff,
+        unknown_before_cutoff=unknown_before_cutoff,
+        stale=frozenset(stale or ()),
+    )
 
 
-def _weighed() -> QuerySet[Any, Any]:
+@built_once
+def _weighed() -> tuple[str, tuple[Any, ...]]:
+    """Return the query of the silent runs, and its parameters."""
     runs = Job.objects.silent_at_any_time().order_by()
     is_stale = ExpressionWrapper(evidence_of_death.is_sufficient(), BooleanField())
-    # The limit, which is none, makes PostgreSQL weigh the evidence before it counts, not once per number.
     weighed = runs.annotate(is_stale=is_stale, began=staleness.began())
-    return weighed.values("pk", "is_stale", "began", "last_seen", "queue")[: sys.maxsize]
+    return weighed.values_list("pk", "is_stale", "began", "last_seen", "queue")[
+        : sys.maxsize
+    ].query.sql_with_params()

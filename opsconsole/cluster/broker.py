@@ -20,6 +20,7 @@ from typing import Any
 
 from django.db import connection
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
@@ -45,7 +46,7 @@ def private_queue(cluster_id: str) -> str:
 
 def recently_refused() -> QuerySet[OrmQ]:
     """Return the tasks that a cluster refused within the last day."""
-    rows: QuerySet[OrmQ] = OrmQ.objects.filter(key=REFUSED, lock__gte=timezone.now() - REFUSED_SHOWN)
+    rows: QuerySet[OrmQ] = OrmQ.objects.filter(key=REFUSED, lock__gte=Now() - REFUSED_SHOWN)
     return rows
 
 

@@ -26,6 +26,7 @@ from opsconsole import switches
 from opsconsole.cluster import schedules
 from opsconsole.cluster.broker import recently_refused
 from opsconsole.kit import one_statement
+from opsconsole.kit.built_once import built_once
 from opsconsole.kit.counting import count
 from opsconsole.kit.models import Pause
 from opsconsole.kit.one_statement import Reading, column_of, count_of, exists_of, models_of, records_of
@@ -183,8 +184,7 @@ class Moment:
 def read_moment() -> Moment:
     """Read all of it by one statement, or the figures from the cache and the rest by one."""
     seen: Overview | None = memory.get("overview")
-    fresh = {"states": models_of(surroundings.state()), "pauses": models_of(switches.active())}
-    rows = one_statement.read(**fresh) if seen else one_statement.read(**fresh, **_readings())
+    rows = one_statement.read(**_fresh()) if seen else one_statement.read(**_fresh(), **_readings())
     [state], pauses = rows.pop("states"), rows.pop("pauses")
     around = surroundings.of_state(state)
     if seen is None:
@@ -234,6 +234,13 @@ def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
     )
 
 
+@built_once
+def _fresh() -> dict[str, Reading[Any]]:
+    """Return what each page reads anew."""
+    return {"states": models_of(surroundings.state()), "pauses": models_of(switches.active())}
+
+
+@built_once
 def _readings() -> dict[str, Reading[Any]]:
     """Return what one statement reads: the counts by the names of the figures, and rows."""
     firing = Alert.objects.firing()

@@ -16,12 +16,14 @@ from jobs.intake import waits
 from jobs.models import DeadLetter, DeadLetterQueue, Job
 from jobs.watch import lost_workers, refused_claims
 from opsconsole.kit import counting, intervals
+from opsconsole.kit.built_once import built_once
 from opsconsole.kit.durations import DAY
 from opsconsole.kit.lateness import late_after
 from opsconsole.kit.one_statement import Reading, column_of, count_of, records_of, value_of
 from ratelimits.records.gauges import limited_rows
 
 
+@built_once
 def readings() -> dict[str, Reading[Any]]:
     """Return the readings of the figures of a day or an hour."""
     return {

@@ -15,6 +15,7 @@ from alerts.models import Alert, Monitor, Rule
 from jobs.models import Sweep
 from jobs.watch import hourly_counts
 from opsconsole.kit import figures, one_statement
+from opsconsole.kit.built_once import built_once
 from opsconsole.kit.durations import HOUR
 from opsconsole.kit.one_statement import Reading, models_of, records_of
 from opsconsole.overview import last_day
@@ -79,13 +80,8 @@ def _read() -> SlowRows:
     span = day_of(hours)
     rows = _with_figures(
         {
+            **_of_any_hour(),
             "stored": records_of(figures.stored(NAMES, hours)),
-            "ended": records_of(hourly_counts.ended(if_few=True)),
-            "arrived": records_of(hourly_counts.arrived(if_few=True)),
-            "rules": models_of(Rule.objects.all()),
-            "sweeps": models_of(Sweep.objects.newest_finished().defer("details")[:SWEEPS_READ]),
-            "alerts": models_of(Alert.objects.order_by("-since", "-id")[:ALERTS_READ]),
-            "monitors": models_of(monitors()),
             "paused": models_of(marks.pauses_within(*span)),
             "switched": records_of(marks.switched_within(*span)),
         }
@@ -100,6 +96,18 @@ def _read() -> SlowRows:
     of_day = last_day.figures_of(rows, lines)
     marked = marks.of_rows(rows["paused"], rows["switched"])
     return SlowRows(hours, values, lines, rows["sweeps"], rows["alerts"], rows["monitors"], of_day, marked)
+
+
+@built_once
+def _of_any_hour() -> dict[str, Reading[Any]]:
+    return {
+        "ended": records_of(hourly_counts.ended(if_few=True)),
+        "arrived": records_of(hourly_counts.arrived(if_few=True)),
+        "rules": models_of(Rule.objects.all()),
+        "sweeps": models_of(Sweep.objects.newest_finished().defer("details")[:SWEEPS_READ]),
+        "alerts": models_of(Alert.objects.order_by("-since", "-id")[:ALERTS_READ]),
+        "monitors": models_of(monitors()),
+    }
 
 
 def day_of(hours: Sequence[datetime]) -> tuple[datetime, datetime]:
