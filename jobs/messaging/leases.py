@@ -25,10 +25,11 @@ from opsconsole_worker.sqs import BATCH_BYTES
 LEASE = timedelta(seconds=60)
 
 # Rows are judged in the statement that takes them: those no longer current are dropped; those that may not start
-# yet is put back until then and not counted as tried. ``without`` names targets, such as 'default/dlq'. The
-# LATERAL keeps PostgreSQL to a look by primary key a row, also where it would rather read the whole table. A text is
-# read no further than SQS accepts: SQS refuses the message of a longer one. The first row alone tells the end of the
-# lease, which is that of all: reading a time in each row took a quarter of the dispatcher's own work.
+# yet are put back until then and not counted as tried. ``without`` names targets, such as 'default/dlq'. The
+# LATERAL, and the list of ids in the UPDATE, keep PostgreSQL to a look by primary key a row, also where it would rather
+# read the whole table. A text is read no further than SQS accepts: SQS refuses the message of a longer one. The first
+# row alone tells the end of the lease, which is that of all: reading a time in each row took a quarter of the
+# dispatcher's own work.
 _TAKE = """
 WITH due AS MATERIALIZED (
     SELECT id, job_id, run_epoch, destination, available_at
@@ -57,7 +58,7 @@ WITH due AS MATERIALIZED (
                ELSE letter.available_at END,
            attempts = letter.attempts + (verdict = 'leased')::int
       FROM judged
-     WHERE letter.id = judged.id
+     WHERE letter.id = judged.id AND letter.id = ANY (ARRAY(SELECT id FROM due))
     RETURNING verdict, place, letter.id, letter.queue, letter.destination, letter.attempts, letter.resends, letter.job_id,
               customer_id, package_size, priority, letter.retry, letter.reason, letter.run_epoch,
               letter.dead_letter_id

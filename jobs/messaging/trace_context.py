@@ -25,11 +25,13 @@ def details() -> dict[str, str]:
 
 def of_letters(letters: Sequence[Letter]) -> Mapping[int, Mapping[str, Attribute]]:
     """Return the attributes of the messages whose jobs were accepted in a trace, by letter. Nothing is read without traces."""
+    if not tracing.is_on():
+        return {}
     of_job: dict[UUID, list[int]] = defaultdict(list)
     for letter in letters:
         if letter.destination == Outbox.Destination.QUEUE:
             of_job[letter.message.job_id].append(letter.id)
-    if not of_job or not tracing.is_on():
+    if not of_job:
         return {}
     events: Any = JobEvent.objects.filter(
         job_id__in=list(of_job), kind=JobEvent.Kind.ENQUEUED, details__has_key=ATTRIBUTE
