@@ -22,7 +22,7 @@ def encrypt(value: Any, purpose: str) -> str:
 def decrypt(text: str, purpose: str, *, max_age: timedelta) -> Any:
     """Return the value. Raise ``BadSignature`` for text that is not ours, that was changed, or that is older."""
     try:
-        content = _keys(purpose).decrypt(text, ttl=int(max_age.total_seconds()))
+        content = _keys(purpose).decrypt(text.encode(), ttl=int(max_age.total_seconds()))
     except InvalidToken as error:
         raise BadSignature("It was changed, or it is too old.") from error
     return json.loads(zlib.decompress(content))

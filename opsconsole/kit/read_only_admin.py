@@ -103,6 +103,10 @@ class TitledAdmin(admin.ModelAdmin[Any]):
         """Allow an address to name rows by their key only."""
         return to_field == self.opts.pk.name
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        # Django looks for a field without a name where an address ends in '?_to_field='.
+        return super().get_object(request, object_id, from_field or None)
+
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[DeclaredChangeList]:
         return DeclaredChangeList
 

@@ -188,3 +188,9 @@ def test_rows_are_named_by_their_key_only(vera: User) -> None:
         fields = [field.name for field in of_it.model._meta.concrete_fields]
         allowed = [name for name in fields if of_it.to_field_allowed(asked(vera), name)]
         assert allowed == [of_it.model._meta.pk.name]
+
+
+def test_empty_name_of_a_field_names_rows_by_their_key(admin_client: Client) -> None:
+    for row in (Group.objects.create(name="night"), User.objects.create_user("nina"), factories.job()):
+        page = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+        assert admin_client.get(page, {"_to_field": ""}).status_code == 200
