@@ -23,6 +23,7 @@ from opsconsole.kit.errors import first_line
 AWAY_SECONDS = 5.0
 # Whoever watches a process waits three minutes for a sign of life.
 SIGN_SECONDS = 60.0
+LONGEST_INTERVAL_SECONDS = 7 * 24 * 3_600
 # What each code means unless a command says more. A script may rely on them (docs/commands.md).
 EXIT_CODES: Mapping[int, str] = {
     0: "done, or there was nothing to do",
@@ -114,6 +115,14 @@ def refuse_json_in_loop(*, as_json: bool, loop: bool) -> None:
     """Raise ``CommandError`` where both were asked for: a loop prints lines as it goes on."""
     if as_json and loop:
         raise CommandError("--json can't be combined with --loop. Nothing was done.")
+
+
+def refuse_odd_interval(seconds: float) -> None:
+    """Raise ``CommandError`` for what no loop can wait for, such as nan."""
+    if not 0 < seconds <= LONGEST_INTERVAL_SECONDS:
+        raise CommandError(
+            f"--interval must be more than 0 seconds, and at most {LONGEST_INTERVAL_SECONDS} (a week). Nothing was done."
+        )
 
 
 def add_operator(parser: ArgumentParser) -> None:

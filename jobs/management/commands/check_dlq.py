@@ -35,8 +35,7 @@ class Command(commands.ConsoleCommand):
 
     def handle(self, *args: Any, loop: bool, interval: float, **options: Any) -> None:
         commands.refuse_json_in_loop(as_json=options["json"], loop=loop)
-        if interval <= 0:
-            raise CommandError("--interval must be more than 0 seconds.")
+        commands.refuse_odd_interval(interval)
         if loop:
             commands.repeat(
                 lambda: self._say(check(timedelta(seconds=interval))),

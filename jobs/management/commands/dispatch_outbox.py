@@ -29,8 +29,9 @@ class Command(commands.ConsoleCommand):
 
     def handle(self, *_args: Any, limit: int, loop: bool, interval: float, **options: Any) -> None:
         commands.refuse_json_in_loop(as_json=options["json"], loop=loop)
-        if limit <= 0 or interval <= 0:
-            raise CommandError("--limit and --interval must be more than 0.")
+        commands.refuse_odd_interval(interval)
+        if limit <= 0:
+            raise CommandError("--limit must be more than 0. Nothing was done.")
         if loop:
             self._loop(limit, interval)
         else:

@@ -20,6 +20,8 @@ from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 from opsconsole_worker import refusals
 
 LINES_SHOWN = 20
+# More would be one transaction of many minutes, and many gigabytes of memory.
+MOST_IDENTICAL = 100_000
 
 
 class Command(commands.ConsoleCommand):
@@ -35,7 +37,12 @@ class Command(commands.ConsoleCommand):
         parser.add_argument("--priority", help="priority level (default: that of the database)")
         parser.add_argument("--payload", default="{}", help="a JSON object for the handler")
         parser.add_argument("--queue", help="name of the queue (default: default)")
-        parser.add_argument("--count", type=int, default=1, help="number of identical jobs (default 1)")
+        parser.add_argument(
+            "--count",
+            type=int,
+            default=1,
+            help=f"number of identical jobs (default 1, at most {MOST_IDENTICAL:,})",
+        )
         parser.add_argument(
             "--from-file",
             metavar="JOBS.JSONL",
@@ -97,6 +104,8 @@ def _from_options(options: dict[str, Any]) -> list[NewJob]:
         raise CommandError("Give --customer and --package-size, or --from-file. Nothing was enqueued.")
     if options["count"] < 1:
         raise CommandError("--count must be at least 1.")
+    if options["count"] > MOST_IDENTICAL:
+        raise CommandError(f"--count must be at most {MOST_IDENTICAL:,}. Nothing was enqueued.")
     given = {
         "customer_id": options["customer"],
         "package_size": options["package_size"],
@@ -116,7 +125,7 @@ def _from_file(options: dict[str, Any]) -> list[NewJob]:
         raise CommandError(
             "--from-file can't be combined with --customer or --package-size. Nothing was enqueued."
         )
-    jobs, bad = parse_lines(_read(options["from_file"]).splitlines())
+    jobs, bad = parse_lines(_read(options["from_file"]).split("\n"))
     if bad:
         shown = "\n".join(str(line) for line in bad[:LINES_SHOWN])
         raise CommandError(f"Nothing was enqueued. Lines that are not a job: {len(bad)}.\n{shown}")
@@ -127,7 +136,11 @@ def _from_file(options: dict[str, Any]) -> list[NewJob]:
 
 def _read(name: str) -> str:
     try:
-        return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8-sig")
+        return (
+            sys.stdin.read().removeprefix("\ufeff")
+            if name == "-"
+            else Path(name).read_text(encoding="utf-8-sig")
+        )
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"'{name}' can't be read: {error}") from error
 

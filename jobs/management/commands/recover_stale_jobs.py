@@ -48,8 +48,7 @@ class Command(commands.ConsoleCommand):
             raise CommandError(
                 "--interval only has an effect with --loop and without --dry-run. Nothing was changed."
             )
-        if interval <= 0:
-            raise CommandError("--interval must be more than 0 seconds.")
+        commands.refuse_odd_interval(interval)
         if dry_run:
             self._preview(limit, as_json=as_json)
         elif loop:

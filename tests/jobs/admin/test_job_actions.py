@@ -275,7 +275,9 @@ def forged(plan: str) -> str:
     return plan[:-1] + ("A" if plan[-1] != "A" else "B")
 
 
-@pytest.mark.parametrize("spoil", [forged, lambda _: "", lambda _: "é", lambda _: signing.dumps({"steps": []})])
+@pytest.mark.parametrize(
+    "spoil", [forged, lambda _: "", lambda _: "é", lambda _: signing.dumps({"steps": []})]
+)
 def test_forged_plan_is_refused(operator: Client, spoil: Any) -> None:
     made = job()
     plan = plan_of(preview(operator, "cancel", made))

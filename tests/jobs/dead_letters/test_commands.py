@@ -72,10 +72,11 @@ def test_check_without_dead_letter_queues(settings: Any) -> None:
     assert "set SQS_DLQ_URL" in str(error)
 
 
-def test_check_refuses_invalid_interval() -> None:
-    _, error = run("check_dlq", "--interval", "0")
+@pytest.mark.parametrize("interval", ["0", "nan", "inf"])
+def test_check_refuses_invalid_interval(interval: str) -> None:
+    _, error = run("check_dlq", "--loop", "--interval", interval)
 
-    assert str(error) == "--interval must be more than 0 seconds."
+    assert str(error).startswith("--interval must be more than 0 seconds, and at most 604800 (a week).")
 
 
 @pytest.mark.usefixtures("account")

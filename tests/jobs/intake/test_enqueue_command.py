@@ -66,8 +66,18 @@ def test_jobs_are_read_from_a_file(tmp_path: Path) -> None:
     assert [by_id[each] for each in ids] == ["TEST-001", "TEST-002"]
 
 
+def test_line_ends_where_json_lines_end(tmp_path: Path) -> None:
+    """JavaScript writes line separators as they are within texts, and programs on Windows end lines by two characters."""
+    file = tmp_path / "jobs.jsonl"
+    words = "one\u2028two\u2029three\u0085four"
+    jobs = [{"customer_id": words, "package_size": 1}, {"customer_id": "B", "package_size": 1}]
+    file.write_bytes(b"\r\n".join(json.dumps(each, ensure_ascii=False).encode() for each in jobs))
+    enqueue("--from-file", str(file))
+    assert {job.customer_id for job in Job.objects.all()} == {words, "B"}
+
+
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(GOOD))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"\ufeff{GOOD}"))
     enqueue("--from-file", "-")
     assert Job.objects.count() == 1
 
@@ -110,6 +120,7 @@ def test_unusable_files(tmp_path: Path, content: bytes | None, sentence: str) ->
         (["--customer", "A", "--package-size", "x"], "invalid int value: 'x'"),
         (["--customer", "A", "--package-size", "1", "--queue", "no"], "There is no queue named 'no'."),
         (["--customer", "A", "--package-size", "1", "--count", "0"], "--count must be at least 1."),
+        (["--customer", "A", "--package-size", "1", "--count", "100001"], "--count must be at most 100,000."),
         (["--customer", "A", "--package-size", "1", "--payload", "{"], "Not JSON"),
         (["--customer", "A", "--package-size", "1", "--payload", "[]"], "payload must be a JSON object"),
         (["--customer", "A", "--from-file", "x"], "be combined with"),

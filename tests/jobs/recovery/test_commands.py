@@ -89,7 +89,7 @@ def test_recover_stale_jobs_once_and_dry() -> None:
     assert Job.objects.get(pk=dead.pk).status == Status.PENDING
 
 
-@pytest.mark.parametrize("interval", ["0", "-1"])
+@pytest.mark.parametrize("interval", ["0", "-1", "nan", "inf", "1e9"])
 def test_recover_stale_jobs_refuses_a_senseless_interval(interval: str) -> None:
     with pytest.raises(CommandError, match="--interval must be more than 0"):
         called("recover_stale_jobs", "--loop", f"--interval={interval}")
