@@ -35,9 +35,11 @@ class Route:
     queues: Collection[str] = field(default=())
 
     def as_fields(self) -> dict[str, object]:
-        """Return the columns. Raise ``ChannelRefused`` for a span with one end."""
+        """Return the columns. Raise ``ChannelRefused`` for a span with one end, or with none between its ends."""
         if (self.from_hour is None) != (self.until_hour is None):
             raise ChannelRefused("Give both hours, or none for the whole day.")
+        if self.from_hour is not None and self.from_hour == self.until_hour:
+            raise ChannelRefused("Give two different hours, or none for the whole day.")
         return {
             "least_severity": self.least_severity,
             "rules": sorted(self.rules),

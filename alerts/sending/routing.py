@@ -70,7 +70,7 @@ def in_words(channel: Channel) -> str:
             if len(channel.queues) < 4
             else f"about {len(channel.queues)} queues"
         )
-    if channel.from_hour is not None and channel.until_hour is not None:
+    if channel.from_hour != channel.until_hour:
         parts.append(f"from {channel.from_hour} to {channel.until_hour} h UTC")
     return ", ".join(parts)
 

@@ -178,11 +178,12 @@ def _database_now() -> datetime:
 def _ids(file: Path) -> set[UUID]:
     """Return the ids in the file. Raise ``CommandError`` before anything is changed when a line is no id."""
     try:
-        lines = file.read_text(encoding="utf-8").split()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{file} can't be read: {error}. Nothing was changed.") from error
     ids = set()
-    for line in lines:
+    # Ids that are texts may have blanks within.
+    for line in filter(None, map(str.strip, lines)):
         job_id = job_ids.parse(line)
         if job_id is None:
             raise CommandError(f"{file} has a line that is no job id: {line}. Nothing was changed.")

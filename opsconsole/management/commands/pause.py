@@ -42,6 +42,8 @@ class Command(commands.ConsoleCommand):
                 self._change(options)
             except OpsConsoleError as error:
                 raise CommandError(str(error)) from error
+        elif options["resume"] or options["minutes"] is not None or options["reason"]:
+            raise CommandError(f"Name what to pause or to resume: {_names()}. Nothing was changed.")
         held = switches.in_force()
         lines = [switches.sentence(switch, pause) for switch, pause in held] or ["Nothing is paused."]
         self.tell([_as_json(switch, pause) for switch, pause in held], lines, as_json=options["json"])
@@ -49,8 +51,7 @@ class Command(commands.ConsoleCommand):
     def _change(self, options: dict[str, Any]) -> None:
         switch = switches.find(options["name"])
         if switch is None:
-            names = ", ".join(f"'{known.name}'" for known in switches.table())
-            raise CommandError(f"'{options['name']}' can't be paused. Choose one of: {names}.")
+            raise CommandError(f"'{options['name']}' can't be paused. Choose one of: {_names()}.")
         by, reason, minutes = options["operator"], options["reason"], options["minutes"]
         if not options["resume"]:
             lasting = None if minutes is None else timedelta(minutes=minutes)
@@ -61,6 +62,10 @@ class Command(commands.ConsoleCommand):
         if ended is None:
             raise CommandError(f"'{switch.name}' is not paused: there is nothing to resume.")
         audit.log_command(by, [ended], switch.did_resume, why=reason)
+
+
+def _names() -> str:
+    return ", ".join(f"'{known.name}'" for known in switches.table())
 
 
 def _as_json(switch: switches.Switch, pause: Pause) -> dict[str, Any]:

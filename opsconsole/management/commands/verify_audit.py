@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +15,9 @@ from opsconsole.kit.counting import exactly
 from opsconsole.seals import checking, exported, verification
 from opsconsole.seals.chain import Seal
 from opsconsole.seals.report import Report
+
+# As the dead man's switch sends it: 'seal 812:<hash>'.
+_ANCHOR = re.compile(r"\s*(?:seal\s+)?((?:[0-9]{1,18}:)?[0-9a-f]{64}|)\s*", re.IGNORECASE | re.ASCII)
 
 
 class Command(commands.ConsoleCommand):
@@ -53,10 +57,11 @@ class Command(commands.ConsoleCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        anchor = _anchor(options["anchor"])
         if options["folder"]:
-            self._tell(_exported(options["folder"], options["anchor"]), as_json=options["json"])
+            self._tell(_exported(options["folder"], anchor), as_json=options["json"])
             return
-        report = verification.verify(anchor=options["anchor"], events_from=options["events_from"])
+        report = verification.verify(anchor=anchor, events_from=options["events_from"])
         checking.record(report)
         if report.events_from:
             audit.log_without_user(
@@ -70,6 +75,17 @@ class Command(commands.ConsoleCommand):
         self.stdout.write(_as_json(report) if as_json else _as_text(report))
         if report.break_count:
             sys.exit(1)
+
+
+def _anchor(text: str) -> str:
+    """Return the anchor without what may stand before it where it was kept. A mistyped one must not look like a broken audit."""
+    found = _ANCHOR.fullmatch(text)
+    if found is None:
+        raise CommandError(
+            "--anchor is a number, a colon and the 64 digits (0-9, a-f) of a hash, or the hash alone. Nothing was verified.",
+            returncode=2,
+        )
+    return found[1]
 
 
 def _exported(folder: Path, anchor: str) -> Report:

@@ -35,6 +35,7 @@ def test_hours_of_the_day(begin: int | None, end: int | None, hours: set[int]) -
     )
     told = {hour for hour in range(24) if routing.takes(channel, "info", About(), NIGHT.replace(hour=hour))}
     assert told == hours
+    assert ("UTC" in routing.in_words(channel)) is (len(hours) < 24)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.models.functions import Now
 
+from jobs.management.commands import recovery_mode
 from jobs.messaging import dispatcher
 from jobs.models import Job, JobEvent, Outbox, RecoveryControl, Restore, Status
 from jobs.recovery import control
@@ -20,7 +21,7 @@ from jobs.restores import fencing, suspects
 from jobs.restores.fencing import FURTHEST_BACK, RestoreRefused
 from jobs.restores.suspects import Evidence, FencedJob
 from jobs.runs.timeline import Actor
-from opsconsole.kit import row_locks
+from opsconsole.kit import job_ids, row_locks
 from opsconsole_worker.runs import heartbeats, lifecycle
 from opsconsole_worker.runs.heartbeats import Verdict, Worker
 from opsconsole_worker.runs.lifecycle import Refusal, Refused, Run
@@ -255,6 +256,13 @@ class TestOperatorTells:
             True,
         )
         assert [row.job_id for row in Outbox.objects.all()] == [waiting.pk]
+
+    def test_ids_with_blanks_name_no_other_job(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As texts, '7' and 'order 7' are two jobs. Where one is named, the other must still be sent again."""
+        monkeypatch.setattr(job_ids, "parse", str)
+        file = tmp_path / "ids"
+        file.write_bytes("\ufeff order 7\r\n\n order 8\r\n".encode())
+        assert recovery_mode._ids(file) == {"order 7", "order 8"}
 
     def test_they_may_be_told_later(self, tmp_path: Path) -> None:
         job = factories.run()

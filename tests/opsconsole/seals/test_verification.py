@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 from django.db.models.functions import Now
 from django.test import Client
@@ -318,6 +318,23 @@ def test_command_tells_and_answers_with_its_exit_code(sealed: list[int]) -> None
     with pytest.raises(SystemExit):
         call_command("verify_audit", "--json", "--anchor", "ab" * 32, stdout=(output := StringIO()))
     assert {each["kind"] for each in json.loads(output.getvalue())["breaks"]} == {"deleted", "anchor missing"}
+
+
+@pytest.mark.parametrize("mistyped", ["812:ab12", "nonsense", "no-number:" + "ab" * 32, "ab" * 32 + "\n7"])
+def test_mistyped_anchor_is_no_broken_audit(sealed: list[int], mistyped: str) -> None:
+    for words in ((), ("--folder", "exported")):
+        with pytest.raises(CommandError, match="Nothing was verified") as refused:
+            call_command("verify_audit", "--anchor", mistyped, *words)
+        assert refused.value.returncode == 2
+    assert not Alert.objects.exists()
+
+
+@pytest.mark.parametrize("kept", ["seal {}\n", " {} ", "{}"])
+def test_anchor_is_read_as_it_was_kept(sealed: list[int], kept: str) -> None:
+    call_command(
+        "verify_audit", "--anchor", kept.format(newest_seal.anchor().upper()), stdout=(output := StringIO())
+    )
+    assert output.getvalue().startswith("5 seals and 11 rows were read.")
 
 
 def test_break_fires_an_alert_and_is_on_the_page_and_in_the_deploy_check(
