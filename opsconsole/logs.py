@@ -1,7 +1,6 @@
 """Logging: one line per event, as text for people or as JSON for programs (OPSCONSOLE_LOG_FORMAT).
 
-``opsconsole_worker.log_lines`` makes the lines, because workers without the console write the same ones. Here are the facts of
-structlog (``opsconsole.kit.activity``), and who writes at all.
+``opsconsole_worker.log_lines`` makes the lines, because workers without the console write the same ones. Here is who writes at all.
 """
 
 from __future__ import annotations
@@ -11,10 +10,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from structlog.contextvars import get_contextvars
-
-from opsconsole_worker import log_lines
-from opsconsole_worker.log_lines import FORMATS, HIDDEN, JSON, TEXT, secrets_of, without
+from opsconsole_worker.log_lines import FORMATS, HIDDEN, JSON, TEXT, LineFormatter, secrets_of, without
 
 __all__ = [
     "FORMATS",
@@ -28,13 +24,6 @@ __all__ = [
     "secrets_of",
     "without",
 ]
-
-
-class LineFormatter(log_lines.LineFormatter):
-    """Writes the lines with what the activity of this thread is about."""
-
-    def known(self) -> Mapping[str, Any]:
-        return get_contextvars()
 
 
 class CausesOnly(logging.Filter):

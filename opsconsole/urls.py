@@ -14,11 +14,11 @@ handler500 = "opsconsole.unavailable.server_error"
 
 # The probes /healthz and /readyz are answered before this: opsconsole.health.
 urlpatterns = [
-    # First, because programs ask the most.
+    # First, because programs ask the most. The redirect stands before the page that django-ninja has at the same address.
     path("api/", RedirectView.as_view(pattern_name="api-reference")),
+    path("api/", routes.api.urls),
     path("api/docs", routes.reference, name="api-reference"),
     path("api/openapi.json", routes.document, name="api-document"),
-    path("api/", routes.api.urls),
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/second-factor/", include(second_factor_pages)),
     path("admin/customer/", site.admin_view(customers.view), name="customer"),

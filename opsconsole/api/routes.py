@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
-from functools import cache, partial, wraps
+from functools import cache, wraps
 from typing import Any, TypeAlias
 
 from django.contrib import admin
@@ -31,6 +31,7 @@ import jobs.operator_api.payloads
 import ratelimits.api.freeing
 import ratelimits.api.policies
 import ratelimits.api.routes
+import ratelimits.api.short_way
 from opsconsole import unavailable
 from opsconsole.api import description, operators, pauses, unanswered
 from opsconsole.database_failures import kept_by
@@ -110,6 +111,10 @@ def _policy(key: ApiKey | None) -> str:
     return key.policy if key.policy in policy_cache.current().by_name else "api-key"
 
 
+def _checking(run: Run) -> Run:
+    return ratelimits.api.short_way.before(_by_key(run, own_quota=ratelimits.api.routes.SCOPE), api)
+
+
 def _mount(router: Router, scope: str, limit: Callable[[Run], Run] = _by_key) -> None:
     """Add a router whose routes require a key with this scope, in either of the two headers."""
     router.add_decorator(limit, mode="view")
@@ -117,11 +122,12 @@ def _mount(router: Router, scope: str, limit: Callable[[Run], Run] = _by_key) ->
     api.add_router("", router, auth=[KeyInBearer(scope), KeyHeader(scope)])
 
 
+# First, because it is asked before each request of another service.
+_mount(ratelimits.api.routes.router, ratelimits.api.routes.SCOPE, _checking)
 jobs.api.customers.public.add_decorator(rate_limited("standard"), mode="view")
 api.add_router("", jobs.api.customers.public)
 _mount(jobs.api.producers.producers, "jobs:write")
 _mount(jobs.api.workers.workers, "worker")
-_mount(ratelimits.api.routes.router, "limits:check", partial(_by_key, own_quota="limits:check"))
 _mount(ratelimits.api.freeing.router, "limits:free")
 
 

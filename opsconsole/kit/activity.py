@@ -1,7 +1,8 @@
 """The activity log: one line per thing that was done, with what it was done to.
 
 A line is written once the transaction that did it has committed: what was rolled back stands in no log. Its facts are ids,
-names and numbers, never contents of a job or of a message. ``opsconsole.logs`` decides how a line looks.
+names and numbers, never contents of a job or of a message. ``opsconsole_worker.log_lines`` decides how a line looks, and has the
+facts that all lines of a block share: ``with activity.about(sweep=17):``.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
-from structlog.contextvars import bound_contextvars, get_contextvars
 
-# Facts that all lines of this thread have from now on, until the block ends: ``with activity.about(sweep=17):``
-about = bound_contextvars
+from opsconsole_worker.log_lines import about, current_facts
+
+__all__ = ["about", "done"]
 
 logger = logging.getLogger("opsconsole.activity")
 
@@ -24,7 +25,7 @@ def done(what: str, *, level: int = logging.INFO, **facts: Any) -> None:
     if not logger.isEnabledFor(level):
         return
     # Taken now: the transaction may end after the block that knows them.
-    known = {name: fact for name, fact in (get_contextvars() | facts).items() if fact is not None}
+    known = {name: fact for name, fact in {**current_facts(), **facts}.items() if fact is not None}
     write = partial(logger.log, level, what, extra={"facts": known})
     # Without a transaction there is nothing to wait for, and the database may be away.
     if connection.in_atomic_block:

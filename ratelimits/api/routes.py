@@ -19,6 +19,7 @@ from ratelimits.models import ApiKey
 from ratelimits.records import recording
 from ratelimits.requests import responses
 
+SCOPE = "limits:check"
 CHECK_ROUTE = "(another service)"
 # As django-ninja states it.
 MEDIA_TYPE = "application/json; charset=utf-8"

@@ -15,7 +15,7 @@ import importlib, pkgutil, sys
 
 class Refuser:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"django", "environ", "structlog", "requests", "jobs", "alerts", "ratelimits", "opsconsole"}:
+        if name.partition(".")[0] in {"django", "environ", "requests", "jobs", "alerts", "ratelimits", "opsconsole"}:
             raise ImportError(f"{name} is not for workers")
 
 sys.meta_path.insert(0, Refuser())

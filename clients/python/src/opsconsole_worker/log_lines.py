@@ -59,20 +59,21 @@ def current_facts() -> Mapping[str, Any]:
     return _facts.get({})
 
 
-def of_record(
-    record: logging.LogRecord, event: str, *, arguments: Any = (), error: Any = None, known: Mapping[str, Any]
-) -> dict[str, Any]:
+def of_record(record: logging.LogRecord) -> dict[str, Any]:
     """Return the line of a record: its head, then the facts, of which those of the record itself win."""
     written = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
     line: dict[str, Any] = {
         "time": written.replace("+00:00", "Z"),
         "level": record.levelname,
         "logger": record.name,
-        "event": without_details(event, arguments if isinstance(arguments, tuple) else ()),
+        "event": without_details(record.getMessage(), record.args if isinstance(record.args, tuple) else ()),
+        **current_facts(),
+        **getattr(record, "facts", {}),
     }
-    line |= {**current_facts(), **known} | getattr(record, "facts", {})
-    if error and error[1] is not None:
-        line["traceback"] = without_details(logging.Formatter().formatException(error), _chain(error[1]))
+    if record.exc_info and record.exc_info[1] is not None:
+        line["traceback"] = without_details(
+            logging.Formatter().formatException(record.exc_info), _chain(record.exc_info[1])
+        )
     return line
 
 
@@ -86,14 +87,7 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of this record."""
-        line = of_record(
-            record, record.getMessage(), arguments=record.args, error=record.exc_info, known=self.known()
-        )
-        return rendered(line, self.of_style, self.secrets)
-
-    def known(self) -> Mapping[str, Any]:
-        """Return facts that each line has besides its own."""
-        return {}
+        return rendered(of_record(record), self.of_style, self.secrets)
 
 
 def rendered(line: Mapping[str, Any], style: str, secrets: Sequence[str]) -> str:
@@ -104,11 +98,16 @@ def rendered(line: Mapping[str, Any], style: str, secrets: Sequence[str]) -> str
 
 def clean(line: Mapping[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
     """Return the line without secrets, and with facts of a bounded length."""
-    cleaned: dict[str, Any] = {}
-    for name, value in line.items():
-        told = str(value)
-        text = _shortened(name, without(secrets, told))
-        cleaned[name] = value if text == told else text
+    told = {name: str(value) for name, value in line.items()}
+    # Nearly every line has none, which is seen sooner in all of it than in each part.
+    whole = "\n".join(told.values())
+    hidden = [secret for secret in secrets if secret in whole]
+    cleaned = dict(line)
+    for name, text in told.items():
+        if hidden or len(text) > LONGEST_FACT:
+            shown = _shortened(name, without(hidden, text))
+            if shown != text:
+                cleaned[name] = shown
     return cleaned
 
 
