@@ -19,6 +19,8 @@ from jobs.recovery import outlook_wording
 from jobs.recovery.decision import Decision, SweepAction, Why, decide
 from jobs.recovery.stale_pages import locked_by_others
 from jobs.recovery.surroundings import Stop, Surroundings
+from opsconsole.kit.built_once import built_once
+from opsconsole.kit.compiled_rows import CompiledRows
 from opsconsole.kit.counting import many
 
 LOCKED = "locked"
@@ -104,13 +106,17 @@ def preview(around: Surroundings, limit: int, *, probing: bool = False) -> list[
 
     Which rows others have locked is known from the last sweep; ``probing`` tries it out, for a moment.
     """
-    runs = list(Job.objects.silent().order_by("updated_at", "pk")[:limit])
-    # Asked apart, so that each question follows the index of running jobs.
-    ahead = Job.objects.silent_at_any_time().filter(changed_in_the_future())
-    runs += ahead.order_by("updated_at", "pk")[: limit - len(runs)]
+    runs = [run for rows in _silent(limit) for run in rows.all()][:limit]
     if probing:
         around = replace(around, locked=locked_by_others([run.pk for run in runs]), more_in_the_way=False)
     return [of_run(run, around) for run in runs]
+
+
+@built_once
+def _silent(limit: int) -> tuple[CompiledRows[JobWithEvidence], ...]:
+    """Return the silent runs, and those that changed in the future: asked apart, so that each follows the index of running jobs."""
+    silent, ahead = Job.objects.silent(), Job.objects.silent_at_any_time().filter(changed_in_the_future())
+    return tuple(CompiledRows(runs.order_by("updated_at", "pk")[:limit]) for runs in (silent, ahead))
 
 
 def totals(outlooks: Sequence[Outlook]) -> str:

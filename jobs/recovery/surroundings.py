@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +22,10 @@ from jobs.recovery import control, silent_totals
 from jobs.recovery.control import HoldStep
 from jobs.recovery.decision import Policy
 from jobs.recovery.silent_totals import SilentTotals
-from opsconsole.kit import job_ids, pauses
+from opsconsole.kit import job_ids, one_statement, pauses
+from opsconsole.kit.built_once import built_once
 from opsconsole.kit.models import Pause
+from opsconsole.kit.one_statement import Reading
 
 SWEEP_TASK, BY_SCHEDULE = "jobs.tasks.sweep", "schedule"
 # The value that django-q2 stores in a schedule that is switched off.
@@ -66,7 +69,7 @@ class Surroundings:
     refused: Mapping[UUID, str] = field(default_factory=dict)
     more_in_the_way: bool = False
 
-    @property
+    @cached_property
     def sweeps_were_away(self) -> bool:
         """Tell whether the next sweep excuses all silence, because no sweep has ended for a long time."""
         return self.sweepless_for is not None and self.sweepless_for > control.longest_normal_gap(
@@ -78,7 +81,7 @@ class Surroundings:
         """Return how long ago the last sweep ended; None when none has ended yet."""
         return None if self.last_sweep_at is None else self.read_at - self.last_sweep_at
 
-    @property
+    @cached_property
     def hold_step(self) -> HoldStep:
         return control.hold_step(self.mass, self.hold_until, self.read_at)
 
@@ -99,7 +102,7 @@ class Surroundings:
             return self.hold_step == HoldStep.BEGIN
         return self.paused_until is None or self.held_until > self.paused_until
 
-    @property
+    @cached_property
     def acting_policy(self) -> Policy:
         """Return the policy of the next sweep that acts; a hold forgives the runs that were silent when it began."""
         match self.hold_step:
@@ -118,7 +121,7 @@ class Surroundings:
             return Stop.PAUSED
         return Stop.HELD if self.hold_step in {HoldStep.BEGIN, HoldStep.STAY} else None
 
-    @property
+    @cached_property
     def stop(self) -> Stop | None:
         """Return what keeps the next sweep from recovering stale runs, including that no sweep runs automatically."""
         if not self.armed:
@@ -130,7 +133,14 @@ class Surroundings:
 
 def glance() -> Surroundings:
     """Read the surroundings in one query, without counting runs: ``mass`` and ``overfull`` stay as if none were stale."""
-    return of_state(state().get())
+    [row] = one_statement.read(states=reading())["states"]
+    return of_state(row)
+
+
+@built_once
+def reading() -> Reading[list[Any]]:
+    """Read the row of ``state()`` together with other readings."""
+    return one_statement.models_of(state())
 
 
 def state() -> QuerySet[Any]:

@@ -16,10 +16,11 @@ from jobs.models.columns import JOBS
 from jobs.models.worker import stale_after
 from jobs.runs import life_wording, visibility
 from opsconsole.kit import counting, one_statement
+from opsconsole.kit.built_once import built_once
 from opsconsole.kit.counting import many
 from opsconsole.kit.durations import spell
 from opsconsole.kit.mapping import BEATS
-from opsconsole.kit.one_statement import column_of, count_of, models_of, records_of
+from opsconsole.kit.one_statement import Reading, column_of, count_of, models_of, records_of
 
 NAMED_AT_MOST = 5
 LONGEST_ID_SHOWN = 60
@@ -44,16 +45,7 @@ class Trait:
 
 def traits() -> list[Trait]:
     """Return what is known about the workers, queue by queue first; empty before anything was measured."""
-    found = one_statement.read(
-        naming=models_of(QueueNaming.objects.order_by("queue")),
-        shared=count_of(shared_ids()),
-        clocks=count_of(wrong_clocks()),
-        future=count_of(Job.objects.changed_in_the_future()),
-        first_shared=column_of(shared_ids().values_list("pk", flat=True)[:NAMED_AT_MOST]),
-        first_clocks=records_of(wrong_clocks().values_list("pk", "clock_offset")[:NAMED_AT_MOST]),
-        first_future=column_of(_first_of_the_future()),
-        **visibility.readings(),
-    )
+    found = one_statement.read(**_readings())
     naming = [_of_queue(queue) for queue in found["naming"]]
     if JOBS.life.told_by != BEATS:
         naming = _of_runs_without_a_sign()
@@ -73,6 +65,20 @@ def traits() -> list[Trait]:
         (_of_rows_from_the_future, found["future"], found["first_future"]),
     )
     return [*naming, *short, *(tell(number, first) for tell, number, first in counted if number)]
+
+
+@built_once
+def _readings() -> dict[str, Reading[Any]]:
+    return {
+        "naming": models_of(QueueNaming.objects.order_by("queue")),
+        "shared": count_of(shared_ids()),
+        "clocks": count_of(wrong_clocks()),
+        "future": count_of(Job.objects.changed_in_the_future()),
+        "first_shared": column_of(shared_ids().values_list("pk", flat=True)[:NAMED_AT_MOST]),
+        "first_clocks": records_of(wrong_clocks().values_list("pk", "clock_offset")[:NAMED_AT_MOST]),
+        "first_future": column_of(_first_of_the_future()),
+        **visibility.readings(),
+    }
 
 
 def wrong_clocks() -> QuerySet[WorkerObservation]:

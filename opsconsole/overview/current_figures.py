@@ -237,7 +237,7 @@ def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
 @built_once
 def _fresh() -> dict[str, Reading[Any]]:
     """Return what each page reads anew."""
-    return {"states": models_of(surroundings.state()), "pauses": models_of(switches.active())}
+    return {"states": surroundings.reading(), "pauses": models_of(switches.active())}
 
 
 @built_once

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, Protocol, cast
 from uuid import UUID
 
 from django.contrib.admin import SimpleListFilter
-from django.core.signals import setting_changed
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -22,7 +21,9 @@ from jobs.models import Job, MessageTrouble
 from jobs.recovery import waiting
 from jobs.runs.evidence import Evidence
 from opsconsole.kit import capped_paginator
+from opsconsole.kit.built_once import built_once
 from opsconsole.kit.capped_paginator import CappedPaginator
+from opsconsole.kit.compiled_rows import CompiledRows
 from opsconsole.kit.keyset import Cursor, older
 
 # A filter without an index is applied to this many rows at a time, which takes some tens of milliseconds. Rows that
@@ -165,20 +166,15 @@ class JobChangeList(SortedChangeList):
 
 def shown(ids: Sequence[UUID]) -> list[Any]:
     """Return these jobs as lists show them: with the signs of their life and the state of their message, without payloads."""
-    found: dict[UUID, Any] = _as_shown().in_bulk(ids)
+    found = _as_shown().of_keys(ids)
     return with_troubles([found[pk] for pk in ids if pk in found])
 
 
-@cache
-def _as_shown() -> QuerySet[Any]:
-    """Return all jobs as lists show them. Building it takes Django longer than a page of rows takes PostgreSQL."""
-    jobs = Job.objects.with_signs_of_life().with_message().defer("payload")
-    rows: QuerySet[Any] = run_progress.with_percent(jobs)
-    return rows
-
-
-# It holds the threshold and other settings, which only tests change while a process runs.
-setting_changed.connect(lambda **_: _as_shown.cache_clear(), weak=False)
+@built_once
+def _as_shown() -> CompiledRows[Any]:
+    """Return all jobs as lists show them."""
+    jobs = Job.objects.with_signs_of_life().with_message().order_by().defer("payload")
+    return CompiledRows(run_progress.with_percent(jobs))
 
 
 def with_troubles(jobs: list[Any]) -> list[Any]:

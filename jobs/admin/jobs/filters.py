@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.db import connection
 from django.db.models import F, Q, QuerySet
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
@@ -20,6 +21,7 @@ from jobs.models.job import JobQuerySet
 from jobs.runs.diagnosis import Reason
 from jobs.watch import lost_workers
 from opsconsole.kit.bounded_columns import cut_in_statement
+from opsconsole.kit.built_once import built_once
 
 OTHER = "other"
 WAITING, SCHEDULED, FAILED_TODAY = "waiting", "scheduled", "failed_day"
@@ -142,7 +144,7 @@ class StaleFilter(WeighingFilter):
         return [(ANY, "Any reason"), *((reason.value, reason.label.capitalize()) for reason in Reason)]
 
     def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
-        return rows.stale() if value == ANY else because(rows, Reason(value))
+        return rows.filter(pk__in=_stale(value))
 
 
 class LostWorkerFilter(WeighingFilter):
@@ -153,8 +155,22 @@ class LostWorkerFilter(WeighingFilter):
         return [("day", "In the last 24 hours"), ("recovered", "Recovered in the last 24 hours")]
 
     def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
-        lost = lost_workers.within_a_day() if value == "day" else lost_workers.recovered_within_a_day()
-        return rows.filter(pk__in=lost.values("pk"))
+        return rows.filter(pk__in=_lost(value))
+
+
+@built_once
+def _stale(value: str) -> RawSQL:
+    return _keys(Job.objects.stale() if value == ANY else because(Job.objects.all(), Reason(value)))
+
+
+@built_once
+def _lost(value: str) -> RawSQL:
+    return _keys(lost_workers.within_a_day() if value == "day" else lost_workers.recovered_within_a_day())
+
+
+def _keys(jobs: QuerySet[Any]) -> RawSQL:
+    """Return the compiled query of the keys of these jobs."""
+    return RawSQL(*jobs.order_by().values("pk").query.sql_with_params())  # noqa: S611 - compiled by Django
 
 
 def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:

@@ -37,8 +37,9 @@ from jobs.recovery.surroundings import Stop, Surroundings
 from jobs.restores import signs
 from jobs.runs import life_wording
 from opsconsole.kit import audit, form_versions, one_statement
+from opsconsole.kit.built_once import built_once
 from opsconsole.kit.form_versions import FIELD, STATUS, Conflict, Version
-from opsconsole.kit.one_statement import models_of
+from opsconsole.kit.one_statement import Reading, models_of
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
 
@@ -91,12 +92,7 @@ class RecoveryAdmin(OnePageAdmin):
         return request.user.has_perm("jobs.arm_recovery")
 
     def _page(self, request: HttpRequest, **forms_with_errors: Any) -> HttpResponse:
-        read = one_statement.read(
-            states=models_of(surroundings.state().annotate(db_now=Now())),
-            sweeps=models_of(Sweep.objects.newest_finished()[:1]),
-            signs=signs.reading(),
-            restores=models_of(Restore.objects.all()[:1]),
-        )
+        read = one_statement.read(**_readings())
         [state], last_sweep = read["states"], next(iter(read["sweeps"]), None)
         around = surroundings.of_state(state)
         around = surroundings.counted(around) if around.armed else around
@@ -223,6 +219,16 @@ class RecoveryAdmin(OnePageAdmin):
 
     def _render(self, request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
         return self.render(request, template, context | {"may_arm": self.may_decide(request)})
+
+
+@built_once
+def _readings() -> dict[str, Reading[Any]]:
+    return {
+        "states": models_of(surroundings.state().annotate(db_now=Now())),
+        "sweeps": models_of(Sweep.objects.newest_finished()[:1]),
+        "signs": signs.reading(),
+        "restores": models_of(Restore.objects.all()[:1]),
+    }
 
 
 def _set_rule(request: HttpRequest, form: UnknownRunsForm) -> bool:

@@ -6,16 +6,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db.models import QuerySet
+from django.db.models.expressions import RawSQL
 from django.urls import get_resolver
 from django.utils import timezone
 
 from opsconsole.kit import built_once
+from opsconsole.kit.compiled_rows import CompiledRows
 from opsconsole.kit.one_statement import Reading
 from opsconsole.overview import current_figures
 
 # Of those builders that have arguments.
-ARGUMENTS: dict[str, tuple[Any, ...]] = {}
+ARGUMENTS: dict[str, tuple[Any, ...]] = {"_stale": ("any",), "_lost": ("day",), "_silent": (5,)}
 
 
 def _builders() -> list[Any]:
@@ -28,10 +29,12 @@ def _asked(built: Any) -> Any:
     """Return the statements of what was built, with their parameters."""
     if isinstance(built, dict):
         return {name: _asked(each) for name, each in built.items()}
-    if isinstance(built, QuerySet):
-        return built.query.sql_with_params()
+    if isinstance(built, tuple):
+        return [_asked(each) for each in built]
     # JSON in parameters has no equality of its own.
-    return (built.sql, repr(built.params)) if isinstance(built, Reading) else built
+    return (
+        (built.sql, repr(built.params)) if isinstance(built, Reading | CompiledRows | RawSQL) else repr(built)
+    )
 
 
 @pytest.mark.django_db
