@@ -9,10 +9,11 @@ from itertools import groupby
 from pathlib import Path
 
 from django.conf import settings
-from django.utils.html import escape, format_html_join
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from alerts.catalog import RULES
+from opsconsole.kit.display import inline_markup
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def _block(block: str) -> str:
     lines = block.splitlines()
     if re.match(r"\d+\. ", lines[0]):
         return f"<ol>{_steps(lines)}</ol>"
-    return f"<p>{_inline(' '.join(lines))}</p>"
+    return f"<p>{inline_markup(' '.join(lines))}</p>"
 
 
 def _steps(lines: list[str]) -> SafeString:
@@ -52,12 +53,4 @@ def _steps(lines: list[str]) -> SafeString:
         numbers.append((numbers[-1] if numbers else 0) + bool(re.match(r"\d+\. ", line)))
     steps = groupby(zip(numbers, lines, strict=True), key=lambda pair: pair[0])
     texts = [" ".join(re.sub(r"^\d+\. ", "", line).strip() for _, line in step) for _, step in steps]
-    return format_html_join("", "<li>{}</li>", ((_inline(text),) for text in texts))
-
-
-def _inline(text: str) -> SafeString:
-    escaped = str(escape(text))
-    escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
-    escaped = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped)
-    escaped = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", escaped)
-    return mark_safe(re.sub(r"\*([^*]+)\*", r"<em>\1</em>", escaped))  # noqa: S308 - escaped above
+    return format_html_join("", "<li>{}</li>", ((inline_markup(text),) for text in texts))

@@ -23,6 +23,7 @@ from alerts.sending import banner as alert_banner
 from jobs.models import RecoveryControl
 from opsconsole import live_pages, overview, switches, unavailable
 from opsconsole.kit import audit, full_disk, one_statement
+from opsconsole.kit.display import NOTHING
 from opsconsole.kit.one_statement import models_of
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.live_pages import Followed
@@ -110,6 +111,7 @@ class ConsoleSite(AdminSite):
     site_header = "Ops console"
     index_title = "Overview"
     site_url = None
+    empty_value_display = NOTHING
     index_template = "admin/overview.html"
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class AlertAdmin(DecidableAlerts):
     def last_seen(self, alert: DatedAlert) -> SafeString:
         return age(alert.last_seen_at, alert.db_now, suffix=" ago")
 
-    @admin.display(description="handled by", empty_value="-")
+    @admin.display(description="handled by")
     def handler(self, alert: Alert) -> str | None:
         return alert.handled_by or None
 

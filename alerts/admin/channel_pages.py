@@ -52,8 +52,8 @@ def add(admin: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
 
         if _done(request, form, do):
             return redirect("admin:alerts_channel_change", name)
-    hint = "" if address_keys.is_possible() else address_keys.WITHOUT_KEY
-    return _page(admin, request, "Add a channel", form, button="Add the channel", hint=hint)
+    impossible = "" if address_keys.is_possible() else address_keys.WITHOUT_KEY
+    return _page(admin, request, "Add a channel", form, button="Add the channel", impossible=impossible)
 
 
 def change(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpResponse:
@@ -124,18 +124,15 @@ def remove(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpRespons
 
         if _done(request, form, do):
             return redirect("admin:alerts_channel_changelist")
-    hint = (
-        "The environment has the address of this channel. Remove it there."
-        if channel_settings.is_fixed(name)
-        else "Its address is forgotten. Its history stays, and so do messages that wait: they are sent if the name is added again."
-    )
+    fixed = channel_settings.is_fixed(name)
     return _page(
         admin,
         request,
         f"Remove {name}",
         form,
         button="Remove the channel",
-        hint=hint,
+        hint="Its address is forgotten. Its history stays, and so do messages that wait: they are sent if the name is added again.",
+        impossible="The environment has the address of this channel. Remove it there." if fixed else "",
         channel=channel,
         takes_away=True,
     )
@@ -170,5 +167,8 @@ def _to_page(request: HttpRequest, name: str, sentence: str) -> HttpResponse:
 def _page(
     admin: ReadOnlyAdmin, request: HttpRequest, title: str, form: ReasonForm, **shown: object
 ) -> HttpResponse:
-    """Return the page of a form: ``shown`` has its ``button`` and, as far as there are, ``hint``, ``channel`` and ``takes_away``."""
+    """Return the page of a form: ``shown`` has its ``button`` and, as far as there are, ``hint``, ``channel`` and ``takes_away``.
+
+    Where it is ``impossible``, why and what to do instead stand there, and no form.
+    """
     return admin.render(request, "admin/alerts/channel_form.html", {"title": title, "form": form} | shown)

@@ -126,8 +126,9 @@ def confirm(
     """Show the alerts, and ask for a reason."""
     alerts = list(Alert.objects.filter(pk__in=ids).annotate(db_now=Now()))
     open_alerts = [alert for alert in alerts if alert.open]
+    question = f"{decision.label} {exactly(len(open_alerts), 'alert')}?"
     context = {
-        "title": f"{decision.label} {exactly(len(open_alerts), 'alert')}?",
+        "title": question if open_alerts else f"{decision.label}: nothing to do",
         "decision": decision,
         "explanation": EXPLANATIONS[decision],
         "rows": [(alert, labels.severity(alert.severity), labels.state(alert)) for alert in open_alerts],

@@ -209,7 +209,7 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         known = self.as_far_as_seen(request, action, rows, [step for step in steps if step.job_id in rows])
         will = [step for step in known if step.will]
         context = {
-            "title": f"{verb} {self._count(known)}?",
+            "title": f"{verb} {self._count(known)}?" if will else f"{verb}: nothing to do",
             "button": f"{verb} {self._count(will)}",
             "done_word": done_word,
             "will": self.lines(rows, will),

@@ -68,16 +68,19 @@ class QueuePlace(Schema):
     id: JobId
     status: Literal["pending", "in_progress", "completed", "failed", "cancelled", "on_hold", "other"]
     position: int | None = Field(
-        description="1: the job that has waited longest. Null: the job is not waiting, or its message is not on its way to a worker."
+        examples=[3],
+        description="1: of the jobs of its queue that may start, the one that has waited longest. Null: the job is not waiting, or"
+        " waits for its time (not_before), or its message is not on its way to a worker, or too many jobs are ahead.",
     )
     position_over: int | None = Field(
-        description="Set when the position is too high to count: at least this many jobs are ahead."
+        examples=[None],
+        description="Set when the position takes too long to count: at least this many jobs are ahead.",
     )
     created_at: datetime
-    started_at: datetime | None
-    completed_at: datetime | None
+    started_at: datetime | None = Field(examples=[None])
+    completed_at: datetime | None = Field(examples=[None])
     not_before: datetime | None = Field(
-        description="Set for a waiting job that does not start before this time."
+        examples=[None], description="Set for a waiting job that may not start yet: when it may."
     )
 
 

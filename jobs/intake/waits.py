@@ -13,8 +13,8 @@ from django.db.models.functions import Now
 
 from jobs.models import Job
 
-_WAS_SCHEDULED = Q(not_before__gt=F("updated_at"))
-_WAS_NOT = Q(not_before=None) | Q(not_before__lte=F("updated_at"))
+WAS_SCHEDULED = Q(not_before__gt=F("updated_at"))
+WAS_NOT_SCHEDULED = Q(not_before=None) | Q(not_before__lte=F("updated_at"))
 
 
 class Waiting(Protocol):
@@ -34,10 +34,10 @@ def since(job: Waiting) -> datetime:
 def firsts(queue: str) -> QuerySet[Job, tuple[datetime]]:
     """Return since when the jobs of a queue that may start wait, for the first one of each kind: at most two rows."""
     startable = Job.objects.startable().filter(queue=queue)
-    unchanged = startable.filter(_WAS_NOT).order_by("updated_at", "pk").values_list("updated_at")
+    unchanged = startable.filter(WAS_NOT_SCHEDULED).order_by("updated_at", "pk").values_list("updated_at")
     # Said once more for the index, whose order begins with the past and ends with the far future.
     due = (
-        startable.filter(_WAS_SCHEDULED, not_before__lte=Now())
+        startable.filter(WAS_SCHEDULED, not_before__lte=Now())
         .order_by("not_before", "pk")
         .values_list("not_before")
     )
@@ -51,7 +51,7 @@ def first(queue: str) -> datetime | None:
 
 def longer_than(least: timedelta | None, most: timedelta | None) -> Q:
     """Return the condition that a job that may start has waited for at least ``least`` and for less than ``most``."""
-    unchanged, due = _WAS_NOT, _WAS_SCHEDULED
+    unchanged, due = WAS_NOT_SCHEDULED, WAS_SCHEDULED
     if most is not None:
         unchanged, due = unchanged & Q(updated_at__gt=Now() - most), due & Q(not_before__gt=Now() - most)
     if least is not None:

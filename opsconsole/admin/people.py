@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -83,6 +83,12 @@ class RolesAdmin(Ticked, GroupAdmin):
 
     actions = None
     form = RoleForm
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Name the role alone: its ties to permissions and users have no names, and are counted."""
+        named, *others = super().get_deleted_objects(objs, request)
+        # Django's list has a list behind each object: what goes with it.
+        return [each for each in cast(list[Any], named) if not isinstance(each, list)], *others
 
     def last_words(self, row: Any) -> str:
         had = ", ".join(sorted(row.permissions.values_list("codename", flat=True))) or "none"

@@ -30,6 +30,11 @@ _CONVERTED = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 @register.filter
+def inline_markup(text: str) -> SafeString:
+    return display.inline_markup(text)
+
+
+@register.filter
 def age(at: datetime | None, suffix: str = "") -> SafeString:
     return display.age(at, suffix=suffix)
 

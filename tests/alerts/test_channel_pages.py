@@ -110,7 +110,10 @@ def test_what_is_wrong_is_said_without_the_address(
 
 def test_without_a_key_the_page_says_what_to_set(operator: Client, settings: Any) -> None:
     settings.OPSCONSOLE_CHANNEL_KEYS = []
-    assert "Set OPSCONSOLE_CHANNEL_KEYS" in operator.get(ADD).text
+    asked = operator.get(ADD).text
+    assert "Set OPSCONSOLE_CHANNEL_KEYS" in asked
+    # There is nothing to fill in.
+    assert 'name="reason"' not in asked
     assert "Set OPSCONSOLE_CHANNEL_KEYS" in operator.post(ADD, FIELDS).text
 
 
@@ -151,6 +154,7 @@ def test_address_of_the_environment_is_fixed(operator: Client) -> None:
     assert all_targets()["mail"].address.startswith("mailtos://")
     asked = operator.get(of("remove", "mail")).text
     assert "Remove it there" in asked and "Its address is forgotten" not in asked
+    assert 'name="reason"' not in asked
     assert "Remove it there" in operator.post(of("remove", "mail"), {"reason": "r"}).text
 
 

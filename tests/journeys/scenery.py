@@ -160,7 +160,8 @@ def _bulk_operation(owner: str, state: BulkOperation.State) -> int:
     )
     if state == BulkOperation.State.PREVIEW:
         return operation.pk
-    done, failed = (8, 1) if state != BulkOperation.State.ENDED else (operation.will, 0)
+    failed = 0 if state == BulkOperation.State.ENDED else 1
+    done = operation.will if state == BulkOperation.State.ENDED else min(8, operation.will - failed)
     skipped = operation.members.filter(will=False)
     skipped.update(outcome="skipped", settled_at=Now())
     will = list(operation.members.filter(will=True).order_by("id").values_list("id", flat=True))

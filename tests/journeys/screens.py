@@ -37,6 +37,26 @@ IN_TURN: tuple[Screens, ...] = (
 CUT_OFF = """() => [...document.querySelectorAll('.results, .module, .form-row')]
     .filter(part => part.scrollWidth > part.clientWidth).map(part => part.id || part.className)"""
 
+# The footer begins where the content does; the last column ends before its frame; a badge keeps off what stands before it.
+MISPLACED = """() => {
+    const box = each => each.getBoundingClientRect();
+    const content = document.getElementById('content'), note = document.querySelector('#footer p');
+    const begin = content && box(content).left + parseFloat(getComputedStyle(content).paddingLeft);
+    const found = note && Math.abs(box(note).left - begin) > 1 ? ['the footer is not below the content'] : [];
+    for (const cell of document.querySelectorAll('#changelist tbody tr > :last-child')) {
+        const text = document.createRange();
+        text.selectNodeContents(cell);
+        if (cell.offsetParent && box(text).right > box(cell.closest('.results')).right - 6)
+            found.push('flush with the edge: ' + cell.className);
+    }
+    for (const badge of document.querySelectorAll('.badge')) {
+        const before = badge.previousElementSibling && box(badge.previousElementSibling), own = box(badge);
+        if (before && before.width && before.top < own.bottom && own.top < before.bottom && Math.abs(own.left - before.right) < 3)
+            found.push('a badge touches what is before it: ' + badge.textContent);
+    }
+    return [...new Set(found)];
+}"""
+
 
 def faults(visitor: Visitor, page: Page, screens: Screens = SCREENS) -> list[str]:
     """Return what is wrong with the open page. It is loaded once and then checked at each screen size."""
@@ -56,6 +76,8 @@ def _on_each(screens: Screens, page: Page) -> Iterator[str]:
             yield f"wider than a screen of {width}"
         if cut := page.evaluate(CUT_OFF):
             yield f"cut off on a screen of {width}: {', '.join(cut)}"
+        for misplaced in page.evaluate(MISPLACED):
+            yield f"{misplaced} on a screen of {width}"
         if rules is None:
             continue
         for rule in page.evaluate("options => axe.run(options)", rules)["violations"]:

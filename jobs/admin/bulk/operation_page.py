@@ -117,7 +117,7 @@ def freezing_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
 
 def preview_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
     return {
-        "title": f"{title(operation, kind)}?",
+        "title": f"{title(operation, kind)}?" if operation.will else f"{kind.verb}: nothing to do",
         "will": [_counted(group, kind) for group in freezing.groups(operation, will=True)],
         "skipped": [_counted(group, kind) for group in freezing.groups(operation, will=False)],
         "left_out": operation.total - operation.will,

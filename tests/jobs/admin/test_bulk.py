@@ -154,6 +154,7 @@ def test_preview_without_eligible_members_offers_no_action(operator: Client) -> 
     many(3, status=Status.COMPLETED)
     text = operator.get(page(preview())).content.decode()
     assert "None of these jobs can be requeued." in text and "Type" not in text
+    assert "<h1>Requeue: nothing to do</h1>" in text
 
 
 def test_expired_preview_offers_no_action(operator: Client) -> None:

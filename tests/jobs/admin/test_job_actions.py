@@ -321,7 +321,9 @@ def test_invalid_ids_are_not_found(operator: Client, query: str) -> None:
 
 
 def test_page_reports_missing_ids(operator: Client) -> None:
-    assert "None of these jobs can be cancelled." in operator.get(url("cancel")).content.decode()
+    page = operator.get(url("cancel"))
+    assert "None of these jobs can be cancelled." in page.content.decode()
+    assert page.context["title"] == "Cancel: nothing to do"
 
 
 def test_unknown_action_is_not_found(operator: Client) -> None:

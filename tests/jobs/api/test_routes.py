@@ -185,6 +185,55 @@ def test_queue_position_count_is_bounded(client: Client, monkeypatch: pytest.Mon
     assert (near["position"], near["position_over"]) == (3, None)
 
 
+def ahead_of(client: Client) -> tuple[Any, Any]:
+    (place,) = queue(client, "TEST-001")
+    return place["position"], place["position_over"]
+
+
+def test_scheduled_job_has_no_position_but_a_time(client: Client) -> None:
+    job(updated_at=Now() - 60 * SECOND, not_before=Now() + timedelta(hours=1))
+
+    (later,) = queue(client, "TEST-001")
+    assert (later["status"], later["position"], later["position_over"]) == ("pending", None, None)
+    assert later["not_before"] is not None
+
+    Job.objects.update(not_before=Now() - SECOND)
+    (due,) = queue(client, "TEST-001")
+    assert (due["position"], due["position_over"], due["not_before"]) == (1, None, None)
+
+
+def test_only_jobs_that_may_start_are_ahead(client: Client) -> None:
+    """Each waits since the later of its last change and the time that it was scheduled for."""
+    hour = timedelta(hours=1)
+    mine = job(updated_at=Now() - 60 * SECOND)
+    for unchanged, due, is_ahead in (
+        (hour, -hour, False),
+        (hour, 30 * SECOND, False),
+        (hour, 90 * SECOND, True),
+        (90 * SECOND, hour, True),
+        (30 * SECOND, hour, False),
+    ):
+        before = ahead_of(client)[0]
+        job(customer_id="other", updated_at=Now() - unchanged, not_before=Now() - due)
+        assert ahead_of(client) == (before + is_ahead, None), (unchanged, due)
+
+    Job.objects.filter(pk=mine.pk).update(updated_at=Now() - 2 * hour, not_before=Now() - 45 * SECOND)
+    assert ahead_of(client) == (3, None)
+
+
+def test_reading_behind_scheduled_jobs_is_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_position, "READ_TO", 3)
+    job(customer_id="other", updated_at=Now() - 90 * SECOND)
+    for _ in range(2):
+        job(customer_id="later", updated_at=Now() - 60 * SECOND, not_before=Now() + timedelta(hours=1))
+    job(updated_at=Now() - 30 * SECOND)
+
+    assert ahead_of(client) == (None, 1)
+
+    Job.objects.filter(customer_id="later")[:1].get().delete()
+    assert ahead_of(client) == (2, None)
+
+
 def test_job_list_ends_and_takes_one_query(client: Client) -> None:
     for _ in range(queue_position.MOST_JOBS + 2):
         job()
@@ -200,9 +249,10 @@ def test_queue_position_is_counted_by_index() -> None:
             " SELECT 'c' || n, 1, now() - n * interval '1 second', 'q' || n % 50 FROM generate_series(1, 5000) n"
         )
         cursor.execute("ANALYZE jobs")
-    plan = Job.objects.filter(customer_id="c7").annotate(ahead=queue_position._ahead()).explain()
+    plan = queue_position._with_those_ahead(Job.objects.filter(customer_id="c7")).explain()
 
     assert "opsconsole_jobs_line_idx" in plan
+    assert "opsconsole_jobs_later_idx" in plan
     assert "opsconsole_jobs_customer_idx" in plan
 
 

@@ -177,7 +177,8 @@ def test_job_whose_message_needs_operator_has_no_queue_position(made: Made) -> N
     for name in made.values():
         [place] = queue_position.of_customer(name)
         trouble = EXPECTED[name]
-        waits = place.status == "pending" and not (trouble and trouble.pressing)
+        in_line = place.status == "pending" and place.not_before is None
+        waits = in_line and not (trouble and trouble.pressing)
         assert (place.position is not None) is waits, name
 
 

@@ -340,6 +340,9 @@ def test_reference_page_shows_every_route(client: Client, who: str) -> None:
         assert path in page
         assert escape(operation["summary"]) in page
     assert ("Change password" in page) == (who == "operator")
+    assert "`Retry-After`" not in page and "<code>Retry-After</code> says" in page
+    # A sample is a job that can be: one that waits has a position, and has not begun.
+    assert escape('"position": 3,\n      "position_over": null') in page
     assert json.dumps("5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901").strip('"') in page
     for inline in ("<style", " style=", "<script>", " onclick="):
         assert inline not in page

@@ -155,6 +155,8 @@ def test_role_is_deleted_only_as_it_was_shown(db: None) -> None:
 
     assert answer.status_code == 409 and "Nothing was saved. This was changed" in answer.content.decode()
     assert Group.objects.filter(pk=role.pk).exists()
+    # What ties it to its permissions has no name of its own, and is only counted.
+    assert "Group_permissions object" not in answer.content.decode()
     ann.post(address, opened(ann, address, "post") | {"reason": "no night shift"})
     assert not Group.objects.filter(pk=role.pk).exists()
 
