@@ -1,7 +1,7 @@
 """The orders in which a list can be read, as a menu beside its filters: it stands in the address, and works on a phone, too.
 
-An order that an index has is exact on any number of rows. Any other is one of the newest rows, and the list says how far
-back it was read.
+An order that an index has is exact on any number of rows. Any other is one of the newest rows, or of the oldest, and the list
+says how far it was read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ PARAMETER = "sort"
 class Order:
     """An order. ``column`` shows what is sorted by; ``indexed``: an index reads the rows that have it in this order.
 
-    ``narrows``: the list is then only of the rows that the order is about.
+    ``narrows``: the list is then only of the rows that the order is about. ``from_oldest``: without an index, the rows that were
+    created first are looked through first, because what the order shows first is among them.
     """
 
     label: str
@@ -32,6 +33,7 @@ class Order:
     column: str
     indexed: bool = False
     narrows: bool = False
+    from_oldest: bool = False
 
 
 class OrderMenu(KnownFilter):

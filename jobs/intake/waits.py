@@ -9,12 +9,16 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models.functions import Greatest, Now
 
 from jobs.models import Job
 
 WAS_SCHEDULED = Q(not_before__gt=F("updated_at"))
 WAS_NOT_SCHEDULED = Q(not_before=None) | Q(not_before__lte=F("updated_at"))
+
+
+# The same as ``since`` says of one job that may start.
+SINCE = Greatest("updated_at", "not_before")
 
 
 class Waiting(Protocol):

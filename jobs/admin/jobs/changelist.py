@@ -80,7 +80,8 @@ class JobChangeList(SortedChangeList):
     def get_ordering(self, request: HttpRequest, queryset: Any) -> Any:
         """Order by the time of creation, and by the key as the index does."""
         ordering = super().get_ordering(request, queryset)
-        self.oldest_first = "created_at" in ordering
+        chosen = self.menu and self.menu.chosen
+        self.oldest_first = chosen.from_oldest if chosen else "created_at" in ordering
         return ["created_at", "pk"] if self.oldest_first else ordering
 
     def _filters(self) -> list[SimpleListFilter]:

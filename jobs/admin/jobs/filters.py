@@ -25,6 +25,7 @@ from opsconsole.kit.built_once import built_once
 
 OTHER = "other"
 WAITING, SCHEDULED, FAILED_TODAY = "waiting", "scheduled", "failed_day"
+WAITING_OR_SCHEDULED = "waiting or scheduled ones"
 ANY = "any"
 PRIORITIES_READ = 1_000
 MOST_STATUSES = 30
@@ -80,7 +81,7 @@ class StatusFilter(UnindexedFilter, CountedFilter):
 
     @property
     def among(self) -> str:
-        return "waiting or scheduled ones" if self.value() == WAITING and not self.of_customer else ""
+        return WAITING_OR_SCHEDULED if self.value() == WAITING and not self.of_customer else ""
 
     def counts(self, rows: QuerySet[Any] | None) -> Mapping[str, str]:
         if rows is not None:

@@ -8,8 +8,9 @@ from typing import Any
 from django.db.models import DurationField, ExpressionWrapper, F, QuerySet
 from django.http import HttpRequest
 
-from jobs.admin.jobs.filters import UnindexedFilter
+from jobs.admin.jobs.filters import WAITING_OR_SCHEDULED, UnindexedFilter
 from jobs.admin.sorting import Order, OrderMenu
+from jobs.intake import waits
 from jobs.models import Status
 from jobs.models.job import JobQuerySet
 
@@ -26,12 +27,15 @@ NEWEST_FIRST = ("-created_at", "-pk")
 
 
 class JobOrder(OrderMenu, UnindexedFilter):
-    """Waiting and running jobs are few, or stand in the index of those that wait; other orders are of the newest jobs."""
+    """Running jobs are few; other orders are of the newest jobs, or of those that were created first.
+
+    No index tells jobs that wait from those that are scheduled, which may be a million: both are looked through.
+    """
 
     orders = MappingProxyType(
         {
             WAITED: Order(
-                "Waiting, longest first", ("updated_at", "pk"), "waited", indexed=True, narrows=True
+                "Waiting, longest first", (waits.SINCE, "pk"), "waited", narrows=True, from_oldest=True
             ),
             RUNNING: Order(
                 "Running, longest first",
@@ -57,7 +61,7 @@ class JobOrder(OrderMenu, UnindexedFilter):
         jobs: JobQuerySet = queryset  # type: ignore[assignment]  # the list of jobs
         match self.value():
             case "waited":
-                return jobs.startable()
+                return jobs.waiting()
             case "running":
                 return jobs.running()
             case "took":
@@ -68,5 +72,10 @@ class JobOrder(OrderMenu, UnindexedFilter):
     def reads_many(self) -> bool:
         return self.chosen is not None and not self.chosen.indexed
 
+    @property
+    def among(self) -> str:
+        return WAITING_OR_SCHEDULED if self.value() == WAITED else ""
+
     def narrow(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset
+        jobs: JobQuerySet = queryset  # type: ignore[assignment]  # the list of jobs
+        return jobs.startable() if self.value() == WAITED else jobs

@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from jobs.admin import list_choice
 from jobs.admin.jobs import changelist
+from jobs.intake import waits
 from jobs.models import BulkMember, Job, Status
 from tests import people
 from tests.factories import dead_letter, job
@@ -51,6 +52,42 @@ def test_longest_waits_come_first_without_what_waits_for_its_time(operator: Clie
 
     assert shown(operator, "?sort=waited") == [long, short]
     assert "50 min" in operator.get(f"{JOBS}?sort=waited").content.decode()
+
+
+def test_a_wait_counts_from_the_time_that_a_job_was_scheduled_for(operator: Client) -> None:
+    """As ``waits.since`` says, which the column shows."""
+    enqueued_long_ago = job(updated_at=Now() - 999 * MINUTE, not_before=Now() - 20 * MINUTE)
+    requeued = job(updated_at=Now() - 10 * MINUTE, not_before=Now() - 500 * MINUTE)
+    unscheduled = [job(updated_at=Now() - n * MINUTE) for n in (5, 15, 30)]
+
+    expected = sorted(
+        Job.objects.filter(pk__in=[each.pk for each in (enqueued_long_ago, requeued, *unscheduled)]),
+        key=waits.since,
+    )
+
+    assert shown(operator, "?sort=waited") == [each.pk for each in expected]
+    assert expected[1].pk == enqueued_long_ago.pk
+
+
+def test_waits_are_looked_for_from_the_oldest_job_on(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a million scheduled jobs, not all of these are read."""
+    monkeypatch.setattr(changelist, "ROWS_LOOKED_THROUGH", 3)
+    short, long, behind = (
+        job(created_at=Now() - ago * MINUTE, updated_at=Now() - waits_for * MINUTE).pk
+        for ago, waits_for in ((70, 2), (60, 40), (30, 30))
+    )
+    for ago in (80, 50):
+        job(created_at=Now() - ago * MINUTE, updated_at=Now() - ago * MINUTE, not_before=Now() + MINUTE)
+
+    page = operator.get(f"{JOBS}?sort=waited")
+
+    assert [row.pk for row in page.context["cl"].result_list] == [long, short]
+    assert "among the oldest 3 waiting or scheduled ones that match" in page.content.decode()
+    further = page.context["cl"].further_back
+    assert "sort=waited" in further
+    assert shown(operator, further) == [behind]
 
 
 def test_longest_running_come_first(operator: Client) -> None:
