@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator
 from functools import cache, wraps
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig, Suspic
 from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.template.response import TemplateResponse
+from django.urls import get_script_prefix, set_script_prefix
 from django.views.decorators.http import require_safe
 from ninja import NinjaAPI, Router
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -182,12 +184,24 @@ def _groups() -> dict[str, list[description.Route]]:
 @rate_limited("standard")
 def document(request: HttpRequest) -> HttpResponse:
     """Return the OpenAPI document."""
-    return HttpResponse(_document(), content_type="application/json")
+    return HttpResponse(document_at(get_script_prefix()), content_type="application/json")
+
+
+def make_document() -> None:
+    """Make the document before processes are forked: each would keep the 8 MB that this takes."""
+    before = get_script_prefix()
+    # As it will be while requests are answered (opsconsole.script_name).
+    set_script_prefix(os.environ.get("SCRIPT_NAME", "") or before)
+    try:
+        document_at(get_script_prefix())
+    finally:
+        set_script_prefix(before)
 
 
 @cache
-def _document() -> str:
-    return json.dumps(api.get_openapi_schema(), cls=NinjaJSONEncoder)
+def document_at(prefix: str) -> bytes:
+    """Return the document as it is sent where the console is mounted under this prefix, which is the one in effect."""
+    return json.dumps(api.get_openapi_schema(), cls=NinjaJSONEncoder).encode()
 
 
 @api.exception_handler(OpsConsoleError)

@@ -2,41 +2,70 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
 from django.template import engines
-from django.urls import get_resolver
+from django.urls import reverse
 from django.utils.module_loading import import_string
 
+from opsconsole import script_name
 from opsconsole.kit.supervision.supervisor import Program
 from opsconsole.serving import graceful_timeout
+from opsconsole.timeouts import limit_statements
 
 # gunicorn ends what has not finished within its own limit.
 GRACE_SECONDS = graceful_timeout + 5.0
+# GUNICORN_CMD_ARGS and WEB_CONCURRENCY say the rest.
+COMMAND = ["gunicorn", "--config", "python:opsconsole.serving"]
 
 
 def program() -> Program:
-    return Program("web", ["gunicorn"], grace=GRACE_SECONDS, run=serve)
+    """Return gunicorn as a program whose fork loads and makes nothing: the supervisor has done both, and checked the settings."""
+    load()
+    return Program("web", ["gunicorn"], grace=GRACE_SECONDS, run=partial(_serve, _gunicorn()))
 
 
+@cache
 def load() -> None:
     """Load what requests need, for the forks to share. Nothing of it starts a thread or asks the database."""
     for name in settings.MIDDLEWARE:
         import_string(name)
-    # Reading it imports the pages and routes.
-    get_resolver().reverse_dict  # noqa: B018 - see above
+    # It imports the pages and routes, and lists their addresses.
+    reverse("admin:index")
+    from opsconsole.api import routes  # noqa: PLC0415 - read where pages are served
+
+    routes.make_document()
     pages = engines["django"]
     for folder in pages.template_dirs:
         for file in Path(folder).rglob("*.html"):
             pages.get_template(str(file.relative_to(folder)))
 
 
-def serve() -> None:
-    """Be gunicorn, as on its own command line; GUNICORN_CMD_ARGS and WEB_CONCURRENCY say the rest."""
-    # When it is imported, it changes what ps shows of the process.
+def _gunicorn() -> Any:
+    """Return gunicorn with its options read, and with the application. Wrong options end this process with a sentence."""
+    # gunicorn moves what ps shows of this process when it is imported; /proc is to show the environment that we were given.
+    os.environ["SPT_NOENV"] = "1"
     from gunicorn.app.wsgiapp import WSGIApplication  # noqa: PLC0415 - see above
 
-    sys.argv = ["gunicorn", "--config", "python:opsconsole.serving"]
-    WSGIApplication("%(prog)s [OPTIONS]", prog="gunicorn").run()
+    from opsconsole.serving import worker  # noqa: F401, PLC0415 - gunicorn finds it loaded
+
+    own, sys.argv = sys.argv, COMMAND
+    try:
+        server = WSGIApplication("%(prog)s [OPTIONS]", prog="gunicorn")
+    finally:
+        sys.argv = own
+    server.callable = script_name.ignoring_clients(WSGIHandler())
+    return server
+
+
+def _serve(server: Any) -> None:
+    """Be gunicorn, as on its own command line."""
+    sys.argv = COMMAND
+    limit_statements()
+    server.run()

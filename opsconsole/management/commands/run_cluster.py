@@ -36,7 +36,6 @@ class Command(commands.ConsoleCommand):
         call_command("check", tags=["store"], deploy=True)
         beside = metrics_server.programs()
         if web:
-            web_server.load()
             beside.append(web_server.program())
         with StopRequests() as stop:
             supervised.run(stop, beside)

@@ -1,13 +1,21 @@
-"""Tests of how many processes serve: the share of each in a limit follows, also where a supervisor has read the settings before."""
+"""Tests of how many processes serve, and of what they find loaded.
+
+The share of each process in a limit follows their number, also where a supervisor has read the settings before.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from typing import Any
 
 import pytest
+from django.urls import get_script_prefix
 
 from opsconsole import serving
+from opsconsole.api import routes
+from opsconsole.serving import program
 
 NAME = "OPSCONSOLE_WEB_PROCESSES"
 
@@ -20,3 +28,27 @@ def test_settings_that_were_read_before_learn_the_number(
     settings.OPSCONSOLE_WEB_PROCESSES = 1
     serving._tell_settings(4)
     assert (settings.OPSCONSOLE_WEB_PROCESSES, os.environ[NAME]) == (known, told or "4")
+
+
+@pytest.mark.parametrize("mounted", ["", "/console"])
+def test_forks_find_the_api_document_made(monkeypatch: pytest.MonkeyPatch, mounted: str) -> None:
+    """Each would keep the 8 MB that making it takes. Its addresses are those under which the console is mounted."""
+    monkeypatch.setenv("SCRIPT_NAME", mounted)
+    routes.document_at.cache_clear()
+    routes.make_document()
+    assert get_script_prefix() == "/"
+    monkeypatch.setattr(routes.api, "get_openapi_schema", None)
+    paths = json.loads(routes.document_at(f"{mounted}/"))["paths"]
+    assert {path.partition("/api/")[0] for path in paths} == {mounted}
+
+
+def test_supervisor_ends_where_the_options_of_gunicorn_are_wrong(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = list(sys.argv)
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--workers many")
+    with pytest.raises(SystemExit) as ended:
+        program.program()
+    assert ended.value.code
+    assert "'many'" in capfd.readouterr().err
+    assert sys.argv == arguments
