@@ -27,6 +27,7 @@ from jobs.models.control import RecoveryControl
 from jobs.models.worker import BEATS_BEFORE_RUN
 from jobs.models.worker_observation import QueueNaming, WorkerObservation
 from opsconsole.kit.mapping import BEATS, VISIBILITY
+from opsconsole.kit.postgresql.timestamps import calculable
 
 UnknownRule = RecoveryControl.UnknownRule
 
@@ -78,7 +79,7 @@ def would_be_named() -> Q:
 
 
 def _beats_came_since() -> ExpressionWrapper:
-    return ExpressionWrapper(F("updated_at") - BEATS_BEFORE_RUN, DateTimeField())
+    return ExpressionWrapper(calculable("updated_at") - BEATS_BEFORE_RUN, DateTimeField())
 
 
 def _claimed() -> Q:

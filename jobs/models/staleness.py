@@ -30,6 +30,7 @@ from django.db.models.functions import Coalesce, Greatest, Least, Now
 from jobs.models.queue import MAX_VISIBILITY_SECONDS, QueueState
 from jobs.models.worker import stale_after
 from jobs.models.worker_observation import CLOCK_TOLERANCE
+from opsconsole.kit.postgresql.timestamps import calculable
 
 # The last heartbeat that counts for the run, and the end of an outage in which no worker could send heartbeats.
 _BY_OUR_CLOCK = ("beat_at", "outage_ended_at")
@@ -104,7 +105,7 @@ def began_at(run: RunRow) -> datetime:
 
 def deadline() -> Coalesce:
     """Return the time by which the run should have ended, as an expression: its deadline, or the configured time after it began."""
-    return Coalesce("deadline_at", ExpressionWrapper(began() + _longest_run(), DateTimeField()))
+    return Coalesce("deadline_at", ExpressionWrapper(calculable(began()) + _longest_run(), DateTimeField()))
 
 
 def deadline_of(run: RunRow) -> datetime:

@@ -22,6 +22,7 @@ from opsconsole.kit import job_ids, mapping
 from opsconsole.kit.bounded_columns import BoundedDocument, BoundedName
 from opsconsole.kit.mapped_fields import fit
 from opsconsole.kit.mapping import BEATS, WORKER_BEATS
+from opsconsole.kit.postgresql.timestamps import calculable
 
 SILENT_AFTER_BEATS = 3
 # A worker whose last heartbeat is older than this when its run changes works without heartbeats: that they stopped proves nothing.
@@ -59,7 +60,7 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
         without_epoch = Q(IsNull(claimed_epoch, rhs=True), current_run_epoch__isnull=True)
         of_run = Q(Q(current_run_epoch=run_epoch) | without_epoch, current_job_id=job_id)
         if JOBS.life.told_by == WORKER_BEATS and worker_id is not None and changed_at is not None:
-            since = ExpressionWrapper(changed_at - _before_run(), models.DateTimeField())
+            since = ExpressionWrapper(calculable(changed_at) - _before_run(), models.DateTimeField())
             of_run |= Q(IsNull(claimed_epoch, rhs=True), worker_id=worker_id, last_heartbeat__gte=since)
         return self.filter(of_run)
 
@@ -226,4 +227,6 @@ class WorkerHeartbeat(models.Model):
     @property
     def is_of_old_kind(self) -> bool:
         """Tell whether the worker names no epoch, by the same rule as ``without_epochs()``."""
-        return self.current_run_epoch is None and "protocol" not in (self.metadata or {})
+        # Other programs may write a text, a number or a list.
+        keys = self.metadata if isinstance(self.metadata, dict | list) else [self.metadata]
+        return self.current_run_epoch is None and "protocol" not in keys

@@ -85,7 +85,7 @@ SELECT worker_id, min(beat.last_heartbeat), statement_timestamp()
   FROM {jobs} JOIN {beats} AS beat USING (worker_id)
  WHERE {is_running} AND octet_length(worker_id) <= {longest_id}
    AND CASE WHEN jobs.started_at <= statement_timestamp() + interval '1 minute' THEN jobs.started_at ELSE jobs.updated_at END
-       >= coalesce(beat.started_at - interval '1 minute', '-infinity')
+       >= greatest(beat.started_at, '1000-01-01') - interval '1 minute'
  GROUP BY worker_id HAVING count(DISTINCT jobs.id) > 1
     ON CONFLICT (worker_id) DO UPDATE SET shared_at = excluded.shared_at
 """

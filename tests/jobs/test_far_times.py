@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from jobs.models import Job, RecoveryControl, Status
+from jobs.models import Job, RecoveryControl, Status, WorkerHeartbeat
 from jobs.recovery import sweeps
 from jobs.runs import observations
 from jobs.runs.restart import restart
@@ -113,6 +113,55 @@ def test_infinite_heartbeat_is_one_of_a_wrong_clock(operator: Client, value: str
     assert Job.objects.get(pk=living.pk).status == Status.IN_PROGRESS
     assert swept.errors == 0
     assert operator.get(reverse("admin:jobs_workerheartbeat_changelist")).status_code == 200
+
+
+FIRST, LAST = "4714-11-24 00:00:00+00 BC", "294276-12-31 23:59:59+00"
+
+
+@pytest.mark.parametrize("value", [FIRST, LAST])
+@pytest.mark.parametrize("column", ["started_at", "updated_at", "deadline_at", "created_at", "not_before"])
+def test_time_that_postgresql_cannot_calculate_with_stops_neither_pages_nor_sweeps(
+    operator: Client, column: str, value: str
+) -> None:
+    """Next to its first and last time, PostgreSQL refuses to add an hour: 'timestamp out of range'."""
+    odd, stale = run(age=2 * HOUR, silent=HOUR, worker="worker-2"), run(age=2 * HOUR, silent=HOUR)
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE jobs SET claimed_epoch = NULL, {column} = %s WHERE id = %s", [value, odd.pk])
+        cursor.execute("UPDATE worker_heartbeats SET started_at = %s", [value])
+    for query in ({}, {"stale": "hung"}, {"stale": "stale"}, {"sort": "took"}):
+        assert operator.get(reverse("admin:jobs_job_changelist"), query).status_code == 200, query
+    for page in ("admin:index", "admin:jobs_workerheartbeat_changelist"):
+        assert operator.get(reverse(page)).status_code == 200, page
+    assert operator.get(reverse("admin:jobs_job_change", args=[odd.pk])).status_code == 200
+    observations.look_at_beats()
+
+    assert sweeps.sweep("test").errors == 0
+    assert Job.objects.get(pk=stale.pk).run_epoch == 2
+    assert restart(Job.objects.filter(pk=odd.pk)) == 1
+
+
+@pytest.mark.parametrize(("began", "ended"), [("infinity", "infinity"), (FIRST, LAST), (LAST, FIRST)])
+def test_longest_runs_are_sorted_whatever_their_times(operator: Client, began: str, ended: str) -> None:
+    job(status=Status.COMPLETED)
+    write("jobs", "started_at", began)
+    write("jobs", "completed_at", ended)
+    for query in ({"sort": "took"}, {"sort": "took", "status": "completed"}, {"sort": "running"}):
+        assert operator.get(reverse("admin:jobs_job_changelist"), query).status_code == 200, query
+
+
+@pytest.mark.parametrize(
+    "metadata", ["null", "7", "true", '"protocol 2"', '["protocol"]', "[]", '{"protocol": 1}']
+)
+def test_worker_describes_itself_by_any_json(operator: Client, metadata: str) -> None:
+    beat("worker-1", None, None)
+    write("worker_heartbeats", "metadata", metadata)
+    worker = WorkerHeartbeat.objects.get()
+    assert worker.is_of_old_kind is WorkerHeartbeat.objects.without_epochs().exists()
+    for page in (
+        reverse("admin:jobs_workerheartbeat_changelist"),
+        reverse("admin:jobs_workerheartbeat_change", args=["worker-1"]),
+    ):
+        assert operator.get(page).status_code == 200, page
 
 
 def test_job_that_never_starts_is_refused_as_too_early() -> None:

@@ -13,6 +13,7 @@ from jobs.admin.sorting import Order, OrderMenu
 from jobs.intake import waits
 from jobs.models import Status
 from jobs.models.job import JobQuerySet
+from opsconsole.kit.postgresql.timestamps import calculable
 
 WAITED, RUNNING, TOOK, ATTEMPTS, CUSTOMER, QUEUE = (
     "waited",
@@ -22,7 +23,9 @@ WAITED, RUNNING, TOOK, ATTEMPTS, CUSTOMER, QUEUE = (
     "customer",
     "queue",
 )
-TIME_TAKEN = ExpressionWrapper(F("completed_at") - F("started_at"), output_field=DurationField())
+TIME_TAKEN = ExpressionWrapper(
+    calculable("completed_at") - calculable("started_at"), output_field=DurationField()
+)
 NEWEST_FIRST = ("-created_at", "-pk")
 
 

@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.backends.postgresql.psycopg_any import BaseTzLoader
-from django.db.models import Q
+from django.db.models import Case, DateTimeField, F, Q, Value, When
+from django.db.models.expressions import Combinable
+from django.db.models.lookups import GreaterThan, LessThan
 from django.utils.dateparse import parse_datetime
 from psycopg import DataError
 
@@ -39,6 +41,17 @@ def in_place_of(text: str) -> datetime:
 def far(field: str) -> Q:
     """Return the condition that this field of a row has such a time."""
     return Q(**{f"{field}__lt": EARLIEST}) | Q(**{f"{field}__gt": LATEST})
+
+
+def calculable(time: Combinable | str) -> Case:
+    """Return a time of a row with which PostgreSQL can calculate: next to its first and last time, it can't."""
+    read = F(time) if isinstance(time, str) else time
+    return Case(
+        When(GreaterThan(read, Value(LATEST)), then=Value(LATEST)),
+        When(LessThan(read, Value(EARLIEST)), then=Value(EARLIEST)),
+        default=read,
+        output_field=DateTimeField(),
+    )
 
 
 def named_moment(text: str) -> datetime | None:

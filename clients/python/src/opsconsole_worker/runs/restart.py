@@ -9,10 +9,10 @@ from opsconsole_worker.runs.tables import JOBS
 CLEARED = ("claimed_epoch", "worker_id", "started_at", "completed_at", "not_before")
 
 # A deadline of the job's own gives the new run as much time as the last one had, from now on. Without a start of the last
-# run, a deadline that has passed is dropped, and the configured time counts. Before version 17, PostgreSQL refuses to
-# subtract infinite times.
+# run, a deadline that has passed is dropped, and the configured time counts. PostgreSQL can't
+# calculate with infinite times before version 17, and next to its first and last time in none.
 _NEW_DEADLINE = (
-    "CASE WHEN {job}.deadline_at > {started} AND isfinite({job}.deadline_at) AND isfinite({started})"
+    "CASE WHEN {job}.deadline_at > {started} AND {job}.deadline_at < '9000-01-01' AND {started} > '1000-01-01'"
     " THEN statement_timestamp() + ({job}.deadline_at - {started})"
     " WHEN {job}.deadline_at > statement_timestamp() THEN {job}.deadline_at END"
 )
