@@ -237,6 +237,8 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "admin:login"
+# Where the address in ``next`` is empty or leads elsewhere.
+LOGIN_REDIRECT_URL = "admin:index"
 
 # --- log-in ---
 

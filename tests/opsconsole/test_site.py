@@ -366,3 +366,16 @@ def test_page_titles_match_navigation(operator: Client) -> None:
         title = re.search(r"<title>([^|<]+)", page)
         titled[name] = (heading and heading[1], last, title and title[1].strip())
     assert {name: found for name, found in titled.items() if found != (html.escape(name),) * 3} == {}
+
+
+@pytest.mark.parametrize(
+    "wanted", ["", "//elsewhere.example/", "https://elsewhere.example/", "javascript:alert(1)"]
+)
+def test_log_in_leads_to_the_overview_where_the_wanted_page_is_none_of_ours(
+    client: Client, wanted: str
+) -> None:
+    """Django's own default is /accounts/profile/, which is not found here."""
+    User.objects.create_superuser("olga", password="correct-horse-battery")
+    form = {"username": "olga", "password": "correct-horse-battery", "next": wanted}
+    answer = client.post(reverse("admin:login"), form)
+    assert (answer.status_code, answer.headers["Location"]) == (302, INDEX)
