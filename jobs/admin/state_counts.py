@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet
@@ -15,10 +16,30 @@ from opsconsole.kit.counting import figure
 COUNTED_TO = 1_000
 
 
+@dataclass(frozen=True)
+class StateCounts:
+    """A query of how many rows are in each of these states, compiled."""
+
+    states: tuple[str, ...]
+    sql: str
+    params: tuple[Any, ...]
+
+    def read(self) -> dict[str, str]:
+        with connection.cursor() as cursor:
+            cursor.execute(self.sql, self.params)
+            numbers = cursor.fetchone() or ()
+        return {state: figure(number, COUNTED_TO) for state, number in zip(self.states, numbers, strict=True)}
+
+
 def of_all(rows_by_state: Mapping[str, QuerySet[Any]]) -> dict[str, str]:
     """Return how many rows are in each state, by an index for each, in one statement."""
+    return compiled(rows_by_state).read()
+
+
+def compiled(rows_by_state: Mapping[str, QuerySet[Any]]) -> StateCounts:
+    """Return the query that counts them."""
     counts: list[str] = []
-    parameters: list[Any] = []
+    params: list[Any] = []
     states: list[str] = []
     for state, rows in rows_by_state.items():
         try:
@@ -26,12 +47,9 @@ def of_all(rows_by_state: Mapping[str, QuerySet[Any]]) -> dict[str, str]:
         except EmptyResultSet:
             continue
         counts.append(f"(SELECT count(*) FROM ({sql}) AS counted)")  # noqa: S608 - a query of Django
-        parameters += given
+        params += given
         states.append(state)
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {', '.join(counts)}", parameters)
-        numbers = cursor.fetchone() or ()
-    return {state: figure(number, COUNTED_TO) for state, number in zip(states, numbers, strict=True)}
+    return StateCounts(tuple(states), f"SELECT {', '.join(counts)}", tuple(params))
 
 
 def among_first(rows: QuerySet[Any], column: str) -> dict[str, str]:

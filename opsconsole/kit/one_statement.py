@@ -60,6 +60,11 @@ def column_of(rows: QuerySet[Any, Any]) -> Reading[list[Any]]:
     return _of(rows, "SELECT array({sql})", lambda values: values or [])
 
 
+def distinct_of(rows: QuerySet[Any, Any]) -> Reading[list[Any]]:
+    """Read what occurs in the only column of these rows, once each."""
+    return _of(rows, "SELECT array(SELECT DISTINCT * FROM ({sql}) AS read)", lambda values: values or [])
+
+
 def records_of(rows: QuerySet[Any, Any]) -> Reading[list[tuple[Any, ...]]]:
     """Read the rows as tuples, by the columns of ``values_list()``."""
     compiler = rows.query.get_compiler(connection=connection)

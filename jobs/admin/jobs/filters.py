@@ -15,13 +15,16 @@ from django.http import HttpRequest
 
 from jobs.admin import labels, state_counts
 from jobs.admin.known_choices import Choices, CountedFilter, KnownFilter, ModelAdmin, QueueFilter
+from jobs.admin.state_counts import StateCounts
 from jobs.models import Job, Status
 from jobs.models.columns import JOBS
 from jobs.models.job import JobQuerySet
 from jobs.runs.diagnosis import Reason
 from jobs.watch import lost_workers
+from opsconsole.kit import one_statement
 from opsconsole.kit.bounded_columns import cut_in_statement
 from opsconsole.kit.built_once import built_once
+from opsconsole.kit.one_statement import Reading
 
 OTHER = "other"
 WAITING, SCHEDULED, FAILED_TODAY = "waiting", "scheduled", "failed_day"
@@ -86,9 +89,7 @@ class StatusFilter(UnindexedFilter, CountedFilter):
     def counts(self, rows: QuerySet[Any] | None) -> Mapping[str, str]:
         if rows is not None:
             return state_counts.among_first(rows, "status")
-        jobs = Job.objects.all()
-        parts = {status.value: jobs.filter(status=status) for status in Status}
-        return state_counts.of_all(parts | {FAILED_TODAY: jobs.failed_within_a_day()})
+        return _counts_of_all().read()
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [
@@ -111,6 +112,12 @@ class StatusFilter(UnindexedFilter, CountedFilter):
             case "other":
                 return rows.filter(status__in=unknown_statuses())
         return rows.filter(status=value)
+
+
+@built_once
+def _counts_of_all() -> StateCounts:
+    parts = {status.value: Job.objects.filter(status=status) for status in Status}
+    return state_counts.compiled(parts | {FAILED_TODAY: Job.objects.failed_within_a_day()})
 
 
 # Skipping along the index from word to word.
@@ -200,13 +207,18 @@ class PriorityFilter(UnindexedFilter):
     parameter_name = "priority"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
-        newest = Job.objects.order_by("-created_at", "-pk").values_list("priority_level", flat=True)
-        seen = {priority for priority in newest[:PRIORITIES_READ] if priority}
+        seen = {priority for priority in one_statement.read(**_priorities())["seen"] if priority}
         chosen = request.GET.get(self.parameter_name)
         return [(priority, priority) for priority in sorted(seen | {chosen} if chosen else seen)]
 
     def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
         return rows.filter(priority_level=value)
+
+
+@built_once
+def _priorities() -> dict[str, Reading[list[str]]]:
+    newest = Job.objects.order_by("-created_at", "-pk").values_list("priority_level", flat=True)
+    return {"seen": one_statement.distinct_of(newest[:PRIORITIES_READ])}
 
 
 class AgeFilter(KnownFilter):

@@ -16,6 +16,7 @@ from opsconsole.kit.one_statement import (
     Steps,
     column_of,
     count_of,
+    distinct_of,
     models_of,
     records_of,
     side_by_side,
@@ -53,6 +54,8 @@ def test_readings_are_those_of_their_querysets(
             no_first=value_of(Job.objects.filter(status="unheard of").values_list("created_at", flat=True)),
             names=column_of(names),
             no_names=column_of(names.none()),
+            statuses=distinct_of(failed.order_by("created_at").values_list("status", flat=True)[:4]),
+            no_statuses=distinct_of(failed.none().values_list("status", flat=True)),
             sweeps=models_of(sweeps),
             no_rows=models_of(JobEvent.objects.all()),
             records=records_of(times),
@@ -63,6 +66,7 @@ def test_readings_are_those_of_their_querysets(
     assert read["no_first"] is None
     assert (read["names"], read["no_names"], read["no_rows"]) == (list(names), [], [])
     assert read["records"] == list(times)
+    assert (read["statuses"], read["no_statuses"]) == ([Status.FAILED], [])
     for row, expected in zip(read["sweeps"], sweeps, strict=True):
         assert row.get_deferred_fields() == {"locked"}
         assert (row.double, row.pk) == (1, expected.pk)
