@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.db import transaction
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
@@ -18,7 +17,6 @@ from jobs.watch import hourly_counts
 from opsconsole import overview
 from opsconsole.kit.charts import Chart
 from opsconsole.kit.durations import HOUR, MINUTE
-from opsconsole.kit.postgresql.timestamps import begin_of
 from opsconsole.trends import hour_events
 from ratelimits.models import RateLimitRequest
 from ratelimits.models.hour import hash_key
@@ -37,14 +35,8 @@ NOISY, CALM = "address:203.0.113.7", "address:198.51.100.20"
 def day(client: Client) -> Client:
     """Return the client of an operator of a console in which much happened in this hour and the one before."""
     overview.memory.clear()
-    while True:
-        with transaction.atomic():
-            now = timelines.now()
-            happen(now)
-            # Counted are the hours of the clock: what they had when one ended meanwhile is made anew.
-            if begin_of(timelines.now(), HOUR) == begin_of(now, HOUR):
-                break
-            transaction.set_rollback(True)
+    # Counted are the hours of the clock.
+    timelines.within_one_hour(happen)
     client.force_login(people.operator())
     return client
 

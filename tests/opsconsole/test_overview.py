@@ -339,7 +339,9 @@ def test_hours_without_a_reading_of_the_dead_letters_are_unknown() -> None:
 
     chart = overview.lately().charts[-1].chart
 
-    assert [row[1] for row in chart.rows[-2:]] == ["unknown", "4"]
+    shown = [row[1] for row in chart.rows]
+    # In the last hour, or in the one before if that has just ended.
+    assert "4" in shown[-2:] and shown.count("unknown") == 23
     assert "Unknown in 23 of 24 hours." in chart.summary
     assert len(chart.bars) == 1
 

@@ -47,7 +47,8 @@ def add(
 
 
 def test_deleted_rows_are_counted_per_hour(cleanup: Callable[[], int]) -> None:
-    recently = Now() - 2 * HOUR
+    # One instant: with the clock's, an hour might end between two rows.
+    recently = datetime.now(UTC) - 2 * HOUR
     add(recently, 3)
     add(recently, 4)
     add(recently, 5, outcome="limited")
