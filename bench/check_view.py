@@ -1,6 +1,8 @@
 """``make bench-check``: ``POST /api/limits/check`` beside a plain Django view that reads the same JSON, both under load.
 
-Two servers, each gunicorn as the console ships it with one process, run at the same time on one PostgreSQL and one Valkey, and take
+A third one is the plain view that also asks Valkey the same question: less than that takes no limiter with a round trip.
+
+Each server is gunicorn as the console ships it with one process; all run at the same time on one PostgreSQL and one Valkey, and take
 turns of half a second. Four kept connections ask one question after the other; each client is asked about fifty times, which its
 limit allows. Environment: BENCH_TURNS (30).
 """
@@ -16,24 +18,33 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 
+import psutil
+
 from bench import failures
 from bench.cluster import Cluster, running
+from bench.processor_time import load
 from bench.ratelimit import _on_loopback
 from bench.ratelimit_load import read_head, wait_for
 from opsconsole import embedded
 from tests.programs import program
 
 SECONDS, CONNECTIONS, ASKED_BY_ONE = 0.5, 4, 50
-OURS, PLAIN = "POST /api/limits/check", "a plain Django view"
-VIEWS = {PLAIN: "plain", OURS: "console"}
+OURS, PLAIN, ASKING = (
+    "POST /api/limits/check",
+    "a plain Django view",
+    "the plain view, which asks Valkey the same question",
+)
+VIEWS = {PLAIN: "plain", ASKING: "asking", OURS: "console"}
 # The console's own refuses to serve without its middleware.
-APPLICATIONS = {PLAIN: "django.core.wsgi:get_wsgi_application()", OURS: "opsconsole.wsgi:application"}
+APPLICATIONS = dict.fromkeys(VIEWS, "django.core.wsgi:get_wsgi_application()") | {
+    OURS: "opsconsole.wsgi:application"
+}
 HEAD = (
     "POST /api/limits/check HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {}\r\n"
     "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n"
@@ -58,15 +69,21 @@ def main() -> None:
     ):
         environ = _environ(cluster, _on_loopback(valkey.url))
         key = _prepare(environ)
-        with _server(environ, PLAIN) as plain, _server(environ, OURS) as ours:
-            ports = {PLAIN: plain, OURS: ours}
+        with ExitStack() as servers:
+            served = {name: servers.enter_context(_server(environ, name)) for name in VIEWS}
             walls: dict[str, list[list[float]]] = {name: [] for name in VIEWS}
+            spent = dict.fromkeys(VIEWS, 0.0)
             for turn in range(-2, turns):
-                for name, port in ports.items():
+                for name, (port, server) in served.items():
+                    before = _processor_seconds(server)
                     took = _ask(port, key, turn)
                     if turn >= 0:
                         walls[name].append(took)
-    print("\n".join(_table(walls, turns)))
+                        spent[name] += _processor_seconds(server) - before
+    print(
+        f"{load()}, {turns} turns of {SECONDS} s, {CONNECTIONS} connections. Python {platform.python_version()}.\n"
+    )
+    print("\n".join(_table(walls, spent)))
 
 
 def _environ(cluster: Cluster, store: str) -> dict[str, str]:
@@ -90,7 +107,7 @@ def _prepare(environ: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def _server(environ: Mapping[str, str], name: str) -> Iterator[int]:
+def _server(environ: Mapping[str, str], name: str) -> Iterator[tuple[int, psutil.Process]]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     own = {**environ, "DJANGO_SETTINGS_MODULE": "bench.check_settings", "BENCH_VIEW": VIEWS[name]}
@@ -103,9 +120,14 @@ def _server(environ: Mapping[str, str], name: str) -> Iterator[int]:
         APPLICATIONS[name],
     ]
     command += ["--bind", f"127.0.0.1:{port}", "--workers", "1", "--log-level", "critical"]
-    with program(command, end_signal=signal.SIGTERM, env=own, stderr=subprocess.DEVNULL):
+    with program(command, end_signal=signal.SIGTERM, env=own, stderr=subprocess.DEVNULL) as process:
         wait_for(port)
-        yield port
+        yield port, psutil.Process(process.pid)
+
+
+def _processor_seconds(server: psutil.Process) -> float:
+    """Return the processor time of a server and its workers so far, which the system counts in steps of 10 ms."""
+    return sum(sum(each.cpu_times()[:2]) for each in (server, *server.children(recursive=True)))
 
 
 def _ask(port: int, key: str, turn: int) -> list[float]:
@@ -128,18 +150,20 @@ def _ask(port: int, key: str, turn: int) -> list[float]:
     return [wall for each in walls for wall in each]
 
 
-def _table(walls: Mapping[str, list[list[float]]], turns: int) -> Iterator[str]:
-    yield f"{turns} turns of {SECONDS} s, {CONNECTIONS} connections. Python {platform.python_version()}.\n"
-    yield "| what is asked | per second | median, ms | p99, ms | median of the plain view's | p99 of the plain view's |"
-    yield "|---|---:|---:|---:|---:|---:|"
+def _table(walls: Mapping[str, list[list[float]]], spent: Mapping[str, float]) -> Iterator[str]:
+    yield (
+        "| what is asked | per second | median, ms | p99, ms | median of the plain view's | p99 of the plain view's "
+        "| processor of the server, us | of the plain view's |"
+    )
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
     whole = {name: [wall for turn in each for wall in turn] for name, each in walls.items()}
-    plain = quantiles(whole[PLAIN], n=100)
+    plain, processor = quantiles(whole[PLAIN], n=100), spent[PLAIN] / len(whole[PLAIN])
     for name, took in whole.items():
-        cuts = quantiles(took, n=100)
+        cuts, own = quantiles(took, n=100), spent[name] / len(took)
         rate = median(len(turn) / SECONDS for turn in walls[name])
         yield (
             f"| {name} | {rate:,.0f} | {cuts[49] * 1000:.2f} | {cuts[98] * 1000:.2f} "
-            f"| {cuts[49] / plain[49]:.2f} | {cuts[98] / plain[98]:.2f} |"
+            f"| {cuts[49] / plain[49]:.2f} | {cuts[98] / plain[98]:.2f} | {own * 1e6:,.0f} | {own / processor:.2f} |"
         )
 
 

@@ -51,7 +51,7 @@ class AccessLogMiddleware:
         return response
 
     def _traced(self, request: HttpRequest, request_id: str) -> HttpResponseBase:
-        if request.path_info in QUIET:
+        if request.path_info in QUIET or not tracing.is_on():
             return self.get_response(request)
         trusted = client_ip.came_from_trusted(request.META)
         method = _method(request.method)

@@ -14,7 +14,7 @@ from opsconsole.kit.problems import Problem
 from ratelimits.engine import store
 from ratelimits.engine.decision import Decision, Outcome
 from ratelimits.identity import caller, client_ip
-from ratelimits.policies.policy_snapshot import CHECK_QUOTA, PolicySnapshot
+from ratelimits.policies.policy_snapshot import CHECK_QUOTA, OFF, PolicySnapshot
 from ratelimits.records import recording
 from ratelimits.requests import limiting
 
@@ -30,10 +30,10 @@ def decide(request: HttpRequest, policy: str, identity: str, cost: int) -> Decis
     """
     limiting.begin(request)
     asked, quota = _asked(policy, cost), store.affordable(CHECK_QUOTA, cost)
-    key = caller.identify(request, quota.key)
-    if limiting.is_exempt(request, quota):
+    key, address = caller.identify(request, quota.key), client_ip.client_address(request.META)
+    if quota.mode == OFF or quota.exempts(address):
         return store.check(asked, identity, cost=cost)
-    if quota.denies(client_ip.client_address(request.META)):
+    if quota.denies(address):
         raise Problem(
             403, "The rate limit policy of this route denies your address.", reason="denied_address"
         )

@@ -101,11 +101,6 @@ def _check(request: HttpRequest, policies: Sequence[PolicySnapshot]) -> Sequence
     return state.refusal
 
 
-def is_exempt(request: HttpRequest, policy: PolicySnapshot) -> bool:
-    """Tell whether the policy does not count this request: it is off, or lists the client's address as allowed."""
-    return policy.mode == OFF or policy.exempts(client_ip.client_address(request.META))
-
-
 def add(request: HttpRequest, decision: Decision, identity: Identity) -> None:
     """Add a decision that a view made itself. Its headers and its record come with the response."""
     state = _state(request)
