@@ -37,7 +37,7 @@ LONG_SECONDS = 2.0
 # A task that was begun so often and never ended is a failure. Most likely it is what kills its worker.
 MOST_TAKES = 3
 # A worker that waited for so long ends, and its memory with it. Schedules come in bursts, once a minute.
-IDLE_SECONDS = 10.0
+IDLE_SECONDS = 5.0
 
 
 class Sentinel:

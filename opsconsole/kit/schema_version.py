@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pkgutil import iter_modules
 
 from django.apps import apps
-from django.db import DatabaseError, ProgrammingError, connection
+from django.db import DatabaseError, Error, ProgrammingError, connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from psycopg.errors import InsufficientPrivilege
@@ -37,6 +38,12 @@ def is_behind() -> bool:
         _version.missing = not required() <= _applied()
         _version.looked_at = time.monotonic()
     return bool(_version.missing)
+
+
+def ask_before_forks() -> None:
+    """Ask, if the database answers: what the first connection and question make is then made once, and not in each fork."""
+    with suppress(Error):
+        is_behind()
 
 
 def missing() -> list[str]:

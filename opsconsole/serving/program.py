@@ -10,11 +10,12 @@ from typing import Any
 
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
-from django.template import engines
+from django.template import Engine, engines
 from django.urls import reverse
 from django.utils.module_loading import import_string
 
 from opsconsole import script_name
+from opsconsole.kit import schema_version
 from opsconsole.kit.supervision.supervisor import Program
 from opsconsole.serving import graceful_timeout
 from opsconsole.timeouts import limit_statements
@@ -33,8 +34,9 @@ def program() -> Program:
 
 @cache
 def load() -> None:
-    """Load what requests need, for the forks to share. Nothing of it starts a thread or asks the database."""
-    for name in settings.MIDDLEWARE:
+    """Load what requests need, for the forks to share. It starts no thread; whoever forks closes the connection before."""
+    storage = settings.STORAGES["staticfiles"]["BACKEND"]
+    for name in (*settings.MIDDLEWARE, settings.SESSION_SERIALIZER, settings.MESSAGE_STORAGE, storage):
         import_string(name)
     # It imports the pages and routes, and lists their addresses.
     reverse("admin:index")
@@ -42,9 +44,11 @@ def load() -> None:
 
     routes.make_document()
     pages = engines["django"]
+    Engine.get_default().template_context_processors  # noqa: B018 - reading it imports them
     for folder in pages.template_dirs:
         for file in Path(folder).rglob("*.html"):
             pages.get_template(str(file.relative_to(folder)))
+    schema_version.ask_before_forks()
 
 
 def _gunicorn() -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+from django.db import OperationalError
 from django.db.migrations.loader import MigrationLoader
 
 from opsconsole.kit import schema_version
@@ -31,3 +33,15 @@ def test_no_migration_is_imported_to_learn_its_name() -> None:
         [sys.executable, "-c", ASKED], cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=120
     )
     assert told.stdout.split() == []
+
+
+def test_programs_start_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def refuse() -> bool:
+        asked.append(True)
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(schema_version, "is_behind", refuse)
+    schema_version.ask_before_forks()
+    assert asked == [True]

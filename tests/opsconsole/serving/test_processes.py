@@ -42,6 +42,7 @@ def test_forks_find_the_api_document_made(monkeypatch: pytest.MonkeyPatch, mount
     assert {path.partition("/api/")[0] for path in paths} == {mounted}
 
 
+@pytest.mark.django_db
 def test_supervisor_ends_where_the_options_of_gunicorn_are_wrong(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
