@@ -8,11 +8,10 @@ from uuid import UUID
 
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.runs.timeline import Actor
-from opsconsole.kit.postgresql.binary_values import binary_cursor
+from opsconsole.kit.postgresql.binary_values import insert_lists
 
 LetterAction = ReplayAttempt.Action
 State = ReplayAttempt.State
-BATCH = 1_000
 _INSERT = """
 INSERT INTO dead_letter_ledger (letter_id, action, state, actor, user_id, reason, from_copy, edited_body, job_epoch, ended_at)
 SELECT entry.*, CASE state WHEN 'done' THEN statement_timestamp() END
@@ -42,12 +41,11 @@ class NewEntry(NamedTuple):
 
 def write(entries: Sequence[NewEntry]) -> None:
     """Write many rows at once, in their order."""
-    for start in range(0, len(entries), BATCH):
-        _insert(entries[start : start + BATCH])
+    insert_lists(_INSERT, entries, _lists)
 
 
-def _insert(entries: Sequence[NewEntry]) -> None:
-    values: dict[str, Any] = {
+def _lists(entries: Sequence[NewEntry]) -> dict[str, Any]:
+    return {
         "letter_ids": [each.letter_id for each in entries],
         "actions": [each.action.value for each in entries],
         "states": [each.state.value for each in entries],
@@ -58,8 +56,6 @@ def _insert(entries: Sequence[NewEntry]) -> None:
         "edited_bodies": [each.edited_body for each in entries],
         "job_epochs": [each.job_epoch for each in entries],
     }
-    with binary_cursor() as cursor:
-        cursor.execute(_INSERT, values)
 
 
 def of_letters(letters: Iterable[DeadLetter]) -> dict[UUID, ReplayAttempt]:

@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from jobs.models import Outbox
 from jobs.models.columns import JOBS
-from opsconsole.kit.postgresql.binary_values import binary_cursor
+from opsconsole.kit.postgresql.binary_values import insert_lists
 from opsconsole_worker.messages import REASON_LENGTH
 
 ENQUEUED = ""
@@ -25,7 +25,6 @@ LOST_MESSAGE = "lost_message"
 GIVEN_BACK = "given_back"
 RESTORED = "restored"
 
-BATCH = 1_000
 # The name of a copy on a dead letter queue is none of a message to a queue.
 _INSERT = f"""
 INSERT INTO outbox (job_id, run_epoch, queue, reason, retry, dead_letter_id, available_at)
@@ -48,18 +47,18 @@ class NewMessage(NamedTuple):
 
 def post_all(messages: Sequence[NewMessage]) -> None:
     """Write the messages of many runs at once, in their order."""
-    for start in range(0, len(messages), BATCH):
-        some = messages[start : start + BATCH]
-        values: dict[str, Any] = {
-            "job_ids": [each.job_id for each in some],
-            "run_epochs": [each.run_epoch for each in some],
-            "queues": [each.queue for each in some],
-            "reasons": [each.reason for each in some],
-            "retries": [each.retry for each in some],
-            "due_ats": [each.due_at for each in some],
-        }
-        with binary_cursor() as cursor:
-            cursor.execute(_INSERT, values)
+    insert_lists(_INSERT, messages, _lists)
+
+
+def _lists(messages: Sequence[NewMessage]) -> dict[str, Any]:
+    return {
+        "job_ids": [each.job_id for each in messages],
+        "run_epochs": [each.run_epoch for each in messages],
+        "queues": [each.queue for each in messages],
+        "reasons": [each.reason for each in messages],
+        "retries": [each.retry for each in messages],
+        "due_ats": [each.due_at for each in messages],
+    }
 
 
 def post(

@@ -11,12 +11,11 @@ from psycopg.types.json import Jsonb
 
 from jobs.models import JobEvent
 from jobs.models.columns import JOBS
-from opsconsole.kit.postgresql.binary_values import binary_cursor
+from opsconsole.kit.postgresql.binary_values import insert_lists
 from opsconsole.kit.storable import plain_text
 from opsconsole_worker.runs import run_log
 from opsconsole_worker.runs.heartbeats import actor_name
 
-BATCH = 1_000
 _INSERT = f"""
 INSERT INTO job_events (job_id, kind, run_epoch, actor, user_id, reason, details)
 SELECT * FROM unnest(%(job_ids)b::{JOBS.id_type}[], %(kinds)b::text[], %(run_epochs)b::int[], %(actors)b::text[],
@@ -71,14 +70,13 @@ def record(
 
 def record_all(events: Sequence[NewEvent]) -> None:
     """Write many events at once, in their order."""
-    for start in range(0, len(events), BATCH):
-        _insert(events[start : start + BATCH])
+    insert_lists(_INSERT, events, _lists)
     for each in events:
         log(each.kind, each.job_id, each.run_epoch, actor=each.actor.name)
 
 
-def _insert(events: Sequence[NewEvent]) -> None:
-    values: dict[str, Any] = {
+def _lists(events: Sequence[NewEvent]) -> dict[str, Any]:
+    return {
         "job_ids": [each.job_id for each in events],
         "kinds": [each.kind.value for each in events],
         "run_epochs": [each.run_epoch for each in events],
@@ -87,8 +85,6 @@ def _insert(events: Sequence[NewEvent]) -> None:
         "reasons": [each.reason for each in events],
         "details": [Jsonb(each.details) for each in events],
     }
-    with binary_cursor() as cursor:
-        cursor.execute(_INSERT, values)
 
 
 def log(kind: JobEvent.Kind, job_id: UUID, run_epoch: int | None, **facts: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
@@ -12,6 +13,9 @@ from psycopg.types.string import TextBinaryLoader
 
 # For the loader of all types without one of their own.
 UNKNOWN_TYPE = 0
+# The rows of one statement.
+BATCH = 1_000
+Row = TypeVar("Row")
 
 
 def binary_cursor() -> CursorWrapper:
@@ -26,3 +30,12 @@ def binary_cursor() -> CursorWrapper:
     plain.adapters.register_loader(UNKNOWN_TYPE, TextBinaryLoader)
     plain.format = Format.BINARY
     return connection.make_debug_cursor(plain) if connection.queries_logged else connection.make_cursor(plain)
+
+
+def insert_lists(
+    statement: str, rows: Sequence[Row], lists: Callable[[Sequence[Row]], Mapping[str, Any]]
+) -> None:
+    """Insert many rows, in their order, by a statement that reads a list per column; ``lists`` returns those of some rows."""
+    for start in range(0, len(rows), BATCH):
+        with binary_cursor() as cursor:
+            cursor.execute(statement, lists(rows[start : start + BATCH]))

@@ -11,6 +11,7 @@ from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import LetterAction, NewEntry, State
 from jobs.models import ReplayAttempt
 from jobs.runs.timeline import CONSOLE, Actor
+from opsconsole.kit.postgresql import binary_values
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -19,7 +20,7 @@ OLGA = Actor.operator("olga", 7)
 
 
 def test_entries_are_written_as_given_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries, "BATCH", 2)
+    monkeypatch.setattr(binary_values, "BATCH", 2)
     ids = [factories.dead_letter().pk for _ in range(3)]
     given = [
         NewEntry(

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from jobs.messaging import outbox
 from jobs.messaging.outbox import NewMessage
 from jobs.models import Job, Outbox
+from opsconsole.kit.postgresql import binary_values
 from opsconsole_worker.messages import REASON_LENGTH
 from tests.factories import SECOND, job, letter
 
@@ -38,7 +39,7 @@ def test_post_with_a_delay_is_due_after_it() -> None:
 
 
 def test_many_are_posted_in_their_order_each_due_at_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "BATCH", 2)
+    monkeypatch.setattr(binary_values, "BATCH", 2)
     jobs = [job() for _ in range(3)]
     [at] = Job.objects.filter(pk=jobs[1].pk).values_list(Now() + 30 * SECOND, flat=True)
     outbox.post_all(

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from jobs.models import JobEvent
 from jobs.runs import timeline
 from jobs.runs.timeline import CONSOLE, Actor, NewEvent
+from opsconsole.kit.postgresql import binary_values
 
 pytestmark = pytest.mark.django_db
 
@@ -18,7 +19,7 @@ OLGA = Actor.operator("olga", 7)
 
 
 def test_events_are_written_as_given_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timeline, "BATCH", 2)
+    monkeypatch.setattr(binary_values, "BATCH", 2)
     ids = [uuid4() for _ in range(5)]
     kinds = [JobEvent.Kind.REQUEUED, JobEvent.Kind.CANCELLED, JobEvent.Kind.EDITED]
     events = [
