@@ -28,7 +28,7 @@ class Command(commands.ConsoleCommand):
     )
     examples = (
         "verify_audit",
-        "verify_audit --anchor 812:ab12cd34 --json",
+        "verify_audit --anchor 812:HASH --json",
         "verify_audit --folder exported/",
     )
     exit_codes: ClassVar = {1: "something does not match, or could not be read"}
@@ -39,7 +39,7 @@ class Command(commands.ConsoleCommand):
             "--anchor",
             default="",
             metavar="HASH",
-            help="the hash of a seal that was kept elsewhere, with or without its number before it ('812:ab12...')",
+            help="the hash of a seal that was kept elsewhere, 64 hex digits, with or without its number before it ('812:ab12...')",
         )
         parser.add_argument(
             "--events-from",
