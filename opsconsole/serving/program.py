@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.template import Engine, engines
-from django.urls import reverse
+from django.urls import get_resolver, reverse
 from django.utils.module_loading import import_string
 
 from opsconsole import script_name
@@ -38,11 +38,12 @@ def load() -> None:
     storage = settings.STORAGES["staticfiles"]["BACKEND"]
     for name in (*settings.MIDDLEWARE, settings.SESSION_SERIALIZER, settings.MESSAGE_STORAGE, storage):
         import_string(name)
-    # It imports the pages and routes, and lists their addresses.
-    reverse("admin:index")
-    from opsconsole.api import routes  # noqa: PLC0415 - read where pages are served
+    # It imports the pages and routes, and lists their addresses. What else is served so, such as by benchmarks, has none of them.
+    if "admin" in get_resolver().namespace_dict:
+        reverse("admin:index")
+        from opsconsole.api import routes  # noqa: PLC0415 - read where pages are served
 
-    routes.make_document()
+        routes.make_document()
     pages = engines["django"]
     Engine.get_default().template_context_processors  # noqa: B018 - reading it imports them
     for folder in pages.template_dirs:

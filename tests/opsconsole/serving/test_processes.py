@@ -43,6 +43,13 @@ def test_forks_find_the_api_document_made(monkeypatch: pytest.MonkeyPatch, mount
 
 
 @pytest.mark.django_db
+def test_loading_accepts_a_program_without_the_pages(settings: Any) -> None:
+    """The benchmarks of limiters and of the checking route serve such ones."""
+    settings.ROOT_URLCONF = "tests.ratelimits.requests.views"
+    program.load.__wrapped__()
+
+
+@pytest.mark.django_db
 def test_supervisor_ends_where_the_options_of_gunicorn_are_wrong(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
