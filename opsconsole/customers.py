@@ -113,7 +113,9 @@ def _rows(ids: Sequence[Any]) -> list[JobRow]:
 def _letters(user: Person, ids: Sequence[Any]) -> dict[str, Any]:
     if not may_see(user, "jobs_deadletter"):
         return {}
-    letters = DeadLetter.objects.light().filter(job_id__in=ids).annotate(read_at=Now())
+    letters = (
+        DeadLetter.objects.light().select_related("group").filter(job_id__in=ids).annotate(read_at=Now())
+    )
     newest = list(letters.order_by("-first_seen_at", "-id")[: MOST_SHOWN + 1])
     replayed = [letter.pk for letter in newest if letter.state == DeadLetter.State.REPLAYED]
     results = replay_results.of_letters(replayed)

@@ -75,6 +75,11 @@ def tone(totals: Sequence[tuple[MemberResult, int]]) -> str:
     return "quiet" if not tones or tones - {"good"} else "good"
 
 
+def may_have_failed(totals: Sequence[tuple[MemberResult, int]]) -> bool:
+    """Tell whether some of them did neither help nor are under way: who asks for their ids asks in vain otherwise."""
+    return any(count and result.tone not in UNDER_WAY | {"good"} for result, count in totals)
+
+
 def sentence(totals: Sequence[tuple[MemberResult, int]]) -> str:
     """Return whether it helped, as far as it is known; nothing where nothing was done."""
     count = sum(number for _, number in totals)

@@ -14,7 +14,7 @@ from alerts.notify import Trouble
 from jobs.models import DeadLetter, ReplayAttempt, Status
 from opsconsole import customers
 from tests import people
-from tests.factories import SECOND, dead_letter, job, run
+from tests.factories import SECOND, dead_letter, failure_group, job, run
 from tests.page_costs import fewest_statements
 
 pytestmark = pytest.mark.django_db
@@ -30,7 +30,8 @@ def test_page_has_jobs_letters_and_alerts_of_this_customer_only(operator: Client
     failed = job(customer_id="ACME/1 & co", status=Status.FAILED)
     running = run(customer_id="ACME/1 & co", age=SECOND, silent=SECOND)
     other = job(customer_id="ACME/1")
-    letter, others = dead_letter(job_id=failed.pk), dead_letter(job_id=other.pk)
+    why = failure_group("ValueError: the business has no address")
+    letter, others = dead_letter(job_id=failed.pk, group=why), dead_letter(job_id=other.pk)
     notify.fire("a", Trouble(title="Orders of ACME/1 & co have stopped", severity="critical"))
     notify.fire("b", Trouble(title="Orders of ACME/1 & company", severity="critical"))
 
@@ -42,6 +43,7 @@ def test_page_has_jobs_letters_and_alerts_of_this_customer_only(operator: Client
     for part in ("letters", "limits", "alerts"):
         assert f'id="{part}-heading"' in shown
     assert reverse("admin:jobs_deadletter_change", args=[letter.pk]) in shown
+    assert why.title in shown
     assert reverse("admin:jobs_deadletter_change", args=[others.pk]) not in shown
     assert "Failed 1</a>" in shown and "In progress 1</a>" in shown
     assert "ACME/1 &amp; co have stopped" in shown and "company" not in shown

@@ -249,9 +249,9 @@ def results_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
     subjects = followed.annotate(
         key=Cast("subject", job_ids.reference() if kind.model is Job else UUIDField())
     ).values("key")
-    failed = kind.results.failed(subjects)
-    members = followed.filter(subject__in=failed).order_by("id") if failed else []
     totals, sampled = kind.results.totals(subjects), followed_members.is_sampled(operation)
+    failed = kind.results.failed(subjects) if what_became.may_have_failed(totals) else []
+    members = followed.filter(subject__in=failed).order_by("id") if failed else []
     helped = what_became.sentence(totals)
     return {
         "results": totals,

@@ -293,6 +293,21 @@ def test_members_by_outcome_page_by_page(operator: Client, monkeypatch: Any) -> 
     assert len(operator.get(page(operation), {"outcome": "nonsense", "after": "x"}).context["members"]) == 3
 
 
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED])
+def test_those_that_failed_again_are_asked_for_where_there_are_some(operator: Client, status: Status) -> None:
+    made = many(3)
+    operation = finish(begun())
+    Job.objects.all().update(status=Status.COMPLETED)
+    Job.objects.filter(pk=made[0].pk).update(status=status)
+
+    asked = fewest_statements(operator, page(operation))
+
+    failed = [each for each in asked if f"'{Status.FAILED}', '{Status.QUARANTINED}'" in each]
+    assert bool(failed) == (status == Status.FAILED), asked
+    named = [line.member.subject for line in operator.get(page(operation)).context["failed_again"]]
+    assert named == ([str(made[0].pk)] if failed else [])
+
+
 def test_later_page_costs_as_many_queries_as_the_first(operator: Client, monkeypatch: Any) -> None:
     monkeypatch.setattr(operation_page, "MEMBERS_A_PAGE", 3)
     many(9)
