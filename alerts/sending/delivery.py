@@ -8,11 +8,9 @@ dies, its lease expires, and what it may have posted is sent again, labelled as 
 from __future__ import annotations
 
 import logging
-import queue
 import random
-import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,18 +20,15 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
-from alerts.channels import apprise_urls, email, slack
-from alerts.channels.incidents import posting as incidents
 from alerts.channels.outcome import ANSWER_LENGTH, ChannelAnswer, Outcome
-from alerts.channels.targets import EMAIL_SCHEMES, SLACK, Target, all_targets
+from alerts.channels.targets import Target, all_targets
 from alerts.channels.wording import AlertMessage, compose
 from alerts.models import Attempt, Channel, Delivery, Notification
-from alerts.sending import addressing
+from alerts.sending import addressing, posting
 from opsconsole.kit import activity, metrics, tracing
 from opsconsole_worker.doubling import doubled
 
 LEASE = timedelta(seconds=60)
-ANSWER_SECONDS = 20.0
 BETWEEN_POSTS = timedelta(seconds=1)
 FIRST_BACKOFF = timedelta(seconds=2)
 LONGEST_BACKOFF = timedelta(minutes=5)
@@ -91,7 +86,7 @@ def deliver() -> DeliveryCounts:
         if leased is None:
             continue
         with tracing.span("alert delivery", {"opsconsole.channel": target.name}) as span:
-            answer = answer_in_time(partial(post, leased))
+            answer = posting.answer_in_time(partial(post, leased))
             record_answer(leased, answer)
             failed = "" if answer.outcome == Outcome.DELIVERED else answer.outcome.value
             span.tell({"opsconsole.outcome": answer.outcome.value}, failed=failed)
@@ -197,36 +192,7 @@ def _was_malformed(deliveries: Sequence[Delivery]) -> bool:
 
 def post(leased: LeasedMessage) -> ChannelAnswer:
     """Post the message. This makes a network request, and no database query."""
-    target, message = leased.target, leased.message
-    if target.name == SLACK:
-        return slack.post(target.address, message)
-    if target.opens_incidents:
-        return incidents.post(target.address, message)
-    if target.kind in EMAIL_SCHEMES:
-        return email.post(target.address, message)
-    return apprise_urls.post(target.address, message)
-
-
-def answer_in_time(call: Callable[[], ChannelAnswer], seconds: float = ANSWER_SECONDS) -> ChannelAnswer:
-    """Return the answer, or an unknown outcome if it takes too long.
-
-    A server that sends its response byte by byte can outlast any socket timeout. The abandoned thread ends by itself
-    and, as a daemon, does not keep the process alive.
-    """
-    answers: queue.SimpleQueue[ChannelAnswer] = queue.SimpleQueue()
-    threading.Thread(target=lambda: answers.put(_guarded(call)), name="alert-post", daemon=True).start()
-    try:
-        return answers.get(timeout=seconds)
-    except queue.Empty:
-        return ChannelAnswer(Outcome.UNKNOWN, f"No answer within {seconds:g} s")
-
-
-def _guarded(call: Callable[[], ChannelAnswer]) -> ChannelAnswer:
-    try:
-        return call()
-    except Exception as error:  # noqa: BLE001 - the code of a hundred vendors must not stop the other channels
-        # The error's text may contain the address.
-        return ChannelAnswer(Outcome.UNKNOWN, f"The adapter failed ({type(error).__name__})")
+    return posting.post(leased.target, leased.message)
 
 
 def record_answer(leased: LeasedMessage, answer: ChannelAnswer) -> None:

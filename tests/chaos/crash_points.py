@@ -19,7 +19,7 @@ import psycopg
 from botocore.client import BaseClient
 from django.db import connections
 
-from alerts.sending import delivery
+from alerts.sending import posting
 
 
 class Crash(BaseException):
@@ -68,7 +68,7 @@ def crash_points(at: int | None, die: Callable[[], NoReturn], receipts: Path) ->
         patch.object(psycopg.Cursor, "executemany", _counted(points, psycopg.Cursor.executemany, _statement)),
         patch.object(psycopg.Connection, "commit", _counted(points, psycopg.Connection.commit, _commit)),
         patch.object(BaseClient, "_make_api_call", _sqs_call(points)),
-        patch.object(delivery, "answer_in_time", _counted(points, delivery.answer_in_time, _post)),
+        patch.object(posting, "answer_in_time", _counted(points, posting.answer_in_time, _post)),
     ):
         yield points
 

@@ -14,7 +14,7 @@ from alerts.channels.outcome import ChannelAnswer, Outcome
 from alerts.channels.targets import all_targets
 from alerts.models import Alert, Attempt, Channel, Delivery, Notification
 from alerts.notify import Trouble
-from alerts.sending import addressing, banner, delivery, sender
+from alerts.sending import addressing, banner, delivery, posting, sender
 from tests.alerts.conftest import Later
 from tests.fakes.slack import HANG, FakeSlack, Reply, serve
 from tests.racing import race
@@ -348,7 +348,7 @@ def test_unexpected_body_is_an_unknown_outcome(slack: FakeSlack, later: Later) -
 def test_hanging_channel_times_out_and_the_repeat_is_labelled(
     slack: FakeSlack, later: Later, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "answer_in_time", lambda call: answer_in_time(call, 0.3))
+    monkeypatch.setattr(posting, "answer_in_time", lambda call: answer_in_time(call, 0.3))
     slack.replies = [HANG]
     measure_dead_letters(5)
     delivery.deliver()
@@ -360,7 +360,7 @@ def test_hanging_channel_times_out_and_the_repeat_is_labelled(
     assert outcomes() == ["unknown", "delivered"]
 
 
-answer_in_time = delivery.answer_in_time
+answer_in_time = posting.answer_in_time
 
 
 def test_refused_connection_is_retried_without_a_label(slack: FakeSlack, settings: Any, later: Later) -> None:

@@ -11,7 +11,7 @@ from alerts import notify
 from alerts.channels.incidents import services
 from alerts.models import Attempt, Channel, Delivery
 from alerts.notify import Trouble
-from alerts.sending import channel_test, delivery, reminders
+from alerts.sending import channel_test, delivery, posting, reminders
 from tests.alerts.conftest import Later
 from tests.fakes.slack import HANG, FakeSlack, Reply, serve
 
@@ -123,8 +123,8 @@ def test_invalid_event_is_sent_again_in_the_plain_format(pager: FakeSlack, later
 def test_unknown_outcome_is_repeated_with_the_same_key(
     pager: FakeSlack, later: Later, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer_in_time = delivery.answer_in_time
-    monkeypatch.setattr(delivery, "answer_in_time", lambda call: answer_in_time(call, 0.5))
+    answer_in_time = posting.answer_in_time
+    monkeypatch.setattr(posting, "answer_in_time", lambda call: answer_in_time(call, 0.5))
     pager.always, pager.replies = None, [HANG, Reply(504), ACCEPTED]
     measure(5)
     send_all(later)
