@@ -28,6 +28,7 @@ from opsconsole.kit.one_statement import models_of
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.live_pages import Followed
 from opsconsole.overview import Finding
+from opsconsole.overview.navigation_counts import Counted
 from opsconsole.sign_in import password_guesses, second_factor, sessions
 from opsconsole.sign_in.oidc import log_out
 from opsconsole.sign_in.oidc import pages as oidc_pages
@@ -294,7 +295,7 @@ def _grouped(apps: list[Any], request: HttpRequest) -> list[dict[str, Any]]:
     return [_entry(name, members, counts.get(name)) for name, members in pages.items() if members]
 
 
-def _entry(name: str, members: list[Any], count: str | None) -> dict[str, Any]:
+def _entry(name: str, members: list[Any], count: Counted | None) -> dict[str, Any]:
     """Return an entry: it opens the first of its pages, and lists them while one of them is open."""
     return {
         "name": name,

@@ -79,7 +79,8 @@ class Overview:
 
     None means unknown, which is not zero (I8). ``stale_day`` and ``recovered`` count jobs of 24 hours,
     ``limited_hour`` the 429s of one; a ``_line`` is the figure above which their rules fire.
-    ``dead_letters`` is what SQS counts, ``letters`` what the console has stored of it.
+    ``dead_letters`` is what SQS counts, ``letters`` what the console has stored of it, and
+    ``undecided`` the letters that the list shows at first: also those that are being replayed or kept in the console.
     """
 
     read_at: datetime
@@ -124,6 +125,7 @@ class Overview:
     dead_letters: int | None = None
     dead_letters_by_queue: Mapping[str, int] = field(default_factory=dict)
     letters: int = 0
+    undecided: int = 0
     soonest_expiry: datetime | None = None
     alerts_open: int = 0
     limited_hour: int | None = None
@@ -258,6 +260,7 @@ def _readings() -> dict[str, Reading[Any]]:
         "overdue": count_of(Outbox.objects.stuck()),
         "in_vain": count_of(waiting.having(MessageTrouble.USED_UP)),
         "letters": count_of(DeadLetter.objects.present()),
+        "undecided": count_of(DeadLetter.objects.open()),
         "soonest_expiry": last_day.soonest_expiry(),
         "waiting_longest": last_day.waiting_longest(),
         "dead_letter_queues": models_of(last_day.dead_letter_queues()),

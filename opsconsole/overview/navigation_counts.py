@@ -1,6 +1,8 @@
-"""What the navigation counts: alerts that fire, and dead letters that wait for a decision."""
+"""What the navigation counts: alerts that fire, and the undecided dead letters, which are those that their list shows at first."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from alerts.models import Alert
 from jobs.models import DeadLetter
@@ -10,13 +12,23 @@ from opsconsole.overview.current_figures import KEPT_SECONDS, Overview
 from opsconsole.overview.memory import memory
 
 ALERTS, LETTERS = "Alerts", "Dead letters"
+WHAT = {ALERTS: "firing", LETTERS: "undecided"}
 
 
-def for_user(user: Person) -> dict[str, str]:
+class Counted(NamedTuple):
+    """A figure as shown, and what it counts: of alerts, the list shows also those that are acknowledged or snoozed."""
+
+    figure: str
+    what: str
+
+
+def for_user(user: Person) -> dict[str, Counted]:
     """Return the counts that are not zero, by the name of the entry, for those who may open its list."""
     pages = {ALERTS: "alerts_alert", LETTERS: "jobs_deadletter"}
     return {
-        name: figure(number) for name, number in _counts().items() if number and may_see(user, pages[name])
+        name: Counted(figure(number), WHAT[name])
+        for name, number in _counts().items()
+        if number and may_see(user, pages[name])
     }
 
 
@@ -24,9 +36,9 @@ def _counts() -> dict[str, int]:
     """Return the counts of the overview if it was read just now, at most ``KEPT_SECONDS`` old."""
     seen: Overview | None = memory.get("overview")
     if seen is not None:
-        return {ALERTS: seen.firing, LETTERS: seen.letters}
+        return {ALERTS: seen.firing, LETTERS: seen.undecided}
     kept: dict[str, int] | None = memory.get("navigation")
     if kept is None:
-        kept = {ALERTS: count(Alert.objects.firing()), LETTERS: count(DeadLetter.objects.present())}
+        kept = {ALERTS: count(Alert.objects.firing()), LETTERS: count(DeadLetter.objects.open())}
         memory.set("navigation", kept, KEPT_SECONDS)
     return kept

@@ -18,13 +18,13 @@ from django.urls import reverse
 from alerts import notify
 from alerts.models import Alert
 from alerts.sending import banner
-from jobs.models import Job, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
+from jobs.models import DeadLetter, Job, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
 from opsconsole import overview
 from opsconsole.kit import audit
 from opsconsole.site import NAVIGATION
 from opsconsole_worker.environment import QueueConfig
 from tests import people
-from tests.factories import SECOND, beat, job, letter, run
+from tests.factories import SECOND, beat, dead_letter, job, letter, run
 
 pytestmark = pytest.mark.django_db
 
@@ -154,7 +154,21 @@ def test_navigation_counts_what_waits_for_a_decision(operator: Client) -> None:
     for number in range(3):
         Alert.objects.create(fingerprint=f"x:{number}", rule="x", title="One", severity="warning")
     overview.memory.clear()
-    assert '<span class="number">3</span>' in operator.get(changelist(Job)).content.decode()
+    assert 'title="3 firing">3<' in operator.get(changelist(Job)).content.decode()
+
+
+@pytest.mark.parametrize("overview_was_read", [True, False])
+def test_navigation_counts_the_letters_that_its_list_shows(operator: Client, overview_was_read: bool) -> None:
+    for state in DeadLetter.State:
+        dead_letter(state=state)
+    overview.memory.clear()
+    if overview_was_read:
+        operator.get(INDEX)
+    page = operator.get(changelist(DeadLetter))
+
+    listed = page.context["cl"].result_count
+    assert listed == len(DeadLetter.OPEN)
+    assert f'title="{listed} undecided">{listed}<' in page.content.decode()
 
 
 def test_controls_lead_to_every_switch(operator: Client) -> None:
