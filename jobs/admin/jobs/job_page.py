@@ -45,8 +45,11 @@ ERROR_SHOWN = 300
 TIDY = {"note", "reference", "late", "once"}
 # Such jobs stay as they are: no sweep and no retry takes them.
 STAYS: dict[str, str] = {
-    Status.FAILED: "The console does not run it again by itself. Once the cause is mended, requeue it or replay its dead letter.",
-    Status.QUARANTINED: "It is not sent again until somebody releases it or replays its dead letter.",
+    Status.FAILED: (
+        "The console does not run it again by itself. Once the cause is mended, requeue it, or replay its dead letter "
+        "if it has one."
+    ),
+    Status.QUARANTINED: "It is not sent again until somebody releases it, or replays its dead letter if it has one.",
 }
 NOT_SHOWN = "To see why, you need the permission to view outgoing messages and queues."
 
