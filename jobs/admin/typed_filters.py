@@ -94,9 +94,20 @@ class SinceFilter(TimeFilter):
 
 
 class UntilFilter(TimeFilter):
-    """Before a moment."""
+    """Before a moment. ``begins`` is the parameter of the filter from which moment on."""
 
     column: str
+    begins: str
+
+    def __init__(self, request: HttpRequest, params: Any, model: Any, model_admin: Any) -> None:
+        self._begin = moment_of(request.GET.get(self.begins, "").strip())
+        super().__init__(request, params, model, model_admin)
+
+    @property
+    def problem(self) -> str:
+        if self.moment and self._begin and self.moment <= self._begin:
+            return f"This is not later than {clock_time(self._begin)}, from when on rows are wanted."
+        return super().problem
 
     def apply(self, rows: Any, value: str) -> QuerySet[Any]:
         until: QuerySet[Any] = rows.filter(**{f"{self.column}__lt": moment_of(value)})

@@ -41,4 +41,5 @@ class SeenSinceFilter(SinceFilter):
 class SeenBeforeFilter(UntilFilter):
     title = "first seen before"
     parameter_name = "before"
+    begins = "since"
     column = "first_seen_at"

@@ -74,6 +74,7 @@ class CreatedBeforeFilter(UntilFilter):
 
     title = "created before"
     parameter_name = "before"
+    begins = "since"
     column = "created_at"
 
 
@@ -89,6 +90,7 @@ class FinishedSinceFilter(UnindexedFilter, SinceFilter):
 class FinishedBeforeFilter(UnindexedFilter, UntilFilter):
     title = "finished before"
     parameter_name = "finished_before"
+    begins = "finished_since"
     column = "finished_at"
 
     def apply(self, rows: JobQuerySet, value: str) -> QuerySet[Any]:

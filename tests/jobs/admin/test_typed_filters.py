@@ -96,6 +96,19 @@ def test_what_cannot_be_read_matches_nothing(operator: Client, query: dict[str, 
         list_choice.choose(Job, query, "", AnonymousUser())
 
 
+@pytest.mark.parametrize(
+    ("address", "begin", "end"),
+    [(LIST, "since", "before"), (LIST, "finished_since", "finished_before"), (LETTERS, "since", "before")],
+)
+def test_range_that_ends_before_it_begins_says_so(
+    operator: Client, address: str, begin: str, end: str
+) -> None:
+    said = "This is not later than 2026-11-20 06:00"
+    turned = operator.get(address, {begin: "2026-11-20 06:00", end: "2026-11-19"}).content.decode()
+    assert said in turned and "Nothing matches it." in turned
+    assert said not in operator.get(address, {begin: "2026-11-20 06:00", end: "2026-11-21"}).content.decode()
+
+
 def test_jobs_of_a_failure_group_need_the_permission_to_see_groups(operator: Client) -> None:
     failed, other = job(), job()
     letter = factories.dead_letter(failed)
