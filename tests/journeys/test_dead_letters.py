@@ -51,7 +51,7 @@ def test_review_and_replay_letter(visitor: Visitor, letters: list[DeadLetter], w
     page.get_by_role("button", name="Replay 1 dead letter").click()
 
     expect(page.get_by_role("heading", level=1)).to_contain_text("1 dead letter")
-    expect(page.locator("#content")).to_contain_text("The cluster carries this out within a minute")
+    expect(page.locator("#content")).to_contain_text("The cluster carries out such decisions within a minute")
     page.get_by_role("region", name="Done:").get_by_role("link", name=str(letters[0].pk)[:8]).click()
     expect(page.locator("#ledger")).to_contain_text(REASON)
     expect(page.get_by_role("heading", level=1)).to_contain_text("Being replayed")

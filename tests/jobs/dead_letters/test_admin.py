@@ -251,7 +251,7 @@ def test_replay_asks_for_reason_and_leaves_work_to_cluster(operator: Client) -> 
     assert not ReplayAttempt.objects.exists()
 
     done = operator.post(operate("replay"), {"plan": plan, "reason": REASON})
-    assert "The cluster carries this out within a minute" in done.content.decode()
+    assert "The cluster carries out such decisions within a minute" in done.content.decode()
     row = ReplayAttempt.objects.get()
     assert (row.actor, row.reason, row.state) == ("operator:olga", REASON, "wanted")
     assert REASON in audit.told(LogEntry.objects.get(object_id=str(letter.pk))).why
