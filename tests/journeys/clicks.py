@@ -36,7 +36,7 @@ class Walk:
         if narrow:
             self.click(self.page.locator(".menu > summary"))
         place = self.page.locator(".menu" if narrow else "#console-nav")
-        self.click(place.get_by_role("link", name=re.compile(rf"^{re.escape(entry)}( [\d,+]+)?$")).first)
+        self.click(place.get_by_role("link", name=re.compile(rf"^{re.escape(entry)}( [\d,+]+ \w+)?$")).first)
 
     def why(self, reason: str = "for the journey") -> None:
         self.page.get_by_label("Reason").last.fill(reason)
