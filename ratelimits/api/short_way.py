@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any
 
 from django.core.exceptions import SuspiciousOperation
+from django.db import Error
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from ninja import NinjaAPI
 
@@ -31,7 +32,7 @@ def before(run: Run, api: NinjaAPI) -> Run:
         try:
             check = _well_formed(request, api) if key and SCOPE in key.scopes else None
             return check_limit(request, check) if check else run(request, *args, **kwargs)
-        except (OpsConsoleError, SuspiciousOperation, UnreadablePostError) as error:
+        except (OpsConsoleError, SuspiciousOperation, UnreadablePostError, Error) as error:
             return api.on_exception(request, error)
 
     return answered

@@ -7,9 +7,12 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from django.db import InterfaceError, OperationalError, ProgrammingError
 from django.http import UnreadablePostError
 from django.test import Client
 from ninja.operation import Operation
+from psycopg import OperationalError as PgOperationalError
+from psycopg.errors import UndefinedTable
 
 from ratelimits.api import short_way
 from ratelimits.keys import api_keys
@@ -143,3 +146,20 @@ def test_well_formed_call_needs_no_django_ninja(client: Client) -> None:
 
     with patch.object(Operation, "_run_checks", side_effect=AssertionError("asked")):
         assert ask(client, json.dumps(ASKED), given).status_code == 200
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError, ProgrammingError])
+def test_failure_of_the_database_is_answered_as_by_django_ninja(
+    client: Client, error: type[Exception]
+) -> None:
+    given = sent(key(scopes=["limits:check"])[1])
+    cause = UndefinedTable("it was dropped") if error is ProgrammingError else PgOperationalError("away")
+    failed = error("no")
+    failed.__cause__ = cause
+    client.raise_request_exception = False
+
+    with patch("ratelimits.api.check_quota.decide", side_effect=failed):
+        short, long = (way(client, json.dumps(ASKED), given) for way in (ask, by_django_ninja))
+
+    assert (short.status_code, short.content) == (long.status_code, long.content)
+    assert short.headers.keys() == long.headers.keys()
