@@ -27,7 +27,7 @@ from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 
-from opsconsole.cluster import packages
+from opsconsole.cluster import packages, task_table
 from opsconsole.cluster.packages import PackageRefused
 from opsconsole.kit.postgresql.timestamps import far
 
@@ -107,11 +107,19 @@ class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
         """Lease tasks, and yield each with how often it was taken, in ``takes``; None for a row that is put aside."""
         for row in queue.filter(lock__lt=timezone.now())[:most]:
             task, refusal = _read(row.payload)
-            leased = {"lock": self.timeout(row)} | ({"payload": packages.pack(task)} if task else {})
+            leased = {"lock": timezone.now() + retried_after(task)} | (
+                {"payload": packages.pack(task)} if task else {}
+            )
             if queue.filter(pk=row.pk, lock=row.lock).update(**leased):
                 if refusal:
                     _refuse(row, refusal)
                 yield row.pk, task
+
+
+def retried_after(task: dict[str, Any] | None) -> timedelta:
+    """Return how long after it was taken a task is offered again: only after its time limit has certainly passed."""
+    seconds = task_table.seconds_of(task["func"]) if task else None
+    return timedelta(seconds=Conf.RETRY + (seconds - Conf.TIMEOUT if seconds else 0))
 
 
 def _read(payload: str) -> tuple[dict[str, Any] | None, PackageRefused | None]:

@@ -19,7 +19,7 @@ from django_q.brokers import get_broker
 from django_q.conf import Conf
 
 from opsconsole.cluster import results, scheduler
-from opsconsole.cluster.broker import ProbedBroker
+from opsconsole.cluster.broker import ProbedBroker, retried_after
 from opsconsole.cluster.workers import Worker
 from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.errors import first_line
@@ -59,8 +59,11 @@ class Sentinel:
                 break
             self._wait(self._next_at(), self._stop.fd)
         logger.info("Stopping the cluster: waiting for the tasks of %d workers.", len(self._workers))
-        for worker in self._workers:
-            worker.end()
+        for worker in list(self._workers):
+            if worker.task and worker.has_long_task:
+                self._abandon(worker, worker.task)
+            else:
+                worker.end()
         while self._workers:
             self._wait(time.monotonic() + 1)
             self._look_at_workers()
@@ -91,7 +94,7 @@ class Sentinel:
             if worker.is_idle:
                 limit = IDLE_SECONDS
             else:
-                limit = LONG_SECONDS if worker.lasted < LONG_SECONDS else Conf.TIMEOUT
+                limit = LONG_SECONDS if worker.lasted < LONG_SECONDS else worker.time_limit
             times.append(now + max(TURN_SECONDS, limit - worker.lasted))
         return min(times)
 
@@ -99,8 +102,9 @@ class Sentinel:
         """Tell whether a worker waits, or another one may be started beside those that run long tasks."""
         if any(worker.is_idle for worker in self._workers):
             return True
-        return len(self._workers) < Conf.WORKERS and all(
-            worker.is_ending or worker.lasted >= LONG_SECONDS for worker in self._workers
+        others = [worker for worker in self._workers if not worker.has_long_task]
+        return len(others) < Conf.WORKERS and all(
+            worker.is_ending or worker.lasted >= LONG_SECONDS for worker in others
         )
 
     def _take_tasks(self) -> None:
@@ -178,6 +182,15 @@ class Sentinel:
                 )
                 worker.kill()
 
+    def _abandon(self, worker: Worker, task: dict[str, Any]) -> None:
+        """End a task that may take hours, for which nobody waits: its schedule begins it anew."""
+        logger.info(
+            "Worker %d is ended: its task '%s' is begun anew by a later schedule.", worker.pid, _named(task)
+        )
+        worker.kill()
+        worker.close()
+        self._workers.remove(worker)
+
     def _forget(self, worker: Worker, code: int) -> None:
         self._workers.remove(worker)
         worker.close()
@@ -193,7 +206,7 @@ class Sentinel:
                 worker.pid,
                 how,
                 _named(worker.task),
-                Conf.RETRY,
+                retried_after(worker.task).total_seconds(),
             )
         elif code:
             logger.warning("Worker %d %s while it waited; another is started when needed.", worker.pid, how)

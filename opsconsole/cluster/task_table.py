@@ -11,18 +11,24 @@ from opsconsole.kit import intervals
 
 PREFIX = "opsconsole: "
 PROBE = "opsconsole.cluster.tasks.tick"
+# The largest file that is exported, 5 GB, takes a third of it on a quiet machine.
+MONTH_SECONDS = 6 * 60 * 60
 # Queued by the console itself, and never by a schedule.
 UNSCHEDULED = frozenset({PROBE})
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A scheduled task. ``task`` is called without arguments every ``minutes``; ``why`` explains it to readers of the table."""
+    """A scheduled task. ``task`` is called without arguments every ``minutes``; ``why`` explains it to readers of the table.
+
+    ``seconds`` is how long a run may take that needs more than django-q2's ``timeout``. It has a worker beside those of the others.
+    """
 
     name: str
     task: str
     minutes: int
     why: str
+    seconds: int | None = None
 
     @property
     def full_name(self) -> str:
@@ -39,6 +45,11 @@ def may_run(function: object) -> bool:
     return isinstance(function, str) and (
         function in UNSCHEDULED or any(function == entry.task for entry in every_entry())
     )
+
+
+def seconds_of(function: object) -> int | None:
+    """Return how long the function of this dotted name may take, where that is longer than all others may."""
+    return next((entry.seconds for entry in every_entry() if entry.task == function), None)
 
 
 def every_entry() -> tuple[Entry, ...]:
@@ -107,6 +118,7 @@ def _fixed() -> tuple[Entry, ...]:
             "opsconsole.retention.tasks.drop_months",
             60,
             "export and drop months of the timeline whose retention has ended",
+            MONTH_SECONDS,
         ),
         Entry(
             "audit lines",

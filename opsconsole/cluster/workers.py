@@ -18,6 +18,7 @@ from django.db import connections
 from django_q.conf import Conf
 from django_q.worker import worker as run_tasks
 
+from opsconsole.cluster import task_table
 from opsconsole.kit.supervision import starting
 
 STOP = "STOP"
@@ -104,7 +105,17 @@ class Worker:
 
     @property
     def is_over_time(self) -> bool:
-        return self.task is not None and self.lasted > Conf.TIMEOUT + PATIENCE_SECONDS
+        return self.task is not None and self.lasted > self.time_limit + PATIENCE_SECONDS
+
+    @property
+    def time_limit(self) -> int:
+        """Return how many seconds its task may take."""
+        seconds = task_table.seconds_of(self.task["func"]) if self.task else None
+        return seconds or int(Conf.TIMEOUT)
+
+    @property
+    def has_long_task(self) -> bool:
+        return self.time_limit > int(Conf.TIMEOUT)
 
     def signs(self) -> tuple[Connection, int]:
         """Return what becomes readable when it has a result, and when it ends."""
@@ -113,7 +124,7 @@ class Worker:
     def give(self, task: dict[str, Any]) -> None:
         """Let it run a task. One that ended meanwhile has it all the same, so that its death is told with the task."""
         self.task, self.since = task, time.monotonic()
-        self._send(task)
+        self._send(task | {"timeout": self.time_limit})
 
     def result(self) -> dict[str, Any] | None:
         """Return the task with its result, if it has sent one."""
@@ -125,7 +136,7 @@ class Worker:
             return None
         self._finished += 1
         # Then django-q2's function returns by itself, and whoever gave it a task meanwhile would wait for the retry.
-        if self.lasted >= Conf.TIMEOUT or self._finished >= Conf.RECYCLE:
+        if self.lasted >= self.time_limit or self._finished >= Conf.RECYCLE:
             self.end()
         self.task, self.since = None, time.monotonic()
         return finished

@@ -36,6 +36,8 @@ SUBJECT = "events"
 # A try waits for less than a second; meanwhile, writers of the timeline wait behind it.
 TRIES, PAUSE_SECONDS = 10, 0.5
 DROP_MS = 600_000
+# A large file is read back, uploaded and fetched for longer than a session may say nothing otherwise.
+SILENT = "6h"
 TIMELINE = AuditSeal.Source.TIMELINE
 WAITS = (
     "It is due, and waits for OPSCONSOLE_ARCHIVE, which says where it is exported to. Nothing was dropped."
@@ -92,6 +94,7 @@ def _alone() -> None:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [AdvisoryLock.EVENT_MONTHS])
         if not cursor.fetchone()[0]:
             raise NotDropped("Another process drops months of the timeline.")
+        cursor.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, true)", [SILENT])
         # The export goes on behind a time that the database printed.
         cursor.execute("SELECT set_config('DateStyle', 'ISO', true)")
 

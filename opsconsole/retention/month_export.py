@@ -10,11 +10,12 @@ import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from django.db import connection
+from django.db import connection, transaction
 
 from opsconsole.kit.audit_models import AuditSeal
 from opsconsole.kit.errors import OpsConsoleError
@@ -81,6 +82,7 @@ def write(month: Month, file: Path | None) -> Content:
     return content
 
 
+@transaction.atomic
 def _read(month: Month, packed: gzip.GzipFile | None) -> Content:
     content = ContentHash()
     ranges: list[Range] = []
@@ -90,6 +92,8 @@ def _read(month: Month, packed: gzip.GzipFile | None) -> Content:
         if packed:
             lines = (json.dumps(dict(zip(COLUMNS, row.texts, strict=True))) + "\n" for row in page)
             packed.write("".join(lines).encode("ascii"))
+    # Nothing was written. What is taken back is the lock: nobody who changes the table waits for an upload.
+    transaction.set_rollback(True)
     return Content(content.count, ranges, content.text())
 
 
@@ -101,7 +105,7 @@ def check(file: Path, wanted: Content) -> None:
             for line in lines:
                 event = json.loads(line)
                 content.add([[event[column] for column in COLUMNS]])
-    except (EOFError, KeyError, ValueError, gzip.BadGzipFile) as error:
+    except (EOFError, KeyError, TypeError, ValueError, gzip.BadGzipFile, zlib.error) as error:
         raise ExportFailed(f"{file.name} can't be read back: {error}.") from error
     if (content.count, content.text()) != (wanted.rows, wanted.hash):
         raise ExportFailed(f"{file.name} was read back and does not hold what was written.")

@@ -21,3 +21,9 @@ def ignore_the_limit(folder: str) -> None:
     """Wait, and take no notice of the signal that ends a task at its time limit."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
     wait_for_gate(folder)
+
+
+def tell_limit(folder: str) -> None:
+    """Write down after how many seconds the signal of the time limit would come, and wait."""
+    Path(folder, "limit").write_text(str(signal.getitimer(signal.ITIMER_REAL)[0]))
+    wait_for_gate(folder)

@@ -238,15 +238,21 @@ def test_short_intervals_are_served_by_loops(sqs_queue: TestQueue, tmp_path: Pat
         assert "can't be served" not in cluster.said
 
 
+def web_processes(host: Cluster, count: int) -> list[psutil.Process]:
+    """Return the processes of gunicorn, once there are so many."""
+    served = [each for each in host.mark.processes() if "gunicorn" in " ".join(each.cmdline())]
+    return served if len(served) == count else []
+
+
 def test_web_runs_beside_the_cluster_and_ends_with_it(sqs_queue: TestQueue, tmp_path: Path) -> None:
     port = free_port()
     options = f"--bind 127.0.0.1:{port} --workers 2"
     with running(sqs_queue, tmp_path, "--web", GUNICORN_CMD_ARGS=options) as host:
         wait_until(lambda: answers(port), SECONDS)
         host.wait_for_work()
-        served = [each for each in host.mark.processes() if "gunicorn" in " ".join(each.cmdline())]
+        # One of the two workers may answer before the other was forked.
+        served = wait_until(lambda: web_processes(host, 3), SECONDS)
         [master] = [each for each in served if each.ppid() == host.process.pid]
-        assert len(served) == 3
         cluster = host.leader().pid
         master.kill()
         wait_until(lambda: "web: process" in host.said, BACK_SECONDS)

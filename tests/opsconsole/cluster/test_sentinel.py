@@ -7,12 +7,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
+from django.utils import timezone
 from django_q.conf import Conf
 from django_q.models import Failure, OrmQ, Success
 from django_q.tasks import async_task
@@ -26,13 +28,14 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 GATE = "tests.opsconsole.cluster.gate.wait_for_gate"
+LONG = "tests.opsconsole.cluster.gate.tell_limit"
 STUBBORN = "tests.opsconsole.cluster.gate.ignore_the_limit"
 
 
 @pytest.fixture
 def ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sentinel]:
     """Give a sentinel that this test lets take its turns; its schedules are not due."""
-    monkeypatch.setattr(task_table, "UNSCHEDULED", task_table.UNSCHEDULED | {GATE, STUBBORN})
+    monkeypatch.setattr(task_table, "UNSCHEDULED", task_table.UNSCHEDULED | {GATE, STUBBORN, LONG})
     monkeypatch.setattr(scheduler, "run", lambda _: None)
     monkeypatch.setattr(Conf, "POLL", 0)
     with StopRequests() as stop:
@@ -125,6 +128,53 @@ def test_task_that_obeys_its_limit_is_a_failure(
     until(ours, Failure.objects.exists)
     assert "exceeded maximum timeout" in Failure.objects.get().result
     until(ours, lambda: not OrmQ.objects.exists() and not ours._workers)
+
+
+@pytest.fixture
+def long_task(monkeypatch: pytest.MonkeyPatch) -> task_table.Entry:
+    """Put a task into the table that may take longer than others."""
+    entry = task_table.Entry("long", LONG, 60, "take long", seconds=1_000)
+    entries = (*task_table.every_entry(), entry)
+    monkeypatch.setattr(task_table, "every_entry", lambda: entries)
+    return entry
+
+
+@pytest.mark.usefixtures("long_task")
+def test_long_task_has_its_own_limit_and_worker(
+    ours: Sentinel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Conf, "WORKERS", 1)
+    [long] = gates(tmp_path, 1, LONG)
+    until(ours, lambda: began([long]))
+    assert float((long / "limit").read_text()) > Conf.TIMEOUT
+    [worker] = ours._workers
+    # No other cluster takes it meanwhile.
+    assert OrmQ.objects.get().lock > timezone.now() + timedelta(seconds=1_000)
+    worker.since -= Conf.TIMEOUT * 3
+    # Its worker is not one of those that others wait for, and is not ended.
+    [other] = gates(tmp_path, 1)
+    until(ours, lambda: began([other]))
+    assert worker in ours._workers and len(ours._workers) == 2
+    for folder in (other, long):
+        (folder / "gate").touch()
+    until(ours, lambda: Success.objects.count() == 2)
+    assert not OrmQ.objects.exists()
+
+
+@pytest.mark.usefixtures("long_task")
+def test_cluster_that_stops_does_not_wait_for_a_long_task(ours: Sentinel, tmp_path: Path) -> None:
+    [long] = gates(tmp_path, 1, LONG)
+    until(ours, lambda: began([long]))
+    [worker] = ours._workers
+    os.kill(os.getpid(), signal.SIGTERM)
+    ours.run()
+    assert worker.code == -signal.SIGKILL and not ours._workers
+    assert OrmQ.objects.exists()
+
+
+def test_dropping_a_month_may_take_hours() -> None:
+    assert task_table.seconds_of("opsconsole.retention.tasks.drop_months") == 6 * 60 * 60
+    assert task_table.seconds_of("jobs.tasks.sweep") is None
 
 
 @pytest.mark.parametrize("limit", ["TIMEOUT", "RECYCLE"])

@@ -26,7 +26,7 @@ from jobs.models import JobEvent
 from opsconsole import database_roles
 from opsconsole.kit.retention_models import DroppedRows, Removal
 from opsconsole.leaving import export
-from opsconsole.retention import archive, limits, month_drop, months
+from opsconsole.retention import archive, limits, month_drop, month_export, months
 from opsconsole.seals import exported, sealer, verification
 from tests.audit_tables import tamper
 from tests.databases import REPOSITORY
@@ -343,3 +343,35 @@ def test_run_that_is_killed_leaves_the_month_and_the_next_one_ends_it(
 
     assert lines(tmp_path / FILE) == sorted(month) and [path.name for path in tmp_path.iterdir()] == [FILE]
     assert DroppedRows.objects.count() == 1 and verification.verify().breaks == []
+
+
+@pytest.mark.usefixtures("_real")
+def test_export_may_take_long_and_keeps_nobody_waiting(
+    month: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload leaves the session idle; the limit of sessions that say nothing ended it after a minute, each hour."""
+    seen: list[Any] = []
+
+    def look(*_: Any) -> None:
+        seen.extend(sql("SHOW idle_in_transaction_session_timeout"))
+        seen.extend(
+            sql("SELECT mode FROM pg_locks WHERE pid = pg_backend_pid() AND relation = %s::regclass", [NAME])
+        )
+
+    monkeypatch.setattr(month_export, "check", look)
+    assert drop().sentence == "3 events dropped."
+    assert seen == [("6h",)]
+
+
+def test_file_that_is_damaged_keeps_the_month(month: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    check = month_export.check
+
+    def damage(file: Path, wanted: Any) -> None:
+        packed = bytearray(file.read_bytes())
+        packed[12:40] = bytes(255 - byte for byte in packed[12:40])
+        file.write_bytes(packed)
+        check(file, wanted)
+
+    monkeypatch.setattr(month_export, "check", damage)
+    assert "can't be read back" in drop().sentence
+    assert exists() and not DroppedRows.objects.exists()
