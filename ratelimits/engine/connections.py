@@ -25,7 +25,7 @@ class Sent(NamedTuple):
 class Connections:
     """Idle connections to one server. Every failure is a ``RedisError``.
 
-    The pool only creates connections. Taking one from it takes longer than the store's answer, so idle connections are
+    The pool only says how to connect. Taking a connection from it takes longer than the store's answer, so idle ones are
     kept here instead.
     """
 
@@ -61,7 +61,7 @@ class Connections:
 
     def alone(self, *commands: Command) -> list[Any]:
         """Send commands on a connection of their own, and return their answers; raise the first that is an error."""
-        connection = self._pool.make_connection()
+        connection = self._connection()
         answers = []
         try:
             for command in commands:
@@ -78,9 +78,14 @@ class Connections:
         return self._send_anew(commands)
 
     def _send_anew(self, commands: Sequence[Command]) -> Sent:
-        connection = self._pool.make_connection()
+        connection = self._connection()
         _write(connection, commands)
         return Sent(connection, commands, reused=False)
+
+    def _connection(self) -> ConnectionInterface:
+        """Make a connection. The pool would count every one that it ever made, and refuse after the hundredth."""
+        connection: ConnectionInterface = self._pool.connection_class(**self._pool.connection_kwargs)
+        return connection
 
     def _read(self, sent: Sent) -> list[Any]:
         connection = sent.connection

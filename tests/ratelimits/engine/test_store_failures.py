@@ -187,6 +187,14 @@ def test_timeouts_in_the_url_do_not_make_requests_wait() -> None:
     assert (kwargs["socket_timeout"], kwargs["decode_responses"]) == (0.1, False)
 
 
+def test_process_that_lives_long_goes_on_connecting(valkey: embedded.Service) -> None:
+    """redis-py's pool refuses the connection after its hundredth, also where the others were closed long ago."""
+    server = Store(valkey.url, timeout=10)
+    for _ in range(150):
+        assert server.facts().eviction == "noeviction"
+    server.probe()
+
+
 def test_store_that_evicts_keys_is_named(valkey: embedded.Service) -> None:
     store = Store(valkey.url, timeout=10)
     assert store.eviction() == ""
