@@ -13,7 +13,7 @@ from pathlib import Path
 import django_stubs_ext
 from django.core.exceptions import ImproperlyConfigured
 
-from opsconsole import content_security, logs, middleware, paths
+from opsconsole import content_security, logs, middleware, paths, script_name
 from opsconsole.cluster import configuration
 from opsconsole.kit import database_url, env, oidc_env
 from opsconsole_worker.mapping import chosen, mapping_file
@@ -280,7 +280,9 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 FORMAT_MODULE_PATH = "opsconsole.formats"
 
-STATIC_URL = "static/"
+# The path under which the console is mounted, also where no request tells it.
+FORCE_SCRIPT_NAME = script_name.own() or None
+STATIC_URL = f"{script_name.own()}/static/"
 # Development serves files from their sources; production serves those collected by collectstatic.
 STATIC_ROOT = OPSCONSOLE_VAR_DIR / "static" if _production else None
 WHITENOISE_USE_FINDERS = not _production

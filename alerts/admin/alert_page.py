@@ -19,7 +19,7 @@ from alerts.models import Alert, Attempt, Delivery, Notification
 from alerts.models.alert import DatedAlert
 from alerts.operator_decisions import Decision
 from alerts.trouble import shown_facts
-from opsconsole.kit import audit
+from opsconsole.kit import addresses, audit
 from opsconsole.kit.display import badge
 from opsconsole.kit.page_permissions import Person, may_see
 
@@ -63,8 +63,8 @@ def alert_page(alert: DatedAlert, permitted: Sequence[Decision], user: Person) -
         "value": labels.value_and_threshold(alert, rule.unit if rule else ""),
         "rule": rule,
         "resolves_at": _resolves_at(alert),
-        "review": alert.link if is_safe(alert.link) else "",
-        "links": [(label, to) for label, to in alert.links if is_safe(to)],
+        "review": addresses.mounted(alert.link) if is_safe(alert.link) else "",
+        "links": [(label, addresses.mounted(to)) for label, to in alert.links if is_safe(to)],
         "runbook": runbooks.find(alert.rule),
         "timeline": _timeline(alert, notifications, user),
         "buttons": [_button(alert, decision) for decision in permitted if _is_open_to(alert, decision)],

@@ -14,7 +14,7 @@ from alerts.api import schemas
 from alerts.models import Alert
 from alerts.operator_decisions import Decision
 from alerts.trouble import shown_facts
-from opsconsole.kit import keyset, operator_api, reasons
+from opsconsole.kit import addresses, keyset, operator_api, reasons
 from opsconsole.kit.operator_api import Change, OperatorRequest
 from opsconsole.kit.problems import Problem
 from opsconsole.kit.row_locks import locked
@@ -154,6 +154,6 @@ def item(alert: Alert) -> schemas.AlertItem:
         resolved_at=alert.resolved_at,
         handled_by=alert.handled_by,
         handled_reason=alert.handled_reason,
-        link=alert.link,
+        link=addresses.mounted(alert.link),
         version=operator_api.version_of(alert, *decided),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from django.conf import settings
 from django.urls import reverse
@@ -13,6 +13,7 @@ from django.urls import reverse
 from alerts.catalog import RULES
 from alerts.models import Alert, Delivery, Notification
 from alerts.trouble import shown_facts
+from opsconsole.kit import addresses
 from opsconsole.kit.durations import spell
 
 Kind = Notification.Kind
@@ -145,4 +146,6 @@ def absolute(link: str) -> str:
     """Return the full URL of a console page, or "" if ``OPSCONSOLE_PUBLIC_URL`` is not set."""
     if link.startswith(("https://", "http://")):
         return link
-    return urljoin(settings.OPSCONSOLE_PUBLIC_URL, link) if settings.OPSCONSOLE_PUBLIC_URL else ""
+    public = (settings.OPSCONSOLE_PUBLIC_URL or "").rstrip("/")
+    place = addresses.below(urlsplit(public).path, addresses.mounted(link))
+    return urljoin(public, place) if public else ""

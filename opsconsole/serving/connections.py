@@ -10,7 +10,7 @@ from typing import Any
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 
-from opsconsole import access_log
+from opsconsole import access_log, script_name
 from opsconsole.serving.requests import Overloaded, Request
 
 # A client that sends a request, or reads a response, at less than LOWEST_RATE bytes a second for this long is cut off.
@@ -44,7 +44,7 @@ class Response(WSGITask):  # type: ignore[misc]  # waitress has no types
             environ = super().get_environment()
             server = self.channel.server
             # The path as it was sent: a proxy's rules for /admin/ must also hold for //admin/.
-            environ["PATH_INFO"] = self.request.path
+            environ["SCRIPT_NAME"], environ["PATH_INFO"] = script_name.mounted(self.request.path)
             environ["wsgi.multiprocess"] = server.is_one_of_several
             if server.family == socket.AF_UNIX:
                 environ["REMOTE_ADDR"] = environ["REMOTE_HOST"] = ""

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from alerts.channels import wording
 from opsconsole import script_name
+from opsconsole.kit import addresses
 
 
 def seen(environ: dict[str, Any]) -> tuple[str, str]:
@@ -51,3 +53,43 @@ def test_only_the_server_mounts_the_console(
 ) -> None:
     monkeypatch.setenv("SCRIPT_NAME", own)
     assert seen(environ) == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "path", "expected"),
+    [
+        ("", "/admin/", ("", "/admin/")),
+        ("/ops", "/ops/admin/", ("/ops", "/admin/")),
+        ("ops/", "/ops/admin/", ("/ops", "/admin/")),
+        ("/ops", "/ops", ("/ops", "")),
+        ("/ops", "/ops/ops/admin/", ("/ops", "/ops/admin/")),
+        # A proxy's rules for /ops/admin/ would not hold for these.
+        ("/ops", "/admin/", ("/ops", "//admin/")),
+        ("/ops", "/opsadmin/", ("/ops", "//opsadmin/")),
+        # Asked beside the proxy.
+        ("/ops", "/readyz", ("", "/readyz")),
+    ],
+)
+def test_pages_are_found_below_the_path_of_the_console(
+    own: str, path: str, expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRIPT_NAME", own)
+    assert script_name.mounted(path) == expected
+
+
+@pytest.mark.parametrize(
+    "public", ["https://shop.example", "https://shop.example/", "https://shop.example/ops/"]
+)
+@pytest.mark.parametrize("link", ["/admin/jobs/job/?stale=hung", "/ops/admin/jobs/job/?stale=hung"])
+def test_stored_addresses_lead_below_the_path(settings: Any, public: str, link: str) -> None:
+    """The cluster stores addresses without the path, and pages with it."""
+    settings.FORCE_SCRIPT_NAME, settings.OPSCONSOLE_PUBLIC_URL = "/ops", public
+    assert addresses.mounted(link) == "/ops/admin/jobs/job/?stale=hung"
+    assert wording.absolute(link) == "https://shop.example/ops/admin/jobs/job/?stale=hung"
+    settings.FORCE_SCRIPT_NAME = None
+    assert addresses.mounted("/admin/") == "/admin/"
+    assert (
+        addresses.mounted("https://x.example/")
+        == wording.absolute("https://x.example/")
+        == "https://x.example/"
+    )
