@@ -38,6 +38,7 @@ class Why(StrEnum):
     UNKNOWN = "unknown"
     BEFORE_CUTOFF = "before_cutoff"
     UNKNOWN_QUEUE = "unknown_queue"
+    BY_HAND = "by_hand"
     NO_WORD = "no_word"
 
 
@@ -56,12 +57,18 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True)
 class Policy:
-    """Everything that a decision needs besides the run."""
+    """Everything that a decision needs besides the run. ``by_hand``: queues whose stale runs are left to operators."""
 
     max_recoveries: int
     queues: frozenset[str]
     cutoff: datetime | None
     forgiven_before: datetime | None
+    by_hand: frozenset[str] = frozenset()
+
+    @property
+    def recovered_queues(self) -> frozenset[str]:
+        """Return the queues whose stale runs sweeps recover."""
+        return self.queues - self.by_hand
 
     @classmethod
     def current(cls, state: RecoveryControl) -> Policy:
@@ -70,6 +77,7 @@ class Policy:
             queues=frozenset(settings.QUEUES),
             cutoff=state.cutoff,
             forgiven_before=state.forgiven_before,
+            by_hand=frozenset(settings.OPSCONSOLE_RECOVERY_BY_HAND),
         )
 
 
@@ -89,18 +97,32 @@ def _choose(
     seen = diagnosis.sentence
     if not diagnosis.stale:
         return _why_not_stale(run, diagnosis), SweepAction.NOTHING, seen
-    if policy.cutoff and began_at(run) < policy.cutoff:
-        cutoff = f"{policy.cutoff:%Y-%m-%d %H:%M:%S %Z}"
-        sentence = f"It began before the cutoff {cutoff}: requeue or cancel it by hand."
-        return Why.BEFORE_CUTOFF, SweepAction.NOTHING, sentence
-    if run.queue not in policy.queues:
-        sentence = f"Its queue '{run.queue}' is not configured, so its message could not be sent."
-        return Why.UNKNOWN_QUEUE, SweepAction.NOTHING, sentence
+    if left := _left_to_operators(run, policy):
+        why, sentence = left
+        return why, SweepAction.NOTHING, sentence
     if run.recent_recoveries + run.failed_deliveries < policy.max_recoveries:
         return Why.STALE, SweepAction.REQUEUE, seen
     if not counted:
         return Why.FORGIVEN, SweepAction.REQUEUE, seen
     return _used_up(f"{seen} It has had {recoveries(run)}.")
+
+
+def _left_to_operators(run: RecoverableRun, policy: Policy) -> tuple[Why, str] | None:
+    """Return why sweeps leave a stale run alone, and what to do; None when they may recover it."""
+    if policy.cutoff and began_at(run) < policy.cutoff:
+        cutoff = f"{policy.cutoff:%Y-%m-%d %H:%M:%S %Z}"
+        return Why.BEFORE_CUTOFF, f"It began before the cutoff {cutoff}: requeue or cancel it by hand."
+    if run.queue not in policy.queues:
+        return (
+            Why.UNKNOWN_QUEUE,
+            f"Its queue '{run.queue}' is not configured, so its message could not be sent.",
+        )
+    if run.queue in policy.by_hand:
+        return Why.BY_HAND, (
+            f"Sweeps leave stale runs of the queue '{run.queue}' to operators: "
+            "see what the run has done already, then requeue or cancel it."
+        )
+    return None
 
 
 def _used_up(sentence: str) -> tuple[Why, SweepAction, str]:

@@ -222,4 +222,4 @@ def recoverable(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
     """Return the stale runs that a sweep under this policy requeues or quarantines: ``decide`` as a query."""
     if policy.cutoff:
         runs = runs.begun_since(policy.cutoff)
-    return runs.filter(queue__in=policy.queues)
+    return runs.filter(queue__in=policy.recovered_queues)

@@ -10,6 +10,8 @@ from opsconsole import paths
 
 # Every process of a demo has the demo's folder in this variable, so that leftovers of a killed demo can be found.
 MARK = "DEMO_FOLDER"
+# Sweeps leave its stale runs to operators.
+QUEUE_BY_HAND = "listings"
 SHORTEST_SECONDS = 120
 LONGEST_SECONDS = 30 * 86_400
 # No settings of the surrounding shell may reach the demo: it must not touch a real database or queue.
@@ -72,6 +74,7 @@ def for_processes(wishes: Wishes, services: dict[str, str]) -> dict[str, str]:
         "OPSCONSOLE_PUBLIC_URL": wishes.address,
         # The noisy client sends its address in a header; a person at this machine sends none and remains 127.0.0.1.
         "OPSCONSOLE_TRUSTED_PROXIES": "127.0.0.1",
+        "OPSCONSOLE_RECOVERY_BY_HAND": QUEUE_BY_HAND,
         "AWS_ACCESS_KEY_ID": "demo",
         "AWS_SECRET_ACCESS_KEY": "demo",
         "AWS_DEFAULT_REGION": "us-east-1",

@@ -84,13 +84,14 @@ class Demo:
         if self.stop.asked:
             return
         services.make_queues(sqs_endpoint)
-        say("demo", "starting the cluster, three workers and a stand-in for Slack")
+        say("demo", "starting the cluster, four workers and a stand-in for Slack")
         self.supervisor.start(self.programs.slack())
         for program in [
             self.programs.cluster(),
             *self.programs.workers(),
             self.programs.noise(),
             self.programs.story(),
+            self.programs.worker_by_hand(),
         ]:
             self.supervisor.start(program)
 

@@ -1,4 +1,4 @@
-"""The demo's programs: those of a deployment, three workers, a noisy client and the storyteller."""
+"""The demo's programs: those of a deployment, workers, a noisy client and the storyteller."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from opsconsole import paths
-from opsconsole.demo.environment import Wishes
+from opsconsole.demo.environment import QUEUE_BY_HAND, Wishes
 from opsconsole.kit.supervision.supervisor import Program
 
 CONSOLE = paths.command_words()
 WORKERS = 3
 HANDLER = "opsconsole.demo.handlers.submit_directories"
+HANDLER_BY_HAND = "opsconsole.demo.handlers.buy_listings"
 # As in production.
 SERVED = "python:opsconsole.serving"
 STORY = "story"
@@ -41,6 +42,11 @@ class Programs:
     def workers(self) -> list[Program]:
         command = (*CONSOLE, "run_worker", "--handler", HANDLER)
         return [self._program(f"worker-{number}", *command) for number in range(1, WORKERS + 1)]
+
+    def worker_by_hand(self) -> Program:
+        """Return the worker that dies again and again; without the console's code, so that it is soon back."""
+        command = ("-m", "opsconsole_worker", "--handler", HANDLER_BY_HAND, "--queue", QUEUE_BY_HAND)
+        return self._program("worker-listings", sys.executable, *command)
 
     def cluster(self) -> Program:
         return self._program("cluster", *CONSOLE, "run_cluster")

@@ -14,10 +14,10 @@ from typing import Any
 
 from opsconsole import embedded
 from opsconsole.demo import slack
-from opsconsole.demo.environment import DemoError
+from opsconsole.demo.environment import QUEUE_BY_HAND, DemoError
 
 ACCOUNT = "123456789012"
-QUEUE, DEAD_LETTERS = "demo-jobs", "demo-jobs-dlq"
+QUEUE, LISTINGS = "demo-jobs", "demo-listings"
 ANSWER_SECONDS = 30.0
 
 
@@ -29,12 +29,15 @@ def start(folder: Path, stack: ExitStack) -> dict[str, str]:
     stack.callback(valkey.stop)
     emulator = embedded.start_sqs(folder / "sqs")
     stack.callback(emulator.stop)
+    account = f"{emulator.url}/{ACCOUNT}"
+    listings = {"url": f"{account}/{LISTINGS}", "dlq_url": f"{account}/{_dlq(LISTINGS)}"}
     return {
         "DATABASE_URL": postgres.url,
         "CACHE_URL": valkey.url,
         "AWS_ENDPOINT_URL": emulator.url,
-        "SQS_QUEUE_URL": f"{emulator.url}/{ACCOUNT}/{QUEUE}",
-        "SQS_DLQ_URL": f"{emulator.url}/{ACCOUNT}/{DEAD_LETTERS}",
+        "SQS_QUEUE_URL": f"{account}/{QUEUE}",
+        "SQS_DLQ_URL": f"{account}/{_dlq(QUEUE)}",
+        "OPSCONSOLE_QUEUES": json.dumps({QUEUE_BY_HAND: listings}),
         # Served by opsconsole.demo.slack, one of the demo's programs.
         "SLACK_WEBHOOK_URL": f"http://127.0.0.1:{_free_port()}{slack.PATH}",
     }
@@ -47,11 +50,16 @@ def _free_port() -> int:
 
 
 def make_queues(endpoint: str) -> None:
-    """Create the queue, which moves a message to the dead letter queue after three failed receives, and that queue."""
-    _ask(endpoint, "CreateQueue", {"QueueName": DEAD_LETTERS})
-    arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:{DEAD_LETTERS}"
-    policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 3})
-    _ask(endpoint, "CreateQueue", {"QueueName": QUEUE, "Attributes": {"RedrivePolicy": policy}})
+    """Create the queues, each of which moves a message to its dead letter queue after three failed receives."""
+    for name in (QUEUE, LISTINGS):
+        _ask(endpoint, "CreateQueue", {"QueueName": _dlq(name)})
+        arn = f"arn:aws:sqs:us-east-1:{ACCOUNT}:{_dlq(name)}"
+        policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 3})
+        _ask(endpoint, "CreateQueue", {"QueueName": name, "Attributes": {"RedrivePolicy": policy}})
+
+
+def _dlq(queue: str) -> str:
+    return f"{queue}-dlq"
 
 
 def _ask(endpoint: str, action: str, body: dict[str, Any]) -> None:

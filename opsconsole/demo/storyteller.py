@@ -19,6 +19,7 @@ from jobs.recovery import control
 from jobs.runs.timeline import CONSOLE
 from opsconsole.cluster import schedules
 from opsconsole.demo import account, services
+from opsconsole.demo.by_hand import RunsByHand
 from opsconsole.demo.dead_letters import Letters
 from opsconsole.demo.limited_client import Limits
 from opsconsole.demo.output import say, short
@@ -32,6 +33,8 @@ COUNT_SECONDS = 15.0
 JOBS_BEFORE_THE_STORY = 4
 # Enough for the last job to use all its retries, or to be recovered from a dead worker once.
 DRAIN_SECONDS = 50.0
+# A run that begins to wait for a person later would not be stale in time to be requeued before the end.
+LAST_RUN_BY_HAND_SECONDS = 85.0
 # Overlapping transactions may commit events in another order than that of their ids.
 LOOK_BACK = 500
 REMARKABLE = {
@@ -57,6 +60,7 @@ class Storyteller:
         self.producer = Producer()
         self.letters = Letters(self.address)
         self.limits = Limits(self.address)
+        self.by_hand = RunsByHand(self.address)
         self.story: Story | None = None
         self.production_ended_at: datetime | None = None
         self._heard: set[int] = set()
@@ -93,6 +97,7 @@ class Storyteller:
 
     def _turn(self) -> None:
         self._produce()
+        self._leave_runs_by_hand()
         if self.story is None and self.producer.enqueued >= JOBS_BEFORE_THE_STORY:
             self.story = Story(self.address)
         for event in self._new_events():
@@ -110,6 +115,12 @@ class Storyteller:
                 say("producer", f"stopped after {self.producer.enqueued} jobs; the remaining ones may finish")
             return
         self.producer.turn()
+
+    def _leave_runs_by_hand(self) -> None:
+        if self.production_ended_at:
+            self.by_hand.end()
+        elif self.seconds is None or self.age <= self.seconds - LAST_RUN_BY_HAND_SECONDS:
+            self.by_hand.turn()
 
     def _new_events(self) -> list[JobEvent]:
         newest = max(self._heard, default=0)

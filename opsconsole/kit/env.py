@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from ipaddress import ip_address, ip_network
 
 import environ
@@ -187,4 +188,16 @@ def networks(name: str) -> tuple[str, ...]:
             word == "unix" or ip_network(word)
         except ValueError:
             refuse(name, 'networks such as 10.0.0.0/8 or "unix", separated by commas', word)
+    return tuple(words(name))
+
+
+def queue_names(name: str, known: Collection[str]) -> tuple[str, ...]:
+    """Read names of configured queues, separated by commas."""
+    for word in words(name):
+        if word not in known:
+            refuse(
+                name,
+                f"names of configured queues ({', '.join(sorted(known)) or 'none'}), separated by commas",
+                word,
+            )
     return tuple(words(name))

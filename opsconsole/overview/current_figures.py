@@ -68,8 +68,8 @@ class Overview:
     ``without_workers``: jobs that wait while no worker is alive.
     ``unknown``: silent runs of which nobody knows whether they are alive. ``clocks_off``: workers whose clock is wrong.
     ``lost``: jobs whose message is proven lost and that no sweep re-sends. ``in_vain``: jobs whose message was
-    re-sent as often as allowed. ``stale``: runs that a sweep recovers once it may act; ``stale_before_cutoff`` and
-    ``stale_unknown_queue``: runs that it leaves to operators.
+    re-sent as often as allowed. ``stale``: runs that a sweep recovers once it may act; ``stale_before_cutoff``,
+    ``stale_by_hand`` and ``stale_unknown_queue``: runs that it leaves to operators.
 
     ``refused_tasks`` and ``refused_schedules``: rows of the task queue that name what the cluster does not run.
 
@@ -112,6 +112,7 @@ class Overview:
     untold: Banner | None = None
     scheduled: int = 0
     stale_before_cutoff: int = 0
+    stale_by_hand: int = 0
     stale_unknown_queue: int = 0
     mass: int = 0
     overfull: bool = False
@@ -135,7 +136,7 @@ class Overview:
 
     @property
     def stale_in_all(self) -> int:
-        return self.stale + self.stale_before_cutoff + self.stale_unknown_queue
+        return self.stale + self.stale_before_cutoff + self.stale_by_hand + self.stale_unknown_queue
 
     @property
     def letters_read(self) -> int | None:
@@ -209,6 +210,7 @@ def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
         overfull=around.overfull,
         stale=silent.recoverable,
         stale_before_cutoff=silent.before_cutoff,
+        stale_by_hand=silent.by_hand,
         stale_unknown_queue=silent.unknown_queue,
         unknown=silent.unknown,
         unknown_before_cutoff=silent.unknown_before_cutoff,

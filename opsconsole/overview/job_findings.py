@@ -66,6 +66,11 @@ def of_stale_runs(seen: Overview, around: Surroundings) -> list[Finding]:
         sentence = f"{runs(number)} from before the cutoff {_are(number)} stale."
         advice = "No sweep recovers them. Review the runs, then requeue or cancel them."
         problems.append(Finding("quiet", sentence, advice, *page))
+    if seen.stale_by_hand:
+        whose, wait = ("its", "waits") if seen.stale_by_hand == 1 else ("their", "wait")
+        sentence = f"{runs(seen.stale_by_hand)} lost {whose} worker and {wait} for an operator."
+        advice = "No sweep recovers the runs of their queue. See what each has done already, then requeue or cancel it."
+        problems.append(Finding("warning", sentence, advice, *page))
     if seen.stale_unknown_queue:
         number = seen.stale_unknown_queue
         sentence = f"{runs(number)} of queues that are not configured {_are(number)} stale."

@@ -27,13 +27,15 @@ from jobs.intake.enqueue import enqueue, validate
 from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat
 from jobs.recovery import sweeps
 from opsconsole.demo import account, environment, leftovers, limited_client, noisy_client, producer, services
-from opsconsole.demo.environment import MARK, DemoError, Wishes
-from opsconsole.demo.handlers import submit_directories
+from opsconsole.demo.by_hand import MOST_STALE, RunsByHand
+from opsconsole.demo.environment import MARK, QUEUE_BY_HAND, DemoError, Wishes
+from opsconsole.demo.handlers import LOSES_ITS_WORKER, buy_listings, submit_directories
 from opsconsole.demo.limited_client import Limits
 from opsconsole.demo.main import ErrorLines
 from opsconsole.demo.producer import Producer, job_number, trouble_of
 from opsconsole.demo.story import NOTES_BEFORE_THE_KILL, Story
 from opsconsole.demo.storyteller import Storyteller
+from opsconsole_worker.environment import QueueConfig
 from opsconsole_worker.runs import lifecycle
 from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.lifecycle import Run
@@ -159,7 +161,7 @@ class Notes(SimpleNamespace):
 
     def __init__(self, payload: dict[str, Any], attempts: int = 0) -> None:
         job = factories_job(payload, attempts)
-        super().__init__(job=job, notes=[], check=lambda: None)
+        super().__init__(job=job, notes=[], check=lambda: None, last_progress=None)
 
     def note(self, text: str, reference: str) -> None:
         self.notes.append((text, reference))
@@ -201,6 +203,83 @@ class TestHandler:
                 submit_directories(run)
         else:
             submit_directories(run)
+
+
+class TestListings:
+    def bought(self, run: Any) -> list[str]:
+        buy_listings(run)
+        return [text for text, _ in run.notes]
+
+    def test_each_purchase_is_noted(self) -> None:
+        run: Any = Notes({})
+        assert self.bought(run) == ["Bought listing 1 of 2", "Bought listing 2 of 2"]
+        assert run.reported == (100, "2 of 2 listings bought")
+
+    def test_later_run_goes_on_where_the_first_one_stopped_and_keeps_its_worker(self) -> None:
+        run: Any = Notes({"trouble": LOSES_ITS_WORKER})
+        run.job.package_size, run.job.epoch, run.last_progress = 4, 2, SimpleNamespace(percent=50)
+        assert self.bought(run) == ["Bought listing 3 of 4", "Bought listing 4 of 4"]
+
+    def test_worker_dies_before_it_notes_what_it_ordered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Killed(Exception):
+            pass
+
+        def kill(pid: int, number: int) -> None:
+            assert (pid, number) == (os.getpid(), signal.SIGKILL)
+            raise Killed
+
+        monkeypatch.setattr(os, "kill", kill)
+        run: Any = Notes({"trouble": LOSES_ITS_WORKER})
+        run.job.package_size = 4
+        with pytest.raises(Killed):
+            buy_listings(run)
+        assert [text for text, _ in run.notes] == ["Bought listing 1 of 4", "Bought listing 2 of 4"]
+
+
+@pytest.mark.django_db
+class TestRunsByHand:
+    @pytest.fixture
+    def by_hand(self, sqs_queue: TestQueue, settings: Settings) -> RunsByHand:
+        settings.QUEUES |= {QUEUE_BY_HAND: QueueConfig(QUEUE_BY_HAND, "https://sqs.fake/listings", None)}
+        settings.OPSCONSOLE_RECOVERY_BY_HAND = (QUEUE_BY_HAND,)
+        return RunsByHand("http://127.0.0.1:8000")
+
+    def stale(self, by_hand: RunsByHand) -> Job:
+        """Enqueue a job whose worker then falls silent."""
+        by_hand.turn()
+        job = Job.objects.get(queue=QUEUE_BY_HAND)
+        lifecycle.claim(job.pk, 1, Worker("dies"))
+        long_ago = Now() - timedelta(hours=1)
+        Job.objects.update(started_at=long_ago, updated_at=long_ago)
+        WorkerHeartbeat.objects.update(last_heartbeat=long_ago)
+        return job
+
+    def test_no_more_are_enqueued_than_somebody_may_look_at(self, by_hand: RunsByHand) -> None:
+        for _ in range(MOST_STALE + 2):
+            by_hand.turn()
+            by_hand._next_at = 0.0
+        assert Job.objects.filter(queue=QUEUE_BY_HAND).count() == MOST_STALE
+        Job.objects.update(status=Status.COMPLETED)
+        by_hand.turn()
+        by_hand.turn()
+        assert by_hand.enqueued == MOST_STALE + 1
+
+    def test_stale_run_is_named_once_and_no_sweep_takes_it(
+        self, by_hand: RunsByHand, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        job = self.stale(by_hand)
+        for _ in range(2):
+            sweeps.sweep("test")
+            by_hand.turn()
+        assert capsys.readouterr().out.count(f"/admin/jobs/job/{job.pk}/change/") == 1
+
+    def test_end_of_the_demo_requeues_what_nobody_did(self, by_hand: RunsByHand) -> None:
+        job = self.stale(by_hand)
+        by_hand.end()
+        by_hand.end()
+        job.refresh_from_db()
+        assert (job.status, job.run_epoch) == (Status.PENDING, 2)
+        assert JobEvent.objects.get(job=job, kind=JobEvent.Kind.REQUEUED).reason.startswith("The demo ends")
 
 
 class TestProducer:
@@ -420,6 +499,18 @@ class TestStoryteller:
         assert ended_at is not None
         assert teller.production_ended_at == ended_at
         assert Job.objects.count() == 1
+
+    def test_runs_by_hand_end_before_production_does(
+        self, teller: Storyteller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        called: list[str] = []
+        monkeypatch.setattr(teller.by_hand, "turn", lambda: called.append("turn"))
+        monkeypatch.setattr(teller.by_hand, "end", lambda: called.append("end"))
+        for seconds_left in (1_000, 70, 10):
+            teller.seconds = teller.age + seconds_left
+            teller._produce()
+            teller._leave_runs_by_hand()
+        assert called == ["turn", "end"]
 
     def test_unfinished_story_is_a_failure(
         self, teller: Storyteller, capsys: pytest.CaptureFixture[str]

@@ -83,6 +83,8 @@ def test_healthy_console_has_no_findings() -> None:
         ({"stale": overview.COUNTED_TO + 1}, "10,000+ runs lost their worker."),
         ({"stale_before_cutoff": 1}, "1 run from before the cutoff is stale."),
         ({"stale_before_cutoff": 2}, "2 runs from before the cutoff are stale."),
+        ({"stale_by_hand": 1}, "1 run lost its worker and waits for an operator."),
+        ({"stale_by_hand": 2}, "2 runs lost their worker and wait for an operator."),
         ({"stale_unknown_queue": 1}, "1 run of queues that are not configured is stale."),
         ({"quarantined": 3}, "3 jobs in quarantine."),
         ({"hung": 1}, "1 run past the deadline."),
@@ -199,7 +201,9 @@ def test_headline_promises_no_recovery_during_a_pause(client: Any, settings: Any
 @pytest.mark.parametrize("mode", ["armed", "observe"])
 def test_runs_left_to_operators_are_counted_separately(settings: Any, mode: str) -> None:
     """Count these runs as the recovery page lists them, armed or not."""
-    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
+    urls = {"default": "https://sqs.fake/jobs", "paid": "https://sqs.fake/paid"}
+    settings.QUEUES = {name: QueueConfig(name, url, None) for name, url in urls.items()}
+    settings.OPSCONSOLE_RECOVERY_BY_HAND = ("paid",)
     overview.memory.clear()
     RecoveryControl.objects.update(mode=mode, cutoff=Now() - 3 * HOUR)
     run(age=2 * HOUR, silent=HOUR, worker="new")
@@ -207,11 +211,17 @@ def test_runs_left_to_operators_are_counted_separately(settings: Any, mode: str)
         run(age=4 * HOUR, silent=HOUR, worker=f"old-{number}")
     run(age=4 * HOUR, silent=HOUR, worker="old-gone", queue="gone")
     run(age=2 * HOUR, silent=HOUR, worker="gone", queue="gone")
+    run(age=2 * HOUR, silent=HOUR, worker="paid", queue="paid")
 
     seen = overview.read()
 
-    assert (seen.stale, seen.stale_before_cutoff, seen.stale_unknown_queue) == (1, 3, 1)
-    assert seen.stale_in_all == 5
+    assert (seen.stale, seen.stale_before_cutoff, seen.stale_unknown_queue, seen.stale_by_hand) == (
+        1,
+        3,
+        1,
+        1,
+    )
+    assert seen.stale_in_all == 6
 
 
 @pytest.mark.django_db

@@ -88,6 +88,11 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
         ("OPSCONSOLE_STALE_AFTER_SECONDS", "²", "a whole number from 1 to 2592000"),
         ("OPSCONSOLE_STALE_AFTER_SECONDS", "9" * 5_000, "a whole number from 1 to 2592000"),
         ("OPSCONSOLE_MAX_RECOVERIES", "-1", "a whole number from 1 to 1000, not '-1'"),
+        (
+            "OPSCONSOLE_RECOVERY_BY_HAND",
+            "absent",
+            "names of configured queues (none), separated by commas, not 'absent'",
+        ),
         ("OPSCONSOLE_SWEEP_PAGE_SIZE", "10001", "a whole number from 1 to 10000, not '10001'"),
         ("OPSCONSOLE_MASS_STALE_SHARE", "0", "a number above 0 and up to 1, such as 0.5, not '0'"),
         ("OPSCONSOLE_MASS_STALE_SHARE", "1.01", "a number above 0 and up to 1"),

@@ -64,7 +64,7 @@ def test_wording_of_next_sweep(armed: None) -> None:
     assert of(stale_run(worker="w5")).sentence == "The next sweep requeues it. No sweep has ended yet."
 
 
-def test_wording_of_why_run_is_left_alone(armed: None) -> None:
+def test_wording_of_why_run_is_left_alone(armed: None, settings: Any) -> None:
     cases = {
         job(): (Why.NOT_RUNNING, "It is not running, so there is nothing to recover."),
         run(age=MINUTE, worker="w1"): (Why.ALIVE, "It is not stale, so recovery leaves it alone."),
@@ -80,6 +80,13 @@ def test_wording_of_why_run_is_left_alone(armed: None) -> None:
     for made, (reason, sentence) in cases.items():
         told = of(made)
         assert (told.action, told.reason, told.sentence) == (SweepAction.NOTHING, reason, sentence)
+    settings.OPSCONSOLE_RECOVERY_BY_HAND = ("default",)
+    told = of(stale_run(worker="w5"))
+    assert (told.action, told.when, told.reason) == (SweepAction.NOTHING, When.NOT_BY_ITSELF, Why.BY_HAND)
+    assert told.sentence == (
+        "Sweeps leave stale runs of the queue 'default' to operators: "
+        "see what the run has done already, then requeue or cancel it."
+    )
     RecoveryControl.objects.update(cutoff=Now())
     told = of(stale_run(worker="w4"))
     assert told.reason == Why.BEFORE_CUTOFF

@@ -30,11 +30,16 @@ def _runs() -> None:
     factories.job(status=Status.PENDING)
 
 
+@pytest.mark.parametrize("by_hand", [(), ("other",)], ids=["all recovered", "one by hand"])
 @pytest.mark.parametrize("queues", [("default", "other"), ()], ids=["queues", "no queue"])
 @pytest.mark.parametrize("cutoff", [None, 3 * HOUR], ids=["no cutoff", "a cutoff"])
 @pytest.mark.parametrize("forgiven", [None, 2 * HOUR], ids=["nothing forgiven", "a mass event"])
 def test_totals_are_the_numbers_of_the_lists(
-    cutoff: timedelta | None, forgiven: timedelta | None, queues: tuple[str, ...], settings: Any
+    cutoff: timedelta | None,
+    forgiven: timedelta | None,
+    queues: tuple[str, ...],
+    by_hand: tuple[str, ...],
+    settings: Any,
 ) -> None:
     _runs()
     now = timezone.now()
@@ -43,6 +48,7 @@ def test_totals_are_the_numbers_of_the_lists(
         cutoff=now - cutoff if cutoff else None,
         forgiven_before=now - forgiven if forgiven else None,
         queues=frozenset(queues),
+        by_hand=frozenset(by_hand),
     )
     stale, unknown = Job.objects.stale(), Job.objects.unknown()
     since = stale.begun_since(policy.cutoff) if policy.cutoff else stale
@@ -51,6 +57,7 @@ def test_totals_are_the_numbers_of_the_lists(
         "at_once": (lately.begun_since(policy.cutoff) if policy.cutoff else lately).count(),
         "recoverable": surroundings.recoverable(stale, policy).count(),
         "unknown_queue": since.exclude(queue__in=policy.queues).count(),
+        "by_hand": since.filter(queue__in=policy.queues & policy.by_hand).count(),
         "unknown": surroundings.unknown_runs(policy.cutoff).count(),
         "before_cutoff": stale.begun_before(policy.cutoff).count() if policy.cutoff else 0,
         "unknown_before_cutoff": unknown.begun_before(policy.cutoff).count() if policy.cutoff else 0,

@@ -17,6 +17,8 @@ from django.utils import timezone
 
 from alerts.models import Alert
 from jobs.models import DeadLetter, Job, JobEvent, Outbox, QueueState, RecoveryControl, Status, Sweep
+from jobs.operations import job_operations
+from jobs.operations.steps import JobAction
 from jobs.recovery import batches, control, outlook, rescue, surroundings, sweeps
 from jobs.recovery.decision import SweepAction
 from jobs.recovery.stale_pages import lock_again
@@ -235,6 +237,20 @@ def test_queue_that_is_not_configured_is_skipped_not_lost() -> None:
     assert (swept.skipped, swept.requeued) == (1, 0)
     assert "'gone' is not configured" in swept.details["lines"][0]
     assert Job.objects.get(pk=dead.pk).status == Status.IN_PROGRESS
+
+
+def test_stale_run_of_a_queue_by_hand_is_left_to_an_operator(settings: Any) -> None:
+    settings.OPSCONSOLE_RECOVERY_BY_HAND = ("default",)
+    dead = dead_run()
+    swept = sweeps.sweep("test")
+    assert (swept.skipped, swept.requeued) == (1, 0)
+    assert "Sweeps leave stale runs of the queue 'default' to operators" in swept.details["lines"][0]
+    assert Job.objects.get(pk=dead.pk).status == Status.IN_PROGRESS
+    [outcome] = job_operations.carry_out(
+        job_operations.plan(JobAction.REQUEUE, [dead.pk]), OPERATOR, "seen what it did"
+    )
+    assert outcome.done
+    assert Job.objects.get(pk=dead.pk).status == Status.PENDING
 
 
 def test_sweep_works_in_pages_at_its_pace(settings: Any) -> None:
