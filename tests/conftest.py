@@ -225,6 +225,7 @@ def limiter(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(background_thread, "ensure_running", lambda: None)
     monkeypatch.setattr(troubles, "_unstated_processes", False)
+    monkeypatch.setattr(troubles, "_absent", set())
     monkeypatch.setattr(untrusted_forwarding, "_peers", [])
     monkeypatch.setattr(untrusted_forwarding, "_unread", [])
     limiter_state.use_built_in()

@@ -41,6 +41,8 @@ class AnswerLimit:
         self._awaited: set[_Awaited] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        # Set while the thread has something to look at. A process that asks nothing is not woken.
+        self._asking = threading.Event()
         self._of_thread = threading.local()
 
     def guard(self, session: Any) -> None:
@@ -74,9 +76,12 @@ class AnswerLimit:
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._close_overdue, name="answer limit", daemon=True)
             self._thread.start()
+        if not self._asking.is_set():
+            self._asking.set()
 
     def _close_overdue(self) -> None:
         while True:
+            self._asking.wait()
             time.sleep(LOOK_EVERY_SECONDS)
             # With the lock, so that no connection is closed that has just got its answer.
             with self._lock:
@@ -84,6 +89,8 @@ class AnswerLimit:
                     if not answer.overdue and answer.until < time.monotonic():
                         answer.overdue = True
                         _shut(answer.session)
+                if not self._awaited:
+                    self._asking.clear()
 
 
 # Set in processes that serve pages.

@@ -19,6 +19,8 @@ Kind = LimiterTrouble.Kind
 DEGRADED = "limiter-degraded"
 # Whether the server reported several processes (wsgi.multiprocess) although the settings state one.
 _unstated_processes = False
+# Which problem of which process is known to have no row. A process before this one may have had its name.
+_absent: set[tuple[str, str]] = set()
 
 
 def note_processes(*, multiprocess: bool) -> None:
@@ -59,10 +61,11 @@ def _report_eviction(policy: str) -> None:
     if policy:
         _write(Kind.EVICTION, policy)
     else:
-        LimiterTrouble.objects.filter(kind=Kind.EVICTION, process=process_name()).delete()
+        _remove(Kind.EVICTION)
 
 
 def _write(kind: str, detail: str) -> None:
+    _absent.discard((kind, process_name()))
     LimiterTrouble.objects.bulk_create(
         [LimiterTrouble(kind=kind, process=process_name(), detail=detail[:500], seen_at=Now())],
         update_conflicts=True,
@@ -72,17 +75,24 @@ def _write(kind: str, detail: str) -> None:
 
 
 def _remove(kind: str) -> None:
-    """Remove this process's problem. If no other process has it either, resolve the alert."""
+    """Remove this process's problem, unless it is known to have none. This is asked every few seconds."""
+    mine = (kind, process_name())
+    if mine in _absent:
+        return
     with transaction.atomic():
-        if not LimiterTrouble.objects.filter(kind=kind, process=process_name()).delete()[0]:
-            return
-        if not LimiterTrouble.objects.present().filter(kind=kind).exists():
-            notify.clear(DEGRADED)
+        removed, _ = LimiterTrouble.objects.filter(kind=kind, process=process_name()).delete()
+        if removed and kind == Kind.STORE_AWAY:
+            _resolve_if_none_is_left()
+    _absent.add(mine)
 
 
 def remove_ended() -> None:
     """Remove the problems of processes that no longer exist, and resolve the alert if none is left."""
     LimiterTrouble.objects.outdated().delete()
+    _resolve_if_none_is_left()
+
+
+def _resolve_if_none_is_left() -> None:
     if not LimiterTrouble.objects.present().filter(kind=Kind.STORE_AWAY).exists():
         notify.clear(DEGRADED)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db import OperationalError, connection
 
@@ -40,3 +42,18 @@ def test_answer_that_does_not_come_ends_the_connection(monkeypatch: pytest.Monke
 
     # The server notices only when it answers.
     wait_until(lambda: not sleeps(), timeout=30)
+
+
+def test_process_that_asks_nothing_is_not_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_limit, "LOOK_EVERY_SECONDS", 0.01)
+    limit = AnswerLimit(1.5)
+
+    class Session:
+        def wait(self) -> bool:
+            return limit._asking.is_set()
+
+    session: Any = Session()
+    limit.guard(session)
+    for _ in range(3):
+        assert session.wait(), "the thread looks while somebody waits for an answer"
+        wait_until(lambda: not limit._asking.is_set(), timeout=30)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from django.core.checks import run_checks
+from django.db import OperationalError
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
+from alerts import notify
 from alerts.models import Alert, Notification
 from opsconsole import embedded, overview
 from ratelimits import checks, tasks
@@ -167,6 +171,44 @@ def test_store_that_comes_and_goes_is_one_alert(settings: Settings) -> None:
         use_store(settings, url)
         troubles.report()
     assert list(Notification.objects.values_list("kind", flat=True)) == ["firing"]
+
+
+@pytest.mark.django_db
+def test_process_without_problems_asks_the_database_once(
+    settings: Settings, django_assert_num_queries: Callable[[int], AbstractContextManager[Any]]
+) -> None:
+    """It reports every few seconds. The first report removes what an earlier process of the same name has left."""
+    for kind in (Kind.STORE_AWAY, Kind.EVICTION):
+        LimiterTrouble.objects.create(kind=kind, process=troubles.process_name(), detail="x")
+    troubles.report()
+    assert not LimiterTrouble.objects.exists()
+    with django_assert_num_queries(0):
+        troubles.report()
+
+    url = settings.OPSCONSOLE_RATE_LIMIT_STORE
+    use_store(settings, "redis://127.0.0.1:1")
+    store.check("strict", "a")
+    troubles.report()
+    assert LimiterTrouble.objects.get().kind == Kind.STORE_AWAY
+    use_store(settings, url)
+    troubles.report()
+    assert not LimiterTrouble.objects.exists(), "what it reported itself is removed"
+
+
+@pytest.mark.django_db
+def test_removal_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    LimiterTrouble.objects.create(kind=Kind.STORE_AWAY, process=troubles.process_name(), detail="x")
+
+    def fail(_fingerprint: str) -> None:
+        raise OperationalError("the connection is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(notify, "clear", fail)
+        with pytest.raises(OperationalError):
+            troubles.report()
+    assert LimiterTrouble.objects.exists()
+    troubles.report()
+    assert not LimiterTrouble.objects.exists()
 
 
 @pytest.mark.django_db
