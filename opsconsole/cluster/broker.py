@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from time import sleep
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -36,12 +37,28 @@ logger = logging.getLogger(__name__)
 CLUSTER_ID = "SUPERVISED_CLUSTER_ID"
 # A queue that no cluster reads. Its rows stay for people to look at; the time of ``lock`` is when they were refused.
 REFUSED = "refused"
-ANY_WAITS = "SELECT EXISTS (SELECT FROM django_q_ormq WHERE key = ANY(%s) AND lock < %s)"
+# The statements of each second and of each task are our own: Django takes longer to write them than PostgreSQL to answer.
+WAITING = """
+(SELECT id, key, payload, lock FROM django_q_ormq WHERE key = %(private)s AND lock < %(now)s LIMIT 1)
+UNION ALL
+(SELECT id, key, payload, lock FROM django_q_ormq WHERE key = %(shared)s AND lock < %(now)s LIMIT %(most)s)
+"""
+LEASE = "UPDATE django_q_ormq SET lock = %s, payload = %s WHERE id = %s AND key = %s AND lock = %s"
+ACKNOWLEDGE = "DELETE FROM django_q_ormq WHERE id = %s"
 REFUSED_KEPT, REFUSED_SHOWN = 100, timedelta(days=1)
 
 
 def private_queue(cluster_id: str) -> str:
     return f"probe:{cluster_id}"
+
+
+class _Waiting(NamedTuple):
+    """A row that waits in a queue, as it was read."""
+
+    pk: int
+    key: str
+    payload: str
+    lock: datetime
 
 
 def recently_refused() -> QuerySet[OrmQ]:
@@ -69,51 +86,48 @@ class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
 
     def take(self) -> list[tuple[int, dict[str, Any]]] | None:
         """Lease up to ``bulk`` tasks, and return them as (id, task); None when there are none."""
-        if not self._has_any():
+        waiting = self._waiting()
+        if not waiting:
             return None
-        taken = [*self._lease(self._probes(), 1)] or [*self._lease(self._shared(), Conf.BULK)]
+        shared = [row for row in waiting if row.key == self.list_key]
+        private = [row for row in waiting if row.key != self.list_key]
+        taken = [*self._lease(private)] or [*self._lease(shared)]
         if not taken:
             # Other clusters were faster, or a row has a time such as '-infinity', which can't be compared.
             OrmQ.objects.exclude(key=REFUSED).filter(far("lock")).update(key=REFUSED, lock=timezone.now())
         return [(pk, task) for pk, task in taken if task]
+
+    def acknowledge(self, task_id: int) -> None:
+        self._execute(ACKNOWLEDGE, [task_id])
 
     def give_back(self, pk: int, task: dict[str, Any]) -> None:
         """Let a task that was taken and not begun be taken at once, as if it had not been taken."""
         payload = packages.pack(task | {"takes": task["takes"] - 1})
         OrmQ.objects.filter(pk=pk).update(lock=timezone.now(), payload=payload)
 
-    def _has_any(self) -> bool:
-        """Tell by one query whether a task waits in the shared queue or in the private one: mostly, none does."""
+    def _waiting(self) -> list[_Waiting]:
+        """Read what may be taken next from the private queue and from the shared one, by one query: mostly, there is nothing."""
         cluster_id = os.environ.get(CLUSTER_ID)
-        queues = [self.list_key, *([private_queue(cluster_id)] if cluster_id else [])]
-        self.get_connection()  # It closes a connection that is no longer usable.
-        # It is asked each second, and the ORM would take longer than the database.
-        with connection.cursor() as cursor:
-            cursor.execute(ANY_WAITS, [queues, timezone.now()])
-            return bool(cursor.fetchone()[0])
+        queues = {"private": cluster_id and private_queue(cluster_id), "shared": self.list_key}
+        with self._execute(WAITING, queues | {"now": timezone.now(), "most": Conf.BULK}) as cursor:
+            return [_Waiting(*row) for row in cursor.fetchall()]
 
-    def _probes(self) -> QuerySet[OrmQ]:
-        cluster_id = os.environ.get(CLUSTER_ID)
-        probes: QuerySet[OrmQ] = OrmQ.objects.none()
-        if cluster_id:
-            probes = OrmQ.objects.filter(key=private_queue(cluster_id))
-        return probes
-
-    def _shared(self) -> QuerySet[OrmQ]:
-        shared: QuerySet[OrmQ] = self.get_connection().filter(key=self.list_key)
-        return shared
-
-    def _lease(self, queue: QuerySet[OrmQ], most: int) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    def _lease(self, waiting: list[_Waiting]) -> Iterator[tuple[int, dict[str, Any] | None]]:
         """Lease tasks, and yield each with how often it was taken, in ``takes``; None for a row that is put aside."""
-        for row in queue.filter(lock__lt=timezone.now())[:most]:
+        for row in waiting:
             task, refusal = _read(row.payload)
-            leased = {"lock": timezone.now() + retried_after(task)} | (
-                {"payload": packages.pack(task)} if task else {}
-            )
-            if queue.filter(pk=row.pk, lock=row.lock).update(**leased):
+            until = timezone.now() + retried_after(task)
+            payload = packages.pack(task) if task else row.payload
+            if self._execute(LEASE, [until, payload, row.pk, row.key, row.lock]).rowcount:
                 if refusal:
-                    _refuse(row, refusal)
+                    _refuse(row.pk, row.payload, refusal)
                 yield row.pk, task
+
+    def _execute(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> CursorWrapper:
+        self.get_connection()  # It closes a connection that is no longer usable.
+        cursor = connection.cursor()
+        cursor.execute(statement, parameters)
+        return cursor
 
 
 def retried_after(task: dict[str, Any] | None) -> timedelta:
@@ -131,14 +145,14 @@ def _read(payload: str) -> tuple[dict[str, Any] | None, PackageRefused | None]:
     return task | {"takes": task.get("takes", 0) + 1}, None
 
 
-def _refuse(row: OrmQ, refusal: PackageRefused) -> None:
+def _refuse(pk: int, payload: str, refusal: PackageRefused) -> None:
     """Put a row aside, or delete what an earlier version left."""
-    if packages.is_of_earlier_version(row.payload):
-        OrmQ.objects.filter(pk=row.pk).delete()
-        logger.info("Queued task %s is of an earlier version; the next schedule does its work.", row.pk)
+    if packages.is_of_earlier_version(payload):
+        OrmQ.objects.filter(pk=pk).delete()
+        logger.info("Queued task %s is of an earlier version; the next schedule does its work.", pk)
     else:
-        _put_aside(row.pk)
-        logger.error("Queued task %s is refused and put aside: %s", row.pk, refusal)
+        _put_aside(pk)
+        logger.error("Queued task %s is refused and put aside: %s", pk, refusal)
 
 
 def _put_aside(pk: int) -> None:

@@ -6,6 +6,7 @@ It imports no model, so that settings can be read beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from opsconsole.kit import intervals
 
@@ -70,6 +71,7 @@ def with_own_interval() -> tuple[Entry, Entry]:
     )
 
 
+@cache
 def _fixed() -> tuple[Entry, ...]:
     return (
         Entry(

@@ -6,6 +6,7 @@ a pipe of its own, so that its death concerns no other.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -24,6 +25,8 @@ from opsconsole.kit.supervision import starting
 STOP = "STOP"
 # django-q2's: a task that obeys its time limit has this long to end by itself.
 PATIENCE_SECONDS = 3.0
+# What a worker inherited and must not use, kept so that psycopg need not warn of a connection that nobody closed.
+_left: list[Any] = []
 
 
 class _Line:
@@ -71,8 +74,6 @@ class Worker:
         self._process = get_context("fork").Process(
             target=_work, args=(theirs, inherited), name=f"worker-{Worker._count}", daemon=True
         )
-        # A fork must not have our connection.
-        connections.close_all()
         try:
             starting.start(self._process)
         except OSError:
@@ -166,9 +167,22 @@ class Worker:
 def _work(line: Connection, inherited: Iterable[Connection]) -> None:
     for each in inherited:
         each.close()
+    _leave_connections()
     # The sentinel's handlers are not a worker's. Ctrl-C is the sentinel's to answer.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ours = _Line(line)
     run_tasks(ours, ours, _Timer(), Conf.TIMEOUT)
+
+
+def _leave_connections() -> None:
+    """Leave the sessions that this fork inherited to the sentinel, which goes on with them: only their files are closed here.
+
+    libpq would tell the server that the session ends; psycopg lets only the process do so that has made the connection.
+    """
+    for each in connections.all(initialized_only=True):
+        del connections[each.alias]
+        if each.connection and not each.connection.closed:
+            _left.append(each.connection)
+            os.close(each.connection.fileno())

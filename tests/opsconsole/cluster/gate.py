@@ -6,6 +6,8 @@ import os
 import signal
 from pathlib import Path
 
+from django.db import connection
+
 from tests.waiting import wait_until
 
 
@@ -26,4 +28,12 @@ def ignore_the_limit(folder: str) -> None:
 def tell_limit(folder: str) -> None:
     """Write down after how many seconds the signal of the time limit would come, and wait."""
     Path(folder, "limit").write_text(str(signal.getitimer(signal.ITIMER_REAL)[0]))
+    wait_for_gate(folder)
+
+
+def tell_session(folder: str) -> None:
+    """Write down by which session this process asks the database, and wait."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        Path(folder, "session").write_text(str(cursor.fetchone()[0]))
     wait_for_gate(folder)

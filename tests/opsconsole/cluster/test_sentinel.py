@@ -29,13 +29,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 GATE = "tests.opsconsole.cluster.gate.wait_for_gate"
 LONG = "tests.opsconsole.cluster.gate.tell_limit"
+SESSION = "tests.opsconsole.cluster.gate.tell_session"
 STUBBORN = "tests.opsconsole.cluster.gate.ignore_the_limit"
 
 
 @pytest.fixture
 def ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sentinel]:
     """Give a sentinel that this test lets take its turns; its schedules are not due."""
-    monkeypatch.setattr(task_table, "UNSCHEDULED", task_table.UNSCHEDULED | {GATE, STUBBORN, LONG})
+    monkeypatch.setattr(task_table, "UNSCHEDULED", task_table.UNSCHEDULED | {GATE, STUBBORN, LONG, SESSION})
     monkeypatch.setattr(scheduler, "run", lambda _: None)
     monkeypatch.setattr(Conf, "POLL", 0)
     with StopRequests() as stop:
@@ -94,6 +95,38 @@ def test_workers_are_started_when_needed_and_end_when_idle(
     assert len(ours._workers) == 2
     monkeypatch.setattr(sentinel, "IDLE_SECONDS", 0)
     until(ours, lambda: not ours._workers)
+
+
+def session() -> int:
+    """Return the process of PostgreSQL that answers us."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+def test_worker_has_its_own_session_and_leaves_the_one_of_the_sentinel(
+    ours: Sentinel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = session()
+    [folder] = gates(tmp_path, 1, SESSION)
+    until(ours, lambda: began([folder]))
+    assert int((folder / "session").read_text()) != before
+    assert session() == before, "the start of a worker costs no connection"
+    (folder / "gate").touch()
+    until(ours, Success.objects.exists)
+    monkeypatch.setattr(sentinel, "IDLE_SECONDS", 0)
+    until(ours, lambda: not ours._workers)
+    assert session() == before, "nor does its end"
+
+
+def test_worker_holds_no_session_of_the_sentinel_open(ours: Sentinel, tmp_path: Path) -> None:
+    """Otherwise PostgreSQL would not notice that a sentinel was killed whose worker runs on."""
+    session()
+    [folder] = gates(tmp_path, 1)
+    until(ours, lambda: began([folder]))
+    socket = Path(f"/proc/self/fd/{connection.connection.fileno()}").readlink()
+    files = Path(f"/proc/{ours._workers[0].pid}/fd").iterdir()
+    assert socket not in [file.readlink() for file in files]
 
 
 def test_failure_is_stored_and_acknowledged(ours: Sentinel, caplog: pytest.LogCaptureFixture) -> None:
