@@ -33,6 +33,7 @@ from jobs.models import DeadLetter, Job, Status
 from jobs.runs.diagnosis import diagnose
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.kit.storable import is_storable, plain_text
+from opsconsole.live_pages import follows
 from ratelimits.identity import client_names
 from ratelimits.identity.client_names import NamedClient
 
@@ -61,6 +62,7 @@ def url_of(customer_id: str) -> str:
     return f"{reverse('customer')}?{urlencode({'id': customer_id})}"
 
 
+@follows("jobs.Job", "jobs.WorkerHeartbeat", "jobs.FailureGroup", "jobs.ReplayAttempt")
 def view(request: HttpRequest) -> HttpResponse:
     """Show the customer with the id ``?id=``; redirect to the search if nobody has it."""
     if not may_see(request.user, "jobs_job"):

@@ -75,6 +75,16 @@ class Followed:
         return [apps.get_model(label) for label in dict.fromkeys((*self.tables, *ON_EVERY_PAGE))]
 
 
+def follows(*tables: str) -> Callable[[View], View]:
+    """Let a page that no class of the admin shows update itself; it reads these tables."""
+
+    def declare(view: View) -> View:
+        view.followed = Followed(tables)  # type: ignore[attr-defined]  # our own attribute, read by the site
+        return view
+
+    return declare
+
+
 def answering_polls(view: View, followed: Followed | None, may_enter: Callable[[HttpRequest], bool]) -> View:
     """Return the view of a page, which also answers its polls; unchanged if the page follows no tables."""
     if followed is None:

@@ -204,6 +204,8 @@ class ConsoleSite(AdminSite):
         return live_pages.answering_polls(page, self._followed(view), self.has_permission)
 
     def _followed(self, view: Callable[..., Any]) -> Followed | None:
+        if isinstance(followed := getattr(view, "followed", None), Followed):
+            return followed
         name, of_it = getattr(view, "__name__", ""), getattr(view, "__self__", None)
         if of_it is self:
             return OVERVIEW_TABLES if name == "index" else None

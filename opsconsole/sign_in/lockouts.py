@@ -21,7 +21,7 @@ from django.utils.safestring import SafeString
 
 from opsconsole.kit import audit, problems
 from opsconsole.kit.counting import exactly
-from opsconsole.kit.display import age, badge
+from opsconsole.kit.display import NOTHING, age, badge, clock_time
 from opsconsole.kit.durations import spell
 from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
 from opsconsole.kit.row_locks import locked
@@ -88,15 +88,15 @@ class TooManyMiddleware:
 @admin.register(AccessAttempt)
 class FailedLogInAdmin(ReadOnlyAdmin):
     shown_names = ("failed login", "failed logins")
-    list_display = ("username", "ip_address", "state", "failures_since_start", "when", "kind")
+    list_display = ("username", "from_address", "state", "failed", "when", "kind")
     search_fields = ("username__startswith", "ip_address__startswith")
     search_help_text = "The beginning of a user name or an address"
     fields = (
         "username",
-        "ip_address",
+        "from_address",
         "state",
-        "failures_since_start",
-        "attempt_time",
+        "failed",
+        "at",
         "kind",
         "path_info",
     )
@@ -116,6 +116,19 @@ class FailedLogInAdmin(ReadOnlyAdmin):
                 return badge("Failed", "warning")
             case scope:
                 return badge(_WHOLE.get(scope, "Locked out"), "bad")
+
+    # The package that counts names its fields in title case.
+    @admin.display(description="address")
+    def from_address(self, attempt: AccessAttempt) -> str:
+        return attempt.ip_address or NOTHING
+
+    @admin.display(description="failed logins")
+    def failed(self, attempt: AccessAttempt) -> int:
+        return int(attempt.failures_since_start)
+
+    @admin.display(description="last failed at")
+    def at(self, attempt: AccessAttempt) -> str:
+        return clock_time(attempt.attempt_time)
 
     @admin.display(description="what failed", ordering="user_agent")
     def kind(self, attempt: AccessAttempt) -> str:

@@ -22,7 +22,7 @@ from django_q.models import Task
 from django_q.tasks import async_task
 
 from alerts.models import SlackPerson
-from jobs.models import BulkOperation, JobEvent, RunRollup
+from jobs.models import BulkOperation, JobEvent, RunRollup, RunRollupState
 from opsconsole.cluster import schedules
 from opsconsole.cluster.task_table import PROBE
 from opsconsole.kit import audit, pauses
@@ -74,6 +74,7 @@ def build() -> None:
     SlackPerson.objects.create(team="T1", member="U1", name="ada", user=somebody)
     record.keep(record.begin("olga"), [], ended=True)
     sizes.sample()
+    RunRollupState.objects.update_or_create(pk=1, defaults={"counted_until": now})
     RunRollup.objects.create(
         minutes=60,
         start=start_of(now, 60),

@@ -14,10 +14,11 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.html import escape
 
 from alerts.models import Alert, Monitor
 from jobs.models import Job, JobEvent, QueueState, RecoveryControl, Status, WorkerHeartbeat
-from opsconsole import live_pages, overview
+from opsconsole import customers, live_pages, overview
 from opsconsole.kit.change_counters import writes_to
 from opsconsole.live_pages import Version
 from tests import people
@@ -214,3 +215,23 @@ def test_version_survives_a_proxy_that_makes_it_strong_or_weak() -> None:
     version = Version("ab", 1, 2, "cd")
 
     assert Version.parse(str(version)) == Version.parse(str(version).removeprefix("W/")) == version
+
+
+def test_page_of_a_customer_updates_itself(client: Client, later: Callable[[int], None]) -> None:
+    made = job(status=Status.FAILED, customer_id="CUST-1", **LONG_AGO)
+    address = customers.url_of("CUST-1")
+    assert f'data-live="{escape(address)}"' in client.get(address).content.decode()
+    counted_at_once()
+    first = poll(client, address)
+    assert "<html" not in first.content.decode()
+    later(7)
+    unchanged = poll(client, address, first.headers["ETag"])
+    assert unchanged.status_code == 304
+
+    Job.objects.filter(pk=made.pk).update(status=Status.COMPLETED)
+    counted_at_once()
+
+    assert "Completed 1" in poll(client, address, unchanged.headers["ETag"]).content.decode()
+    Job.objects.all().delete()
+    counted_at_once()
+    assert poll(client, address).status_code == 410

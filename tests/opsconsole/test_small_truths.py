@@ -7,6 +7,7 @@ from html import unescape
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import flatten, label_for_field
 from django.contrib.auth.models import Group, User
 from django.db.models.functions import Now
 from django.test import Client
@@ -20,6 +21,7 @@ from alerts.sending import banner
 from jobs.admin.dead_letters import letter_badges
 from jobs.dead_letters.queue_visit import coverage
 from jobs.models import BulkOperation, DeadLetter, DeadLetterQueue, JobEvent, Status
+from opsconsole.kit import admin_pages
 from opsconsole.kit.short_ids import short_id
 from opsconsole.templatetags import console
 from opsconsole_worker.environment import QueueConfig
@@ -231,3 +233,15 @@ def test_page_of_a_worker_lists_the_runs_that_it_did(client: Client) -> None:
     client.force_login(only_workers)
     page = client.get(address).content.decode()
     assert str(done.pk) not in page and "?worker=" not in page
+
+
+def test_labels_of_columns_and_fields_are_in_sentence_case() -> None:
+    """Packages whose models we show name their fields in title case, such as "Failed Logins"."""
+    labels = {
+        (page.opts.label, name): str(label_for_field(name, page.model, page))
+        for page in admin_pages.site()._registry.values()
+        for name in [*page.list_display, *flatten(page.fields or ())]
+        if isinstance(name, str)
+    }
+    assert ("axes.AccessAttempt", "failed") in labels
+    assert [(*where, label) for where, label in labels.items() if re.search(r"\S [A-Z][a-z]", label)] == []

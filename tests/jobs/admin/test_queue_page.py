@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from jobs.models import QueueState, RunRollup, Status
+from jobs.models import QueueState, RunRollup, RunRollupState, Status
 from opsconsole.kit import pauses
 from tests import factories
 from tests.factories import SECOND, job, run
@@ -41,6 +41,7 @@ def test_everything_about_a_queue(operator: Client) -> None:
             minutes=minutes, start=Now() - 30 * 60 * SECOND, dimension="queue", value="default",
             completed=41, failed=3, first_event=1, last_event=2,
         )  # fmt: skip
+    RunRollupState.objects.update_or_create(pk=1, defaults={"counted_until": Now()})
 
     page = operator.get(address())
 
@@ -59,6 +60,15 @@ def test_everything_about_a_queue(operator: Client) -> None:
         listed = operator.get(figure.url).context["cl"].result_count
         assert f"{listed}" == figure.number, figure.url
     assert operator.get(context["letters"].url).context["cl"].result_count == 1
+
+
+def test_what_was_not_counted_yet_is_not_shown_as_zero(operator: Client) -> None:
+    QueueState.objects.create(name="default")
+    text = operator.get(address()).content.decode()
+    assert "Nothing was counted yet" in text and 'data-label="Completed"' not in text
+    RunRollupState.objects.update_or_create(pk=1, defaults={"counted_until": Now()})
+    text = operator.get(address()).content.decode()
+    assert "Counted up to" in text and 'data-label="Completed"' in text and "Nothing was counted" not in text
 
 
 def test_links_lead_there(operator: Client) -> None:
