@@ -315,6 +315,7 @@ OPSCONSOLE_COOKIE_PREFIX = "__Host-" if _production else ""
 SESSION_COOKIE_NAME = f"{OPSCONSOLE_COOKIE_PREFIX}sessionid"
 CSRF_COOKIE_NAME = f"{OPSCONSOLE_COOKIE_PREFIX}csrftoken"
 CSRF_COOKIE_HTTPONLY = True
+CSRF_FAILURE_VIEW = "opsconsole.sign_in.unsent_forms.csrf_failure"
 MESSAGE_STORAGE = "opsconsole.message_storage.MessageStorage"
 SECURE_HSTS_SECONDS = 365 * 86_400 if _production else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = False

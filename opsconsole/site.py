@@ -29,7 +29,7 @@ from opsconsole.kit.page_permissions import may_see
 from opsconsole.live_pages import Followed
 from opsconsole.overview import Finding
 from opsconsole.overview.navigation_counts import Counted
-from opsconsole.sign_in import password_guesses, second_factor, sessions
+from opsconsole.sign_in import password_guesses, second_factor, sessions, unsent_forms
 from opsconsole.sign_in.oidc import log_out
 from opsconsole.sign_in.oidc import pages as oidc_pages
 from opsconsole.verification import first_run
@@ -199,8 +199,8 @@ class ConsoleSite(AdminSite):
         return [path("overview/live/", self.overview_live, name="overview_live"), *super().get_urls()]
 
     def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002 - as in Django
-        """Let the pages that follow tables answer their polls, too."""
-        page = super().admin_view(view, cacheable)
+        """Let the pages that follow tables answer their polls, too, and keep what was written when a session has ended."""
+        page = unsent_forms.kept(super().admin_view(view, cacheable))
         return live_pages.answering_polls(page, self._followed(view), self.has_permission)
 
     def _followed(self, view: Callable[..., Any]) -> Followed | None:
