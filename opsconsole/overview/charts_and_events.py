@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Any
 from urllib.parse import urlencode
 
@@ -190,10 +190,22 @@ def _happened() -> list[Happening]:
     """Return the newest events from sweeps and alerts."""
     rows = slow_rows.read()
     happenings = [
-        *islice((_of_sweep(sweep) for sweep in rows.sweeps if sweep.found or sweep.errors), SHOWN),
+        *islice(map(_of_sweep, _told_sweeps(rows.sweeps)), SHOWN),
         *(_of_alert(alert) for alert in rows.alerts),
     ]
     return sorted(happenings, key=lambda happening: happening.at, reverse=True)[:SHOWN]
+
+
+def _told_sweeps(newest: Sequence[Sweep]) -> Iterator[Sweep]:
+    """Yield the sweeps that did something or left other runs alone than the sweep before: each finds these anew."""
+    for sweep, before in zip_longest(newest, newest[1:]):
+        did_something = sweep.requeued or sweep.quarantined or sweep.errors
+        if did_something or (sweep.found and (before is None or _left(sweep) != _left(before))):
+            yield sweep
+
+
+def _left(sweep: Sweep) -> tuple[str, int, int]:
+    return sweep.mode, sweep.skipped, sweep.locked
 
 
 def _of_sweep(sweep: Sweep) -> Happening:

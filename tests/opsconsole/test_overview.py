@@ -331,6 +331,33 @@ def test_longest_wait_is_that_of_first_job_in_queue(settings: Any) -> None:
 
 
 @pytest.mark.django_db
+def test_sweeps_that_leave_the_same_runs_alone_are_told_once() -> None:
+    overview.memory.clear()
+    numbers = [
+        {"found": 1, "skipped": 1},
+        {"found": 2, "skipped": 1, "requeued": 1},
+        {"found": 1, "skipped": 1},
+        {"found": 1, "skipped": 1},
+        {},
+        {"found": 2, "skipped": 2},
+        {"found": 2, "skipped": 2},
+    ]
+    for minutes, found in enumerate(reversed(numbers)):
+        at = Now() - HOUR + minutes * timedelta(minutes=1)
+        Sweep.objects.create(
+            trigger="schedule", mode=Sweep.Mode.ARMED, started_at=at, finished_at=at, **found
+        )
+
+    happened = [each for each in overview.lately().happened if each.page == "jobs_sweep"]
+
+    assert [each.what.removeprefix("A sweep found ") for each in happened] == [
+        "2 stale runs, requeued 1, quarantined 0, 1 skipped",
+        "1 stale run, requeued 0, quarantined 0, 1 skipped",
+        "2 stale runs, requeued 0, quarantined 0, 2 skipped",
+    ]
+
+
+@pytest.mark.django_db
 def test_monitors_and_late_monitors() -> None:
     Monitor.objects.create(name="sweep", interval=HOUR)
     Monitor.objects.create(name="check", interval=HOUR, last_ok_at=Now() - 3 * HOUR)

@@ -124,6 +124,9 @@ def test_action_records_reason_and_user(
 
     assert response.status_code == 200
     assert ids(response.context["done"]) == [made.pk]
+    # What became of the job stands above and changes: a status beside it would contradict it.
+    done = response.content.decode().partition('id="done-heading"')[2]
+    assert 'data-label="What was done"' in done and 'data-label="Status"' not in done
     assert state(made) == after
     written = JobEvent.objects.get(job=made, kind=event)
     assert (written.actor, written.reason) == ("operator:olga", REASON)
