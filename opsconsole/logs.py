@@ -27,12 +27,36 @@ __all__ = [
 
 
 class CausesOnly(logging.Filter):
-    """Drops the line that Django writes per answer below 500, which the access log has, or 503: its cause has a line, once."""
+    """Drops the line that Django writes per answer below 500, which the access log has, or 503: its cause has a line, once.
+
+    Of a database that is away as a whole, each request says so in one line. Where it was noticed is no cause, and told by each
+    request of an outage, it would bury the rest of the log.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         status = getattr(record, "status_code", None)
         told_elsewhere = status is not None and (status < 500 or status == HTTPStatus.SERVICE_UNAVAILABLE)
-        return not told_elsewhere or bool(record.exc_info)
+        error = record.exc_info[1] if record.exc_info else None
+        if told_elsewhere and error and (state := _state_behind(error)):
+            record.msg, record.args = "%s: %s", (record.getMessage(), state)
+            record.exc_info = None
+        return not told_elsewhere or error is not None
+
+
+def _state_behind(error: BaseException) -> str:
+    """Return the state of the whole database that caused an error, or '' where it is no such state."""
+    # The settings read this module before anything of Django works.
+    from django.db import InterfaceError, InternalError, OperationalError  # noqa: PLC0415
+
+    from opsconsole.kit.database_troubles import Trouble, headline, trouble_behind  # noqa: PLC0415
+    from opsconsole.kit.errors import first_line  # noqa: PLC0415
+
+    if not isinstance(error, InterfaceError | InternalError | OperationalError):
+        # To know more about others, the database would be asked.
+        return ""
+    trouble = trouble_behind(error)
+    whole = trouble in {Trouble.AWAY, Trouble.READ_ONLY, Trouble.DISK_FULL}
+    return f"{headline(trouble)}: {first_line(error)}" if whole else ""
 
 
 def configuration(style: str, secrets: Sequence[str] = ()) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 
 from opsconsole import logs
 from opsconsole.kit import activity
@@ -165,6 +165,18 @@ def test_answers_without_an_error_are_left_to_the_access_log(status: int, error:
     record = logging.LogRecord("django.request", logging.ERROR, "x.py", 1, "/", (), error and _raised(error))
     record.__dict__["status_code"] = status
     assert CausesOnly().filter(record) is kept
+
+
+def test_page_during_an_outage_is_one_line() -> None:
+    """Each poll of each open page would write a hundred lines of traceback, while somebody looks for the cause."""
+    error = OperationalError("connection refused\nIs the server running?")
+    record = logging.LogRecord(
+        "django.request", logging.ERROR, "x.py", 1, "Gone: %s", ("/admin/",), _raised(error)
+    )
+    record.__dict__["status_code"] = 503
+    assert CausesOnly().filter(record)
+    told = LineFormatter(TEXT).format(record)
+    assert told.endswith("Gone: /admin/: The database does not answer: connection refused")
 
 
 class TestActivity:
