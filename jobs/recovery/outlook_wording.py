@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
 
 from django.conf import settings
@@ -125,6 +126,14 @@ def of_unknown_rule(state: RecoveryControl) -> str:
                 "Unknown runs are recovered once they were silent for the visibility timeout of their queue."
             )
     return "Unknown runs are left to operators."
+
+
+def of_queues_by_hand(names: Collection[str]) -> str:
+    """Say that sweeps recover nothing of these queues; nothing to say where there are none."""
+    if not names:
+        return ""
+    queues = f"queue{'' if len(names) == 1 else 's'} {', '.join(sorted(names))}"
+    return f"Sweeps leave stale runs of the {queues} to operators (OPSCONSOLE_RECOVERY_BY_HAND)."
 
 
 def _of_hold(around: Surroundings) -> str:

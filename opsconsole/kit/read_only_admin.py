@@ -77,8 +77,8 @@ class TitledAdmin(admin.ModelAdmin[Any]):
             return redirect(f"{request.path}?{shorter}" if shorter else request.path)
         if request.method == "POST":
             _choose_all_that_match(request)
-        _, plural = self._names()
-        return super().changelist_view(request, {"title": plural} | (extra_context or {}))
+        titles = {"title": capfirst(self.many), "module_name": self.many}
+        return super().changelist_view(request, titles | (extra_context or {}))
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
         """Write a line of the audit, with its reason in a field of its own where ``message`` has one."""
@@ -177,7 +177,7 @@ class TitledAdmin(admin.ModelAdmin[Any]):
             "rows": rows,
             "form": form,
             "checkbox": ACTION_CHECKBOX_NAME,
-            "list_name": self._names()[1],
+            "list_name": capfirst(self.many),
             "list_url": reverse(self.address("changelist")),
         }
         return self.render(request, "admin/ask_why.html", context)
@@ -186,9 +186,14 @@ class TitledAdmin(admin.ModelAdmin[Any]):
         """Return the name of the address of a page of this model, such as 'changelist'."""
         return f"admin:{self.opts.app_label}_{self.opts.model_name}_{page}"
 
-    def _names(self) -> tuple[str, str]:
-        one, many = self.shown_names or (self.opts.verbose_name, self.opts.verbose_name_plural)
-        return capfirst(str(one)), capfirst(str(many))
+    @property
+    def one(self) -> str:
+        """Return what a row is called on screen."""
+        return str(self.shown_names[0] if self.shown_names else self.opts.verbose_name)
+
+    @property
+    def many(self) -> str:
+        return str(self.shown_names[1] if self.shown_names else self.opts.verbose_name_plural)
 
 
 def _choose_all_that_match(request: HttpRequest) -> None:
@@ -235,7 +240,7 @@ class ReadOnlyAdmin(TitledAdmin):
 
     def title_of(self, row: Any) -> str:
         """Return the title of a row's page."""
-        return f"{self._names()[0]} {row.pk}"
+        return f"{capfirst(self.one)} {row.pk}"
 
 
 class OnePageAdmin(ReadOnlyAdmin):

@@ -69,7 +69,7 @@ def of_stale_runs(seen: Overview, around: Surroundings) -> list[Finding]:
     if seen.stale_by_hand:
         whose, wait = ("its", "waits") if seen.stale_by_hand == 1 else ("their", "wait")
         sentence = f"{runs(seen.stale_by_hand)} lost {whose} worker and {wait} for an operator."
-        advice = "No sweep takes the runs of such a queue. See what was done already, then requeue or cancel."
+        advice = "No sweep takes such runs. See what was done already, then requeue or cancel."
         problems.append(Finding("warning", sentence, advice, *page))
     if seen.stale_unknown_queue:
         number = seen.stale_unknown_queue

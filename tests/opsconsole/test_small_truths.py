@@ -235,6 +235,13 @@ def test_page_of_a_worker_lists_the_runs_that_it_did(client: Client) -> None:
     assert str(done.pk) not in page and "?worker=" not in page
 
 
+def test_empty_list_and_its_count_have_the_name_of_the_page(client: Client) -> None:
+    client.force_login(people.operator())
+    page = client.get(reverse("admin:axes_accessattempt_changelist")).content.decode()
+    assert "There are no failed logins." in page and "0 failed logins" in page
+    assert "access attempt" not in page
+
+
 def test_labels_of_columns_and_fields_are_in_sentence_case() -> None:
     """Packages whose models we show name their fields in title case, such as "Failed Logins"."""
     labels = {

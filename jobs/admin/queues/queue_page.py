@@ -20,6 +20,7 @@ from jobs.intake import waits
 from jobs.models import DeadLetter, Job, QueueState, RunRollup, RunRollupState, Status
 from jobs.models.job import JobQuerySet
 from jobs.models.run_rollup import FIVE_MINUTES, HOUR
+from jobs.recovery import outlook_wording
 from opsconsole.kit import pauses
 from opsconsole.kit.models import Pause
 from opsconsole.kit.page_permissions import Person, may_see
@@ -70,6 +71,7 @@ def queue_page(queue: QueueState, user: Person) -> dict[str, Any]:
         "title": f"Queue {name}",
         "queue": queue,
         "configured": name in settings.QUEUES,
+        "by_hand": outlook_wording.of_queues_by_hand({name} & set(settings.OPSCONSOLE_RECOVERY_BY_HAND)),
         **(_jobs(name) if may_see(user, "jobs_job") else {}),
         **(_letters(name) if may_see(user, "jobs_deadletter") else {}),
         **(_pauses(name) if may_see(user, "opsconsole_pause") else {}),

@@ -119,6 +119,7 @@ class RecoveryAdmin(OnePageAdmin):
             "unknown_form": UnknownRunsForm(prefix="unknown", initial=_chosen_rule(state), version=version),
             "unknown_rule": outlook_wording.of_unknown_rule(state),
             "promise": life_wording.promise(),
+            "by_hand": outlook_wording.of_queues_by_hand(around.policy.by_hand),
             "absent": absent_columns.sentences(*absent_columns.OF_RUNS),
             "traits": traits_for(request.user),
             **_stale_runs(around if around.armed else surroundings.if_armed(around, around.policy.cutoff)),

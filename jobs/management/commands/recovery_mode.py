@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
+from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.db import connection
 from django.utils.dateparse import parse_datetime
@@ -248,6 +249,7 @@ def _as_text(state: RecoveryControl, prospect: Prospect) -> str:
             else "There is no cutoff: runs of any age are recovered."
         )
     lines.append(outlook_wording.of_unknown_rule(state))
+    lines += filter(None, [outlook_wording.of_queues_by_hand(settings.OPSCONSOLE_RECOVERY_BY_HAND)])
     lines += [f"{trait.subject}: {trait.sentence}" for trait in worker_kinds.traits()]
     lines += [f"Noticed: {sign} Run: {signs.COMMAND}" for sign in signs.kept()]
     if state.changed_at:

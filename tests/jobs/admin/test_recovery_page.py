@@ -119,6 +119,21 @@ def test_run_of_an_unknown_queue_is_shown_as_left_alone(operator: Client) -> Non
     assert "is not configured" in text
 
 
+def test_page_names_the_queues_whose_stale_runs_are_left_alone(operator: Client, settings: Any) -> None:
+    observe(mode=MODE.ARMED)
+    run(age=2 * HOUR, silent=HOUR)
+    told = "Sweeps leave stale runs of the queue default to operators"
+    queue = reverse("admin:jobs_queuestate_change", args=["default"])
+    for address in (PAGE, queue):
+        assert told not in operator.get(address).content.decode()
+
+    settings.OPSCONSOLE_RECOVERY_BY_HAND = ("default",)
+
+    for address in (PAGE, queue):
+        assert told in operator.get(address).content.decode()
+    assert "0 requeued</strong>, 0 quarantined, 1 left alone" in operator.get(PAGE).content.decode()
+
+
 def test_page_says_when_nothing_is_stale(operator: Client) -> None:
     assert "Nothing, because no run is stale." in operator.get(PAGE).content.decode()
 

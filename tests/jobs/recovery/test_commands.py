@@ -156,3 +156,10 @@ def test_database_outage_is_reported_in_a_sentence(command: str) -> None:
 def test_limit_of_zero_is_refused() -> None:
     with pytest.raises(CommandError, match="--limit must be at least 1"):
         call_command("find_stale_jobs", "--limit=0")
+
+
+def test_recovery_mode_names_the_queues_that_sweeps_leave_to_operators(settings: Any) -> None:
+    told = "Sweeps leave stale runs of the queue default to operators"
+    assert told not in called("recovery_mode", "show")
+    settings.OPSCONSOLE_RECOVERY_BY_HAND = ("default",)
+    assert told in called("recovery_mode", "show")
