@@ -11,6 +11,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.urls import reverse
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
 from alerts import rules, runbooks
 from alerts.admin import labels
@@ -119,7 +120,7 @@ def _notification_entry(notification: Notification) -> TimelineEntry:
     return TimelineEntry(
         at=notification.created_at,
         label=labels.kind(notification),
-        text=". ".join(filter(None, [notification.news or notification.title, pending or nobody])),
+        text=_in_sentences(notification.news or notification.title, pending or nobody),
         deliveries=[_delivery_line(row) for row in deliveries],
     )
 
@@ -146,5 +147,11 @@ def _decision_entry(entry: LogEntry) -> TimelineEntry:
         at=entry.action_time,
         label=badge(verb, labels.STATE.get(verb.lower(), "quiet")),
         actor=audit.who(entry),
-        text=". ".join(filter(None, [until.capitalize(), reason, told.why])),
+        text=_in_sentences(capfirst(until), reason, told.why),
     )
+
+
+def _in_sentences(*texts: str) -> str:
+    """Join texts, some of which end with a full stop."""
+    *before, last = [text for text in texts if text] or [""]
+    return " ".join([*(f"{text.rstrip('.')}." for text in before), last])

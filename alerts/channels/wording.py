@@ -9,6 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 from django.conf import settings
 from django.urls import reverse
+from django.utils.text import capfirst
 
 from alerts.catalog import RULES
 from alerts.models import Alert, Delivery, Notification
@@ -129,7 +130,7 @@ def figures(last: Notification, alert: Alert) -> str:
     parts = [] if last.value is None else [f"Value {last.value:,g}"]
     parts += [] if last.threshold is None else [f"threshold {last.threshold:,g}"]
     parts += [last.severity, f"since {alert.since:%Y-%m-%d %H:%M} UTC"]
-    return ", ".join(parts).capitalize() + "."
+    return capfirst(", ".join(parts)) + "."
 
 
 def _links(last: Notification, alert: Alert) -> Links:

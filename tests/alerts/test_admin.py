@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,8 +15,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from alerts import notify, rules
+from alerts.channels import wording
 from alerts.channels.targets import all_targets
-from alerts.models import Alert, Channel, Delivery, Monitor
+from alerts.models import Alert, Channel, Delivery, Monitor, Notification
 from alerts.notify import Trouble
 from alerts.sending import banner, delivery
 from opsconsole.kit import audit
@@ -226,6 +227,23 @@ def test_each_decision_needs_its_own_permission(client: Client, name: str) -> No
     assert f"operation-{name}" in client.get(page_of(alert)).text
     assert send(client, decide(name), fields, page=f"{decide(name)}?id={alert.pk}").status_code == 302
     assert Alert.objects.get().state != "firing"
+
+
+def test_timeline_and_messages_are_written_in_sentences(operator: Client) -> None:
+    alert = fire_alert()
+    page = f"?id={alert.pk}"
+    snoozed = {"id": str(alert.pk), "reason": "A part is ordered.", "length": "60"}
+    assert send(operator, decide("snooze"), snoozed, page=decide("snooze") + page).status_code == 302
+    resolved = {"id": str(alert.pk), "reason": "Mended"}
+    assert send(operator, decide("resolve"), resolved, page=decide("resolve") + page).status_code == 302
+    shown = operator.get(page_of(alert)).text
+    assert " UTC. A part is ordered." in shown
+    assert "Resolved manually by olga. No " in shown
+
+    since = datetime(2026, 11, 24, 19, 2, tzinfo=UTC)
+    last = Notification(severity="critical", value=6, threshold=5)
+    told = "Value 6, threshold 5, critical, since 2026-11-24 19:02 UTC."
+    assert wording.figures(last, Alert(since=since)) == told
 
 
 def test_invalid_addresses_do_not_fail(operator: Client) -> None:
