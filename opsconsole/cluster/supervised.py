@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 CLUSTER = "cluster"
 # How often the database is asked whether migrations are missing, and whether the cluster works, unless a stall is a short time.
+# A child that ends is noticed at once.
 WAIT_SECONDS = 1.0
 LOOK_SECONDS = 5.0
 # On a busy machine, a cluster may need this long after its start to run its first task.
@@ -63,7 +64,7 @@ def run(stop: StopRequests, beside: Iterable[Program] = ()) -> None:
             supervisor.start(program)
         watch.begin()
         while not stop.asked:
-            supervisor.wait(WAIT_SECONDS, stop)
+            supervisor.wait(max(WAIT_SECONDS, watch.rest), stop)
             life.give()
             if CLUSTER in supervisor.turn():
                 watch.begin()
@@ -134,12 +135,16 @@ class Watch:
         self._sent_at: float | None = None
         self._due_since: dict[tuple[str, datetime], float] = {}
 
+    @property
+    def rest(self) -> float:
+        """Return in how many seconds to look again."""
+        return self._looked_at + min(LOOK_SECONDS, self._stall / 6) - self._clock()
+
     def look(self) -> str | None:
         """Return why the cluster counts as stalled, or None. While the database is away, that is unknown."""
-        now = self._clock()
-        if now - self._looked_at < min(LOOK_SECONDS, self._stall / 6):
+        if self.rest > 0:
             return None
-        self._looked_at = now
+        now = self._looked_at = self._clock()
         try:
             with transaction.atomic():
                 _answer_soon()

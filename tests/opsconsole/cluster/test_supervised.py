@@ -113,6 +113,17 @@ def test_checks_are_no_more_frequent_than_needed(watch: Watch, clock: Clock) -> 
     assert len(waiting()) == 1
 
 
+def test_supervisor_rests_until_the_next_look(watch: Watch, clock: Clock) -> None:
+    assert watch.rest == 1
+    look(watch, clock, 1)
+    assert len(waiting()) == 1
+    assert watch.rest == 1
+    clock.now += 0.25
+    assert watch.rest == 0.75
+    clock.now += 2
+    assert watch.rest < 0
+
+
 def probe_regularly(watch: Watch, clock: Clock, seconds: float) -> list[str]:
     said = []
     for _ in range(round(seconds / 5)):
