@@ -38,7 +38,7 @@ CLUSTER = "cluster"
 # How often the database is asked whether migrations are missing, and whether the cluster works, unless a stall is a short time.
 # A child that ends is noticed at once.
 WAIT_SECONDS = 1.0
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 10.0
 # On a busy machine, a cluster may need this long after its start to run its first task.
 BOOT_SECONDS = 15.0
 # The cluster's scheduler runs twice a minute.
