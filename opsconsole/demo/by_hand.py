@@ -31,9 +31,9 @@ class RunsByHand:
         self._next_at = time.monotonic()
         self._told_stale: set[Job] = set()
 
-    def turn(self) -> None:
-        """Enqueue the next job when it is due, and name each run that has become stale."""
-        if time.monotonic() >= self._next_at:
+    def turn(self, *, enqueues: bool = True) -> None:
+        """Enqueue the next job when it is due, unless it is too late for one, and name each run that has become stale."""
+        if enqueues and time.monotonic() >= self._next_at:
             self._next_at = time.monotonic() + SECONDS_BETWEEN
             self._enqueue()
         for job in _stale():

@@ -119,8 +119,9 @@ class Storyteller:
     def _leave_runs_by_hand(self) -> None:
         if self.production_ended_at:
             self.by_hand.end()
-        elif self.seconds is None or self.age <= self.seconds - LAST_RUN_BY_HAND_SECONDS:
-            self.by_hand.turn()
+        else:
+            too_late = self.seconds is not None and self.age > self.seconds - LAST_RUN_BY_HAND_SECONDS
+            self.by_hand.turn(enqueues=not too_late)
 
     def _new_events(self) -> list[JobEvent]:
         newest = max(self._heard, default=0)

@@ -268,9 +268,11 @@ class TestRunsByHand:
         self, by_hand: RunsByHand, capsys: pytest.CaptureFixture[str]
     ) -> None:
         job = self.stale(by_hand)
+        by_hand._next_at = 0.0
         for _ in range(2):
             sweeps.sweep("test")
-            by_hand.turn()
+            by_hand.turn(enqueues=False)
+        assert by_hand.enqueued == 1
         assert capsys.readouterr().out.count(f"/admin/jobs/job/{job.pk}/change/") == 1
 
     def test_end_of_the_demo_requeues_what_nobody_did(self, by_hand: RunsByHand) -> None:
@@ -504,13 +506,13 @@ class TestStoryteller:
         self, teller: Storyteller, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         called: list[str] = []
-        monkeypatch.setattr(teller.by_hand, "turn", lambda: called.append("turn"))
+        monkeypatch.setattr(teller.by_hand, "turn", lambda enqueues: called.append(f"turn {enqueues}"))
         monkeypatch.setattr(teller.by_hand, "end", lambda: called.append("end"))
         for seconds_left in (1_000, 70, 10):
             teller.seconds = teller.age + seconds_left
             teller._produce()
             teller._leave_runs_by_hand()
-        assert called == ["turn", "end"]
+        assert called == ["turn True", "turn False", "end"]
 
     def test_unfinished_story_is_a_failure(
         self, teller: Storyteller, capsys: pytest.CaptureFixture[str]
