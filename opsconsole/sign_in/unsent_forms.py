@@ -14,8 +14,6 @@ from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from opsconsole.sign_in import sessions
-
 View: TypeAlias = Callable[..., HttpResponse]
 
 # What people write by hand. Every other field is chosen again in a moment, or is a secret.
@@ -33,7 +31,7 @@ def kept(view: View) -> View:
             and is_ours(request)
             and request.path != reverse("admin:logout")
         ):
-            return _page(request, "session_ended.html", {"why": sessions.why_ended(request)})
+            return _page(request, "session_ended.html")
         return view(request, *args, **kwargs)
 
     return answer
@@ -41,11 +39,11 @@ def kept(view: View) -> View:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Answer a form whose token is not that of the session (CSRF_FAILURE_VIEW)."""
-    return _page(request, "403_csrf.html", {})
+    return _page(request, "403_csrf.html")
 
 
-def _page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
-    context |= {"written": written(request), "form": form_of(request)}
+def _page(request: HttpRequest, template: str) -> HttpResponse:
+    context = {"written": written(request), "form": form_of(request)}
     response = HttpResponseForbidden(render_to_string(template, context))
     add_never_cache_headers(response)
     return response

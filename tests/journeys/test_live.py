@@ -78,6 +78,16 @@ def test_page_reports_end_of_session_and_stops_polling(page: Page) -> None:
 
     assert statuses[-1] == 401
     expect(page.get_by_role("link", name="Log in again")).to_be_visible()
+
+
+def test_page_tells_the_end_of_a_role_from_that_of_the_session(visitor: Visitor, page: Page) -> None:
+    page.goto(f"{visitor.address}/admin/jobs/job/")
+    User.objects.filter(username="olga").update(is_superuser=False)
+    note = page.locator("[data-live-note]")
+
+    told = "Your role no longer allows this page"
+    time_passes_until(page, lambda: expect(note).to_contain_text(told, timeout=SHORTLY))
+    expect(note).not_to_contain_text("session")
     assert page.locator("#login-form").count() == 0
     asked_again: list[str] = []
     page.on("request", lambda request: asked_again.append(request.url))

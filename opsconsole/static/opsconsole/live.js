@@ -37,8 +37,13 @@
                 const answer = await fetch(bar.dataset.live, {
                     headers, redirect: 'error', cache: 'no-store', signal: AbortSignal.timeout(TIMEOUT * 1000),
                 });
-                if (answer.status === 401 || answer.status === 403) {
+                if (answer.status === 401) {
                     say('Your session has ended: what you see is from ' + clock(goodAt) + '.', 'Log in again');
+                    end();
+                    return;
+                }
+                if (answer.status === 403) {
+                    say('Your role no longer allows this page: what you see is from ' + clock(goodAt) + '.', 'Reload');
                     end();
                     return;
                 }
@@ -311,7 +316,8 @@
     }
 
     function age(time) {
-        const seconds = Math.round((Date.now() - time) / 1000);
+        // The clock of this machine may have been set back meanwhile.
+        const seconds = Math.max(0, Math.round((Date.now() - time) / 1000));
         return seconds < 120 ? seconds + ' s' : Math.floor(seconds / 60) + ' min';
     }
 }

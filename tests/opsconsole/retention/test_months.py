@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
 from django.db import DatabaseError, connection, connections, transaction
@@ -28,6 +29,7 @@ from opsconsole.kit.retention_models import DroppedRows, Removal
 from opsconsole.leaving import export
 from opsconsole.retention import archive, limits, month_drop, month_export, months
 from opsconsole.seals import exported, sealer, verification
+from opsconsole_worker.sqs import buckets
 from tests.audit_tables import tamper
 from tests.databases import REPOSITORY
 from tests.other_sessions import other_session
@@ -375,3 +377,15 @@ def test_file_that_is_damaged_keeps_the_month(month: list[int], monkeypatch: pyt
     monkeypatch.setattr(month_export, "check", damage)
     assert "can't be read back" in drop().sentence
     assert exists() and not DroppedRows.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(503, "can't be used now: SlowDown"), (403, "refuses: SlowDown: x. This process needs")],
+)
+def test_bucket_that_is_busy_is_not_told_to_lack_permissions(status: int, told: str) -> None:
+    answer: Any = {
+        "Error": {"Code": "SlowDown", "Message": "x"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    assert told in str(buckets._from_answer("months", ClientError(answer, "PutObject")))

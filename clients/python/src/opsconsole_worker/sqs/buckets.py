@@ -67,6 +67,8 @@ def _from_answer(bucket: str, error: vendor.ClientError) -> BucketError:
     said = detail(code, str(answer.get("Error", {}).get("Message", "")))
     if code in REFUSED_CREDENTIALS:
         return BucketError(f"AWS refuses the credentials that the bucket {bucket} is used with: {said}")
+    if answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+        return BucketError(f"The bucket {bucket} can't be used now: {said}")
     return BucketError(
         f"The bucket {bucket} refuses: {said} This process needs s3:PutObject and s3:GetObject on it."
     )
