@@ -126,14 +126,20 @@ def _letters(user: Person, ids: Sequence[Any]) -> dict[str, Any]:
 
 
 def _clients(user: Person, customer_id: str) -> list[tuple[NamedClient, str]] | None:
-    """Return the clients of the rate limiter that this id may mean; None for those who may not see them."""
+    """Return the clients of the rate limiter that this id may mean; None for those who may not see them.
+
+    Other services may call their clients anything, so those are clients only once a request was counted.
+    """
     if not may_see(user, "ratelimits_ratelimithour"):
         return None
     page = reverse("admin:ratelimits_ratelimithour_client")
     found = client_names.find(
         customer_id, sees_api_keys=may_see(user, "ratelimits_apikey"), sees_users=may_see(user, "auth_user")
     )
-    return [(client, f"{page}?{urlencode({'key': client.key})}") for client in found]
+    known = [
+        each for each in found if not each.key.startswith("check:") or client_names.was_counted(each.key)
+    ]
+    return [(client, f"{page}?{urlencode({'key': client.key})}") for client in known]
 
 
 def _alerts(user: Person, customer_id: str) -> list[tuple[Alert, SafeString, SafeString]] | None:

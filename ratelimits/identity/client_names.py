@@ -58,8 +58,11 @@ def finding(term: str, *, sees_api_keys: bool = True, sees_users: bool = True) -
 
 def may_name(key: str, *, sees_users: bool) -> bool:
     """Tell whether a person who may or may not see users may learn the name that belongs to a key that they entered."""
-    if sees_users or not key.startswith("user:"):
-        return True
+    return sees_users or not key.startswith("user:") or was_counted(key)
+
+
+def was_counted(key: str) -> bool:
+    """Tell whether a request of this client was counted, lately or in the hours that are kept."""
     recent = RateLimitRequest.objects.filter(key=key)
     return recent.exists() or RateLimitHour.objects.filter(key_hash=hash_key(key)).exists()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
@@ -13,6 +15,8 @@ from alerts import notify
 from alerts.notify import Trouble
 from jobs.models import DeadLetter, ReplayAttempt, Status
 from opsconsole import customers
+from ratelimits.models import RateLimitHour, RateLimitRequest
+from ratelimits.models.hour import hash_key
 from tests import people
 from tests.factories import SECOND, dead_letter, failure_group, job, run
 from tests.page_costs import fewest_statements
@@ -76,6 +80,22 @@ def test_unknown_customer_leads_to_the_search(operator: Client) -> None:
     assert operator.get(customers.url_of("nobody")).headers["Location"] == f"{reverse('search')}?q=nobody"
     for impossible in ("", "x" * 501):
         assert operator.get(customers.url_of(impossible)).headers["Location"].startswith(reverse("search"))
+
+
+@pytest.mark.parametrize("rolled_up", [False, True], ids=["lately", "hours ago"])
+def test_client_of_another_service_is_named_once_a_request_was_counted(
+    operator: Client, *, rolled_up: bool
+) -> None:
+    job(customer_id="ACME")
+    assert "The rate limiter knows no client by this id." in page(operator, "ACME")
+    if rolled_up:
+        RateLimitHour.objects.create(
+            hour=Now() - timedelta(hours=5), policy="p", key_hash=hash_key("check:ACME"), endpoint="/", method="GET",
+            outcome="allowed", hits=1,
+        )  # fmt: skip
+    else:
+        RateLimitRequest.objects.create(key="check:ACME", endpoint="/", method="GET", outcome="allowed")
+    assert "Client ACME (of another service)" in page(operator, "ACME")
 
 
 def test_each_part_is_for_those_who_may_see_it(client: Client) -> None:
