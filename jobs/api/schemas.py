@@ -52,7 +52,8 @@ class JobRequest(_Asked):
     queue: Identifier = Field("default", examples=["default"])
     not_before: Time | None = Field(None, description="The job does not start before this time.")
     deadline_at: Time | None = Field(
-        None, description="A run that continues beyond this time counts as hung."
+        None,
+        description="A run that continues beyond this time counts as hung. Lies in the future, and after `not_before`.",
     )
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.db.models.expressions import DatabaseDefault, RawSQL
+from django.utils.timezone import is_aware
 
 from jobs.messaging import outbox, trace_context
 from jobs.messaging.outbox import NewMessage
@@ -19,6 +20,7 @@ from jobs.models import Job, JobEvent, Status
 from jobs.models.columns import JOBS
 from jobs.runs.timeline import CONSOLE, Actor, NewEvent, record_all
 from opsconsole.kit import job_ids
+from opsconsole.kit.characters import first_visible, has_control
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.postgresql.base import NotGivenBack
 from opsconsole.kit.storable import LARGEST_INTEGER, is_storable, json_problem
@@ -65,6 +67,8 @@ def enqueue_many(new_jobs: Sequence[NewJob], *, actor: Actor = CONSOLE, reason: 
     for new in new_jobs:
         validate(new)
     with transaction.atomic():
+        if any(new.deadline_at for new in new_jobs):
+            refuse_passed(new_jobs, _now())
         jobs = store([row_of(new) for new in new_jobs])
         record_all([_event(job, actor, reason) for job in jobs])
         outbox.post_all([_message(job, new) for job, new in zip(jobs, new_jobs, strict=True)])
@@ -83,6 +87,22 @@ def store(jobs: list[Job]) -> list[Job]:
     if any(isinstance(value, DatabaseDefault) for job in stored for value in vars(job).values()):
         raise InvalidJob(_NOT_GIVEN_BACK)
     return stored
+
+
+def _now() -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
+
+
+def refuse_passed(new_jobs: Sequence[NewJob], now: datetime) -> None:
+    """Raise ``InvalidJob`` when a deadline has passed by the database's clock: the run would count as hung at its start."""
+    passed = next((new for new in new_jobs if new.deadline_at and new.deadline_at <= now), None)
+    if passed is not None and passed.deadline_at is not None:
+        raise InvalidJob(
+            f"deadline_at must lie in the future: {passed.deadline_at.isoformat()} had passed at {now.isoformat()}."
+        )
 
 
 def first_refused(new_jobs: Sequence[NewJob]) -> int | None:
@@ -119,13 +139,11 @@ def _check_deferred_constraints() -> None:
 def validate(new: NewJob) -> None:
     """Raise ``InvalidJob`` when the job can't be stored or could never be sent."""
     for name, text in (("customer_id", new.customer_id), ("priority", new.priority)):
-        if text is not None and not (text.strip() and is_storable(text)):
-            raise InvalidJob(f"{name} must be non-empty text without NUL characters and lone surrogates.")
+        if text is not None and not (first_visible(text) and is_storable(text) and not has_control(text)):
+            raise InvalidJob(f"{name} must be non-empty text without control characters and lone surrogates.")
     if not 0 < new.package_size <= LARGEST_INTEGER:
         raise InvalidJob(f"package_size must be a whole number from 1 to {LARGEST_INTEGER}.")
-    for name, time in (("not_before", new.not_before), ("deadline_at", new.deadline_at)):
-        if time is not None and not FIRST_YEAR <= time.year <= LAST_YEAR:
-            raise InvalidJob(f"{name} must lie between the years {FIRST_YEAR} and {LAST_YEAR}.")
+    _validate_times(new)
     if new.queue not in settings.QUEUES:
         known = ", ".join(sorted(settings.QUEUES)) or "none is configured"
         raise InvalidJob(f"There is no queue named '{new.queue}'. Known queues: {known}.")
@@ -135,6 +153,18 @@ def validate(new: NewJob) -> None:
     if size > settings.OPSCONSOLE_BODY_LIMIT_BYTES:
         limit = settings.OPSCONSOLE_BODY_LIMIT_BYTES
         raise InvalidJob(f"payload is {size} bytes; at most {limit} are accepted.")
+
+
+def _validate_times(new: NewJob) -> None:
+    for name, time in (("not_before", new.not_before), ("deadline_at", new.deadline_at)):
+        if time is not None and not is_aware(time):
+            raise InvalidJob(f"{name} must have a time zone.")
+        if time is not None and not FIRST_YEAR <= time.year <= LAST_YEAR:
+            raise InvalidJob(f"{name} must lie between the years {FIRST_YEAR} and {LAST_YEAR}.")
+    if new.not_before and new.deadline_at and new.deadline_at <= new.not_before:
+        raise InvalidJob(
+            "deadline_at must lie after not_before: the job could not start before its deadline."
+        )
 
 
 def row_of(new: NewJob) -> Job:

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import psycopg
+from psycopg.rows import tuple_row
 
-from jobs.intake.enqueue import NewJob, validate
+from jobs.intake.enqueue import NewJob, refuse_passed, validate
 from jobs.models.columns import JOBS, column
 from jobs.runs.timeline import CONSOLE, Actor
 from opsconsole.kit import own_schema
@@ -29,10 +30,15 @@ SELECT id, run_epoch, queue, NULL, coalesce(not_before, statement_timestamp()) F
 def enqueue_on(connection: psycopg.Connection[Any], new: NewJob, *, actor: Actor = CONSOLE) -> None:
     """Accept one job on this connection, by one statement. Raise ``InvalidJob`` when it can't be accepted.
 
+    Another statement asks for the time first where the job has a deadline.
+
     It never commits: in a transaction of the caller's, the job, its event and its message stand or fall with it. With
     autocommit, the statement is a transaction of its own.
     """
     validate(new)
+    if new.deadline_at is not None:
+        clock = connection.cursor(row_factory=tuple_row).execute("SELECT statement_timestamp()").fetchone()
+        refuse_passed([new], *(clock or ()))
     columns = {
         "customer_id": new.customer_id,
         "package_size": new.package_size,

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 # Control, format, surrogate; separators of lines, paragraphs and words.
 INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def first_visible(text: str) -> str:
     """Return the first character that shows something; '' if there is none."""
     return next((each for each in text if unicodedata.category(each) not in INVISIBLE), "")
+
+
+def has_control(text: str) -> bool:
+    """Tell whether the text has a control character of ASCII, such as a tab, an end of a line or an escape."""
+    return _CONTROL.search(text) is not None
+
+
+def first_hidden(text: str) -> str:
+    """Return the first character that nobody sees, except spaces; '' if there is none.
+
+    Two names that differ by one look alike, and some of them let the rest be read backwards.
+    """
+    hidden = INVISIBLE - {"Zs"}
+    return next((each for each in text if unicodedata.category(each) in hidden), "")

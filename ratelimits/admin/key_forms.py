@@ -10,6 +10,7 @@ from django import forms
 from django.contrib.auth.models import AnonymousUser, User
 from django.utils import timezone
 
+from opsconsole.kit.characters import first_hidden
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 from ratelimits.keys import api_keys, operator_scopes
 from ratelimits.models import ApiKey, Policy, Scope
@@ -83,6 +84,15 @@ class KeyForm(ReasonForm):
             for policy in policies
         ]
         cast(forms.ChoiceField, self.fields["policy"]).choices = choices
+
+    def clean_name(self) -> str:
+        """Return the name. What nobody sees in it would make two keys look like one, on timelines and in the audit."""
+        name: str = self.cleaned_data["name"]
+        if hidden := first_hidden(name):
+            raise forms.ValidationError(
+                f"Take out the character U+{ord(hidden):04X}, which can’t be seen, and write the name on one line."
+            )
+        return name
 
     def clean_expires_on(self) -> datetime | None:
         """Return the end of the last day."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import pytest
@@ -319,6 +320,16 @@ def test_invalid_field_is_named(client: Client, body: Any, where: str) -> None:
         ({"payload": {"a": "x" * 1_100_000}}, "at most 1048576 are accepted."),
         ({"not_before": "0001-01-01T00:00:00+12:00"}, "not_before must lie between the years 1970 and 9998."),
         ({"deadline_at": "9999-12-31T23:59:59-12:00"}, "deadline_at must lie between the years"),
+        (
+            {"deadline_at": "2020-01-01T00:00:00Z"},
+            "deadline_at must lie in the future: 2020-01-01T00:00:00+00:00 had",
+        ),
+        (
+            {"not_before": "2098-01-02T00:00:00Z", "deadline_at": "2098-01-02T01:00:00+02:00"},
+            "deadline_at must lie after not_before",
+        ),
+        ({"customer_id": "\u200b"}, "customer_id must be non-empty text without control"),
+        ({"customer_id": "a\x7fb"}, "customer_id must be non-empty text without control"),
     ],
 )
 def test_unstorable_values_are_refused_with_message(
@@ -423,6 +434,19 @@ def test_idempotency_key_reused_for_other_request_is_refused(client: Client) -> 
 
     assert response.status_code == 422
     assert "was already used for another request" in response.json()["detail"]
+    assert Job.objects.count() == 1
+
+
+def test_repeated_request_gets_its_answer_after_the_deadline_of_its_job(client: Client) -> None:
+    text = key()[1]
+    asked = {"customer_id": "a", "package_size": 1, "deadline_at": "2098-01-01T00:00:00Z"}
+    first = produce(client, text, asked, **{"Idempotency-Key": "1"})
+    with patch("jobs.intake.enqueue._now", return_value=datetime(2099, 1, 1, tzinfo=UTC)):
+        again = produce(client, text, asked, **{"Idempotency-Key": "1"})
+        refused = produce(client, text, asked, **{"Idempotency-Key": "2"})
+
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert refused.status_code == 422
     assert Job.objects.count() == 1
 
 

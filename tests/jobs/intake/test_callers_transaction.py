@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -116,3 +117,12 @@ def test_invalid_job_leaves_the_callers_transaction_usable(theirs: OtherSession)
         enqueue_on(theirs, new(package_size=0))
     theirs.commit()
     assert theirs.execute("SELECT count(*) FROM orders").fetchall() == [(1,)]
+
+
+def test_passed_deadline_is_refused_and_a_later_one_kept(theirs: OtherSession) -> None:
+    with pytest.raises(InvalidJob, match="deadline_at must lie in the future: 2020-01-01"):
+        enqueue_on(theirs, new(deadline_at=datetime(2020, 1, 1, tzinfo=UTC)))
+    deadline = datetime(2098, 1, 1, tzinfo=UTC)
+    enqueue_on(theirs, new(deadline_at=deadline))
+    theirs.commit()
+    assert Job.objects.get().deadline_at == deadline

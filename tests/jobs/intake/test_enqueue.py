@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -93,6 +93,18 @@ def test_many_jobs_take_a_few_statements(django_assert_max_num_queries: Any) -> 
         ({"payload": {"a": "\x00"}}, "payload can't be stored: it has a NUL"),
         ({"payload": {"\ud800": 1}}, "payload can't be stored: it has a lone surrogate"),
         ({"payload": {"a": object()}}, "payload can't be stored: it is not JSON"),
+        ({"customer_id": "\u200b\ufeff"}, "customer_id must be non-empty text without control"),
+        ({"customer_id": "a\nb"}, "customer_id must be non-empty text without control"),
+        ({"priority": "\x1b[31m"}, "priority must be non-empty text without control"),
+        (
+            {"deadline_at": datetime(2020, 1, 1, tzinfo=UTC)},
+            "deadline_at must lie in the future: 2020-01-01T",
+        ),
+        ({"deadline_at": datetime(2098, 1, 1)}, "deadline_at must have a time zone"),  # noqa: DTZ001 - the case
+        (
+            {"not_before": datetime(2098, 1, 1, tzinfo=UTC), "deadline_at": datetime(2098, 1, 1, tzinfo=UTC)},
+            "deadline_at must lie after not_before",
+        ),
     ],
 )
 def test_invalid_jobs_are_refused_with_the_field_and_what_is_accepted(

@@ -53,6 +53,19 @@ def test_created_key_works_until_it_is_revoked(capsys: pytest.CaptureFixture[str
     assert all(audit.who(line).startswith("olga, as ") for line in lines)
 
 
+@pytest.mark.parametrize("hidden", ["\x1b", "\n", "\t", "\x7f", "\u200b", "\u202e", "\u2028", "\ufeff"])
+def test_name_with_characters_that_nobody_sees_is_refused(
+    capsys: pytest.CaptureFixture[str], hidden: str
+) -> None:
+    with pytest.raises(
+        CommandError, match=f"Take out the character U.{ord(hidden):04X}, which can’t be seen"
+    ):
+        create(capsys, f"shop{hidden}, production")
+    assert not ApiKey.objects.exists()
+    create(capsys, "Café Blüte, 東京 🛒")
+    assert ApiKey.objects.get().name == "Café Blüte, 東京 🛒"
+
+
 def test_key_for_operators_acts_for_an_account(capsys: pytest.CaptureFixture[str]) -> None:
     people.operator()
     viewer = people.viewer()
