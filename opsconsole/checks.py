@@ -108,7 +108,11 @@ def check_intervals(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[c
 @checks.register("opsconsole")
 def check_names(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
     """Warn of misspelt variables, which would silently leave their settings at the defaults."""
-    ours = (name for name in os.environ if name.startswith(PREFIX))
+    ours = (
+        name
+        for name in os.environ
+        if name.startswith(PREFIX) or name.removesuffix(secret_files.SUFFIX) in env.known.keys() - {name}
+    )
     return [
         checks.Warning(
             f"{name} is set in the environment, but there is no such setting.",
@@ -121,6 +125,8 @@ def check_names(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[check
 
 
 def _meant(misspelt: str) -> str:
+    if (setting := misspelt.removesuffix(secret_files.SUFFIX)) in env.known:
+        return f"Only secrets are read from files. Set {setting}."
     names = [name.removeprefix(PREFIX) for name in env.known]
     closest = difflib.get_close_matches(misspelt.removeprefix(PREFIX), names, n=1)
     return f"Did you mean {PREFIX}{closest[0]}?" if closest else "docs/settings.md lists them all."

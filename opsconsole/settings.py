@@ -41,7 +41,7 @@ _production = OPSCONSOLE_ENV == "production"
 
 DEBUG = env.boolean("OPSCONSOLE_DEBUG", default=False)
 SECRET_KEY = env.secret("OPSCONSOLE_SECRET_KEY", DEVELOPMENT_SECRET_KEY)
-ALLOWED_HOSTS = env.words(
+ALLOWED_HOSTS = env.hosts(
     "OPSCONSOLE_ALLOWED_HOSTS", () if _production else ("localhost", "127.0.0.1", "[::1]")
 )
 CSRF_TRUSTED_ORIGINS = env.origins("OPSCONSOLE_CSRF_TRUSTED_ORIGINS")
@@ -83,7 +83,7 @@ OPSCONSOLE_PROBE_QUEUE_URL = env.url(
     "OPSCONSOLE_PROBE_QUEUE_URL", ("http", "https"), "https://sqs.us-east-1.amazonaws.com/123456789012/probe"
 )
 AWS_ENDPOINT_URL = env.url("AWS_ENDPOINT_URL", ("http", "https"), "http://127.0.0.1:5000")
-AWS_DEFAULT_REGION = env.text("AWS_DEFAULT_REGION", "us-east-1")
+AWS_DEFAULT_REGION = env.region("AWS_DEFAULT_REGION", "us-east-1")
 SLACK_WEBHOOK_URL = env.webhook(
     "SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/...", loopback=not _production
 )

@@ -6,9 +6,8 @@ with passwords, keys) are never repeated in a message, and may come from a file 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from ipaddress import ip_address, ip_network
 
 import environ
@@ -42,6 +41,7 @@ boolean = environment.boolean
 words = environment.words
 url = environment.url
 database = environment.database
+region = environment.region
 schema = environment.schema
 mapping = environment.mapping
 columns = environment.columns
@@ -70,7 +70,7 @@ def json_paths(name: str) -> list[str]:
     for path in words(name):
         try:
             jsonpath.parse(path)
-        except JSONPathError as error:
+        except (JSONPathError, ValueError, RecursionError) as error:
             raise ImproperlyConfigured(
                 f"{name} must be JSON paths such as $.customer.email, separated by commas, not {path[:80]!r}: "
                 f"{error}. Correct it, or unset it."
@@ -100,6 +100,14 @@ def origins(name: str) -> list[str]:
         if not re.fullmatch(r"https?://(\*\.)?[A-Za-z0-9.\-\[\]:]+", origin):
             refuse(name, "origins such as https://ops.example.com, separated by commas", origin)
     return words(name)
+
+
+def hosts(name: str, default: Sequence[str]) -> list[str]:
+    """Read names of hosts as Django compares them, separated by commas: no scheme, port or path; ``*`` stands for all."""
+    for host in words(name, default):
+        if not re.fullmatch(r"\*|\.?[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]+\]", host):
+            refuse(name, "names of hosts such as ops.example.com or .example.com, separated by commas", host)
+    return words(name, default)
 
 
 def listening(name: str) -> tuple[str, int] | None:
@@ -137,10 +145,7 @@ def webhook(name: str, example: str, *, loopback: bool) -> str | None:
 def addresses(name: str) -> dict[str, str]:
     """Read a JSON object from names to secret addresses; ``{}`` when it isn't set. Nothing of it is shown."""
     example = 'a JSON object such as {"mail": "mailtos://user:password@example.com?to=team@example.com"}'
-    try:
-        value = json.loads(secret(name, "{}"))
-    except (ValueError, RecursionError):
-        value = None
+    value = environment.json_value(name, secret(name, "{}"))
     if not isinstance(value, dict) or not all(isinstance(each, str) and each for each in value.values()):
         refuse(name, example)
     wrong = next((each for each in value if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}", each)), None)

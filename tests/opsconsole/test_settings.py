@@ -113,6 +113,36 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
         ("OPSCONSOLE_QUEUES", '{"slow": {"url": 5}}', "a queue's URL such as https://"),
         ("OPSCONSOLE_QUEUES", '{"Slow": {"url": "https://x/y"}}', "names are lower-case words"),
         ("SQS_QUEUE_URL", "jobs", "a queue's URL such as https://"),
+        ("SQS_QUEUE_URL", "https://u:secret@sqs:port/", "not 'https://...@sqs:port/'"),
+        ("OPSCONSOLE_ARCHIVE", "postgres://u:p/#secret@db/app", "not 'postgres://...@db/app'"),
+        (
+            "OPSCONSOLE_QUEUES",
+            '{"slow": {"url": "https://x/y"}, "slow": {"url": "https://x/z"}}',
+            "each key once; 'slow' is",
+        ),
+        (
+            "OPSCONSOLE_QUEUES",
+            '{"slow": {"url": "https://x/y", "url": "https://x/z"}}',
+            "'url' is there twice",
+        ),
+        (
+            "OPSCONSOLE_ALERT_CHANNELS",
+            '{"a": "json://x", "a": "json://y"}',
+            "each key once; 'a' is there twice",
+        ),
+        ("OPSCONSOLE_OIDC_ROLES", '{"g": "Viewer", "g": "Operator"}', "each key once; 'g' is there twice"),
+        ("AWS_DEFAULT_REGION", "us east", "a region such as us-east-1, not 'us east'"),
+        ("AWS_DEFAULT_REGION", "us-east-1/", "a region such as us-east-1"),
+        ("OPSCONSOLE_ALLOWED_HOSTS", "https://ops.example.com", "names of hosts such as ops.example.com"),
+        ("OPSCONSOLE_ALLOWED_HOSTS", "a.example.com,b.example.com:8000", "not 'b.example.com:8000'"),
+        (
+            "OPSCONSOLE_ALLOWED_HOSTS",
+            "*.example.com",
+            "names of hosts such as ops.example.com or .example.com",
+        ),
+        ("OPSCONSOLE_ALLOWED_HOSTS", "ops.example.com/", "names of hosts such as ops.example.com"),
+        ("OPSCONSOLE_REDACT_PATHS", "9" * 5_000, "JSON paths such as $.customer.email"),
+        ("OPSCONSOLE_JOB_ID_PATHS", "$[" + "9" * 5_000 + "]", "JSON paths such as $.customer.email"),
         ("OPSCONSOLE_OIDC_ISSUER", "http://login.example.com", "a URL such as https://login.example.com/"),
         ("OPSCONSOLE_OIDC_ISSUER", "http://127.0.0.1:9/", "a URL such as https://login.example.com/"),
         (
@@ -291,6 +321,26 @@ def test_every_secret_may_come_from_a_file(read: Read, tmp_path: Path) -> None:
     for name, value in PRIVATE.items():
         with pytest.raises(ImproperlyConfigured, match=f"{name} and {name}_FILE are both set"):
             read(**files | {name: value})
+
+
+def test_byte_order_mark_of_a_file_is_no_part_of_the_secret(read: Read, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(b"\xef\xbb\xbf" + b"k" * 40 + b"\r\n")
+    assert read(**SERVICES, OPSCONSOLE_SECRET_KEY_FILE=str(file))["SECRET_KEY"] == "k" * 40
+
+
+def test_file_for_a_setting_that_is_no_secret_is_told(read: Read) -> None:
+    read(**SERVICES, SQS_QUEUE_URL_FILE="/run/url", OPSCONSOLE_ALLOWED_HOSTS_FILE="/run/hosts")
+    told = [(each.msg.split(" ")[0], each.hint) for each in checks.check_names(None)]
+    assert told == [
+        ("OPSCONSOLE_ALLOWED_HOSTS_FILE", "Only secrets are read from files. Set OPSCONSOLE_ALLOWED_HOSTS."),
+        ("SQS_QUEUE_URL_FILE", "Only secrets are read from files. Set SQS_QUEUE_URL."),
+    ]
+
+
+@pytest.mark.parametrize("hosts", ["*", ".example.com", "a-b.example.com,10.0.0.7", "[::1],localhost"])
+def test_hosts_as_django_compares_them_are_accepted(read: Read, hosts: str) -> None:
+    assert read(**SERVICES, OPSCONSOLE_ALLOWED_HOSTS=hosts)["ALLOWED_HOSTS"] == hosts.split(",")
 
 
 def test_secrets_are_read_as_such(read: Read) -> None:

@@ -19,6 +19,8 @@ from opsconsole_worker.errors import InvalidSetting
 from opsconsole_worker.url_check import is_url
 
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
+_USER_OF_URL = re.compile(r"://\S*@")
+_REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _QUEUES_EXAMPLE = '{"slow": {"url": "https://...", "dlq_url": "https://..."}}'
 
 
@@ -29,6 +31,17 @@ class QueueConfig:
     name: str
     url: str
     dlq_url: str | None
+
+
+class KeyTwice(ValueError):
+    """A key is twice in one object of a JSON text; the message is the key."""
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        raise KeyTwice(next(key for key in keys if keys.count(key) > 1))
+    return dict(pairs)
 
 
 class Environment:
@@ -47,7 +60,8 @@ class Environment:
 
     def refuse(self, name: str, accepted: str, found: object = None) -> NoReturn:
         """Raise ``error``: the variable ``name`` must be ``accepted``."""
-        shown = "" if found is None else f", not {str(found)[:80]!r}"
+        # A URL in the wrong variable may have a password.
+        shown = "" if found is None else f", not {_USER_OF_URL.sub('://...@', str(found))[:80]!r}"
         raise self.error(f"{name} must be {accepted}{shown}. Correct it, or unset it.")
 
     def text(self, name: str, default: str = "") -> str:
@@ -110,6 +124,13 @@ class Environment:
             self.refuse(name, f"a PostgreSQL URL with the name of a database, such as {example}")
         return value
 
+    def region(self, name: str, default: str) -> str:
+        """Read the name of a region of AWS."""
+        value = self.text(name, default)
+        if not _REGION.fullmatch(value):
+            self.refuse(name, "a region such as us-east-1", value)
+        return value
+
     def schema(self, name: str, default: str) -> str:
         """Read the name of a schema of the database."""
         value = self.text(name, default)
@@ -119,13 +140,19 @@ class Environment:
 
     def mapping(self, name: str, example: str) -> dict[str, Any]:
         """Read a JSON object; ``{}`` when the variable isn't set."""
-        try:
-            value = json.loads(self.text(name, "{}"))
-        except (ValueError, RecursionError):
-            value = None
+        value = self.json_value(name, self.text(name, "{}"))
         if not isinstance(value, dict):
             self.refuse(name, f"a JSON object such as {example}", self.text(name))
         return value
+
+    def json_value(self, name: str, text: str) -> object:
+        """Return the JSON value in the text, or None where it is no JSON. Refuse objects that have a key twice."""
+        try:
+            return json.loads(text, object_pairs_hook=_each_key_once)
+        except KeyTwice as error:
+            self.refuse(name, f"JSON that has each key once; {str(error)[:80]!r} is there twice")
+        except (ValueError, RecursionError):
+            return None
 
     def columns(self, name: str, accepted: Sequence[str]) -> dict[str, str]:
         """Read contract columns ("table.column") that have another name in the database."""

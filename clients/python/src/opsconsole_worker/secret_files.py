@@ -43,7 +43,8 @@ def _content(variable: str, path: str) -> str:
     if len(content) > LARGEST:
         _refuse(variable, path, f"it is larger than {LARGEST // 1024} KiB")
     try:
-        secret = content.decode().strip()
+        # Editors on Windows put a byte order mark in front, which nobody sees.
+        secret = content.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         _refuse(variable, path, "it is no text in UTF-8")
     if "\0" in secret:

@@ -42,7 +42,7 @@ def of_environment(environment: Environment) -> Settings:
         body_limit=environment.integer("OPSCONSOLE_BODY_LIMIT_BYTES", 1_048_576, at_most=1_048_576),
         redacts=bool(environment.words("OPSCONSOLE_REDACT_PATHS")),
         schema=environment.schema("OPSCONSOLE_SCHEMA", "opsconsole"),
-        region=environment.text("AWS_DEFAULT_REGION", DEFAULT_REGION),
+        region=environment.region("AWS_DEFAULT_REGION", DEFAULT_REGION),
         endpoint=environment.url("AWS_ENDPOINT_URL", ("http", "https"), "http://127.0.0.1:5000"),
         shares_plans=environment.boolean("OPSCONSOLE_POOLER_KEEPS_PLANS", default=False),
     )
