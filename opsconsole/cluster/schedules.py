@@ -43,6 +43,11 @@ def refused() -> QuerySet[Schedule]:
     return _with_entry(Schedule.objects.order_by("pk")).exclude(entry__in=_keys(every_entry()))
 
 
+def present() -> QuerySet[Schedule]:
+    """Return the schedules that are copies of entries. A cluster that starts makes the two whose interval is a setting."""
+    return _with_entry(ours()).filter(entry__in=_keys(every_entry()))
+
+
 def entry_of(schedule: Schedule) -> Entry | None:
     """Return the entry that a schedule is the copy of, or None when it is refused."""
     named = (schedule.name, schedule.func)

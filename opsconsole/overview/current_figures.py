@@ -72,6 +72,7 @@ class Overview:
     ``stale_by_hand`` and ``stale_unknown_queue``: runs that it leaves to operators.
 
     ``refused_tasks`` and ``refused_schedules``: rows of the task queue that name what the cluster does not run.
+    ``present_schedules``: those that it runs; none before its first start.
 
     ``mass`` and ``overfull`` are those of ``jobs.recovery.surroundings``.
 
@@ -133,6 +134,7 @@ class Overview:
     limited_line: float | None = None
     refused_tasks: int = 0
     refused_schedules: int = 0
+    present_schedules: int = 0
 
     @property
     def stale_in_all(self) -> int:
@@ -279,6 +281,7 @@ def _readings() -> dict[str, Reading[Any]]:
         "limiter_troubles": column_of(troubles.distinct()),
         "refused_tasks": count_of(recently_refused()),
         "refused_schedules": count_of(schedules.refused()),
+        "present_schedules": count_of(schedules.present()),
     }
 
 

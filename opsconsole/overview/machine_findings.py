@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobs.recovery import refused_runs
 from jobs.watch import refused_claims
+from opsconsole.cluster.task_table import table
 from opsconsole.kit.counting import many
 from opsconsole.kit.durations import spell
 from opsconsole.overview.current_figures import Overview
@@ -103,5 +104,10 @@ def of_the_task_queue(seen: Overview) -> list[Finding]:
             "Run python manage.py sync_schedules, as after an upgrade. If some are still refused, somebody else writes to "
             "the task tables."
         )
+        problems.append(Finding("bad", sentence, advice, "Show schedules", "django_q_schedule_changelist"))
+    missing = len(table()) - seen.present_schedules
+    if seen.present_schedules and missing > 0:
+        sentence = f"{many(missing, 'scheduled task is', 'scheduled tasks are')} missing, and what they do is not done."
+        advice = "Run python manage.py sync_schedules, as after an installation or upgrade."
         problems.append(Finding("bad", sentence, advice, "Show schedules", "django_q_schedule_changelist"))
     return problems

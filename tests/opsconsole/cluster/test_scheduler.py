@@ -110,6 +110,21 @@ def test_what_others_wrote_is_refused_and_told_and_stops_nothing(
     overview.memory.clear()
 
 
+def test_overview_says_that_schedules_were_never_made() -> None:
+    """A cluster that starts makes two of them by itself, so that sweeps run and nothing else does."""
+    overview.memory.clear()
+    assert not [each for each in findings_of(overview.read()) if "missing" in each.sentence]
+    schedules.sync_intervals()
+    overview.memory.clear()
+    [finding] = [each for each in findings_of(overview.read()) if "missing" in each.sentence]
+    assert finding.sentence.startswith(f"{len(table()) - 2} scheduled tasks are missing")
+    assert "sync_schedules" in finding.advice
+    schedules.sync()
+    overview.memory.clear()
+    assert not [each for each in findings_of(overview.read()) if "missing" in each.sentence]
+    overview.memory.clear()
+
+
 def findings_of(seen: overview.Overview) -> list[overview.Finding]:
     return overview.findings(seen, overview.surroundings_now(seen))
 
