@@ -4,7 +4,8 @@ Each worker runs a job and sends as many heartbeats as an hour has, one after th
 in an hour, with autovacuum as it is. Beside it, the whole statement, which also knows what to do where something changed, and
 a bare UPDATE of one column over the same driver; and ours through pgbouncer in transaction mode, where that is installed, as
 text and with plans that its sessions keep. Processor time is that of PostgreSQL's processes and of the clients.
-Environment: BENCH_WORKERS (10000), BENCH_BEATS (240 per worker), BENCH_CLIENTS (2), BENCH_INTERVAL (15 seconds).
+Environment: BENCH_WORKERS (10000), BENCH_BEATS (240 per worker), BENCH_CLIENTS (2), BENCH_INTERVAL (15 seconds), BENCH_KINDS
+(all, or some of bare, whole, ours, text, plans with commas between: the whole statement takes many times as long as the rest).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from tests.field import installed, pooler
 BARE, WHOLE, OURS = "a bare UPDATE", "the whole statement", "**ours**"
 POOLED_TEXT = "ours through pgbouncer, as text"
 POOLED_PLANS = "**ours through pgbouncer, OPSCONSOLE_POOLER_KEEPS_PLANS**"
+KINDS = {"bare": BARE, "whole": WHOLE, "ours": OURS, "text": POOLED_TEXT, "plans": POOLED_PLANS}
 FILL = """
 INSERT INTO jobs (id, customer_id, package_size, status, run_epoch, claimed_epoch, worker_id, started_at)
 SELECT md5('job ' || n)::uuid, 'customer-' || n % 5000, 50, 'in_progress', 1, 1, 'worker-' || n, now()
@@ -59,6 +61,7 @@ class Table:
 def main() -> None:
     workers, beats = _asked("BENCH_WORKERS", 10_000), _asked("BENCH_BEATS", 240)
     clients, interval = _asked("BENCH_CLIENTS", 2), _asked("BENCH_INTERVAL", 15)
+    kinds = _kinds(os.environ.get("BENCH_KINDS", ""), pooler_found=_pooler_found())
     with running() as cluster:
         print(
             f"{workers:,} workers, {beats} heartbeats each, {clients} clients, PostgreSQL {cluster.version}\n"
@@ -67,9 +70,25 @@ def main() -> None:
             f"| heartbeats | server, us each | clients, us each | cores at one per {interval} s | HOT | dead rows | "
             "table, kB: first | last | indexes, kB | vacuums |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
         )
-        pooled = (POOLED_TEXT, POOLED_PLANS) if shutil.which("pgbouncer", path=installed.FOLDERS) else ()
-        for kind in (BARE, WHOLE, OURS, *pooled):
+        for kind in kinds:
             print(_row(kind, cluster, workers, beats, clients, interval), flush=True)
+
+
+def _pooler_found() -> bool:
+    return shutil.which("pgbouncer", path=installed.FOLDERS) is not None
+
+
+def _kinds(asked: str, *, pooler_found: bool) -> list[str]:
+    """Return the rows of the table: those that were asked for or, without a word, all that can be measured here."""
+    pooled = {"text", "plans"}
+    possible = [name for name in KINDS if pooler_found or name not in pooled]
+    names = [name.strip() for name in asked.split(",")] if asked.strip() else possible
+    if unknown := [name for name in names if name not in possible]:
+        needs = " (text and plans need pgbouncer)" if pooled.intersection(unknown) else ""
+        sys.exit(
+            f"BENCH_KINDS: {', '.join(unknown)} can't be measured. Choose from {', '.join(possible)}{needs}."
+        )
+    return [KINDS[name] for name in names]
 
 
 def _row(kind: str, cluster: Cluster, workers: int, beats: int, clients: int, interval: int) -> str:
