@@ -3,18 +3,55 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
+import traceback
 from contextlib import suppress
+from pathlib import Path
 
 from opsconsole import __version__
 from opsconsole.kit.errors import first_line
 
 REFUSED = 2
+_OF_DJANGO = ("core", "management", "base.py")
 
 
 def main() -> None:
     """Run the command that the arguments name; end the process with its exit code when it fails."""
+    _prepare_output()
+    try:
+        try:
+            _run()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if not _drop_output_of(error):
+            raise
+        sys.exit(
+            f"The answer could not be written whole: {error.strerror}. Look at what the command did before you repeat it."
+        )
+
+
+def _prepare_output() -> None:
+    """Let no character that the terminal lacks, and no closed output, end a command after it has changed something."""
+    if sys.stdout is None:
+        sys.stdout = io.TextIOWrapper(io.FileIO(os.open(os.devnull, os.O_WRONLY), "w"), encoding="utf-8")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _drop_output_of(error: OSError) -> bool:
+    """Tell whether standard output took nothing more, as after ``| head``. What could not be written is dropped then."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    # Of Django's wrapper of the output, and of the last flush.
+    if Path(frame.f_code.co_filename).parts[-3:] not in {_OF_DJANGO, Path(__file__).parts[-3:]}:
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
+def _run() -> None:
     arguments = sys.argv[1:]
     if arguments in (["--version"], ["version"]):
         # Django would tell its own version, and only after it has read the settings.
