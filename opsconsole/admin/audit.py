@@ -168,6 +168,7 @@ def _followed(line: LogEntry, request: HttpRequest) -> Kind | None:
 
 @admin.register(LogEntry)
 class AuditAdmin(AgedAdmin):
+    shown_names = ("line of the audit", "lines of the audit")
     live_on = (
         "admin.LogEntry",
         "opsconsole.AuditDetail",
@@ -247,9 +248,10 @@ class AuditAdmin(AgedAdmin):
         kind = of_kind.name if of_kind else ""
         may_see = getattr(entry, "may_see", False) and not entry.is_deletion()
         url = entry.get_admin_url() if may_see else None
+        name = audit.named_beside_kind(entry)
         if not url:
-            return format_html('<span class="quiet">{}</span> {}', kind, audit.named(entry))
-        return format_html('<span class="quiet">{}</span> <a href="{}">{}</a>', kind, url, audit.named(entry))
+            return format_html('<span class="quiet">{}</span> {}', kind, name)
+        return format_html('<span class="quiet">{}</span> <a href="{}">{}</a>', kind, url, name)
 
     @admin.display(description="why")
     def why(self, entry: LogEntry) -> str | SafeString:

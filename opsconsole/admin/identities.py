@@ -37,6 +37,7 @@ class LinkForm(linked_accounts.LinkForm):
 
 @admin.register(SignInIdentity)
 class IdentityAdmin(linked_accounts.LinkedAdmin):
+    shown_names = ("sign-in identity", "sign-in identities")
     list_display = ("name", "email", "account", "subject", "issuer", "noticed", "signed_in")
     search_fields = ("name__startswith", "email__startswith", "subject")
     search_help_text = "The beginning of a name or an address, or a whole subject"

@@ -47,7 +47,10 @@ class FailedRuns(TypedDict):
 
 @admin.register(Schedule)
 class ScheduleAdmin(ReadOnlyAdmin):
+    shown_names = ("scheduled task", "scheduled tasks")
     list_display = ("title", "state", "every", "next", "why")
+    # The fields of the package tell what they are for in the words of its own form, which is not offered here.
+    fields = ("title", "state", "every", "next", "why", "function")
     ordering = ("name", "pk")
     sortable_by = ()
     actions = ("pause", "resume", "run_now")
@@ -91,6 +94,13 @@ class ScheduleAdmin(ReadOnlyAdmin):
     def why(self, schedule: Schedule) -> str:
         entry = schedules.entry_of(schedule)
         return entry.why if entry else f"nothing: the cluster does not run {schedule.func}"
+
+    @admin.display(description="function")
+    def function(self, schedule: Schedule) -> str:
+        return str(schedule.func)
+
+    def title_of(self, row: Schedule) -> str:
+        return f"{super().title_of(row)}: {row.name}" if row.name else super().title_of(row)
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("opsconsole.pause_schedule") and self.has_view_permission(request)
@@ -204,11 +214,12 @@ def _shown(task: Task, name: str) -> str:
 
 @admin.register(Success)
 class SuccessAdmin(TaskAdmin):
-    pass
+    shown_names = ("successful task", "successful tasks")
 
 
 @admin.register(Failure)
 class FailureAdmin(TaskAdmin):
+    shown_names = ("failed task", "failed tasks")
     list_display = ("name", "group", "func", "started", "shortly")
 
     @admin.display(description="error")
@@ -218,6 +229,7 @@ class FailureAdmin(TaskAdmin):
 
 @admin.register(OrmQ)
 class QueuedAdmin(ReadOnlyAdmin):
+    shown_names = ("queued task", "queued tasks")
     list_display = ("id", "task_name", "function", "key", "lock")
     fields = ("id", "task_name", "function", "key", "lock")
     sortable_by = ()

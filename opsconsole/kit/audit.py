@@ -197,6 +197,12 @@ def named(entry: LogEntry) -> str:
     return entry.object_repr
 
 
+def named_beside_kind(entry: LogEntry) -> str:
+    """Return the same without the name of the kind in front, for pages that show the kind beside it."""
+    name, kind = named(entry), kind_of(entry)
+    return name.removeprefix(f"{kind.name} ") if kind is not None else name
+
+
 def _detail(entry: LogEntry) -> AuditDetail | None:
     # The other side of a key between two apps, which mypy knows of or not, depending on what it reads first.
     return getattr(entry, "detail", None)

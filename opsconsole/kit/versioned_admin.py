@@ -67,6 +67,8 @@ class VersionedAdmin(TitledAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
+        # One rule, user or key at a time: each is saved for a reason of its own.
+        context["show_save_and_add_another"] = False
         response = super().render_change_form(request, context, *args, **kwargs)
         if getattr(context["adminform"].form, "conflict", None):
             response.status_code = STATUS

@@ -90,7 +90,7 @@ def may_see(user: Person, page: str) -> bool:
 
 @register.filter
 def object_name(entry: LogEntry) -> str:
-    return audit.named(entry)
+    return audit.named_beside_kind(entry)
 
 
 @register.simple_tag(takes_context=True)

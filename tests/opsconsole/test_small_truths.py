@@ -12,6 +12,7 @@ from django.contrib.auth.models import Group, User
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
+from django_q.models import Schedule
 
 from alerts import notify, operator_decisions
 from alerts.channels.targets import all_targets
@@ -21,7 +22,8 @@ from alerts.sending import banner
 from jobs.admin.dead_letters import letter_badges
 from jobs.dead_letters.queue_visit import coverage
 from jobs.models import BulkOperation, DeadLetter, DeadLetterQueue, JobEvent, Status
-from opsconsole.kit import admin_pages
+from opsconsole.kit import admin_pages, audit
+from opsconsole.kit.read_only_admin import TitledAdmin
 from opsconsole.kit.short_ids import short_id
 from opsconsole.templatetags import console
 from opsconsole_worker.environment import QueueConfig
@@ -252,3 +254,41 @@ def test_labels_of_columns_and_fields_are_in_sentence_case() -> None:
     }
     assert ("axes.AccessAttempt", "failed") in labels
     assert [(*where, label) for where, label in labels.items() if re.search(r"\S [A-Z][a-z]", label)] == []
+
+
+def test_fields_of_a_schedule_say_nothing_of_how_to_fill_them_in(client: Client) -> None:
+    client.force_login(people.operator())
+    row = Schedule.objects.create(name="opsconsole: sweep", func="opsconsole.cluster.tasks.sweep", minutes=2)
+    page = client.get(reverse("admin:django_q_schedule_change", args=[row.pk])).content.decode()
+    assert "opsconsole: sweep</h1>" in page and row.func in page
+    assert "John" not in page and "Schedule Type" not in page and "kwarg" not in page
+
+
+@pytest.mark.parametrize(
+    "name", ["auth_user_add", "auth_group_add", "ratelimits_policy_add", "auth_user_change"]
+)
+def test_no_form_offers_to_add_another(client: Client, name: str) -> None:
+    user = people.operator()
+    client.force_login(user)
+    args = [user.pk] if name.endswith("_change") else []
+    page = client.get(reverse(f"admin:{name}", args=args)).content.decode()
+    assert 'name="_save"' in page and 'name="_addanother"' not in page
+
+
+@pytest.mark.parametrize("address", ["admin:admin_logentry_changelist", "admin:index"])
+def test_audit_names_the_kind_of_an_object_once(client: Client, address: str) -> None:
+    user = people.operator()
+    operation = BulkOperation.objects.create(action="requeue", scope="chosen", actor="operator:ada")
+    audit.log(user, [operation], "Cancelled.", why="wrong jobs")
+    client.force_login(user)
+    text = " ".join(re.sub("<[^>]*>", " ", client.get(reverse(address)).content.decode()).split())
+    assert f"bulk operation {operation.pk} " in text
+    assert "bulk operation bulk operation" not in text
+
+
+def test_names_of_kinds_are_in_sentence_case() -> None:
+    """A count such as "21 Scheduled tasks" begins with a capital where the model's package does."""
+    pages = [page for page in admin_pages.site()._registry.values() if isinstance(page, TitledAdmin)]
+    names = {name for page in pages for name in (page.one, page.many)}
+    assert "scheduled tasks" in names
+    assert [name for name in sorted(names) if re.match("[A-Z][a-z]", name)] == []
