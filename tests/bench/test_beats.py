@@ -7,16 +7,16 @@ import pytest
 from bench import beats
 
 
-def test_all_rows_without_a_word():
+def test_all_rows_without_a_word() -> None:
     assert beats._kinds("", pooler_found=True) == list(beats.KINDS.values())
     assert beats._kinds("", pooler_found=False) == [beats.BARE, beats.WHOLE, beats.OURS]
 
 
-def test_only_the_rows_asked_for():
+def test_only_the_rows_asked_for() -> None:
     assert beats._kinds("ours, bare", pooler_found=False) == [beats.OURS, beats.BARE]
 
 
 @pytest.mark.parametrize("asked", ["our", "bare,text", "bare,"])
-def test_rows_that_cannot_be_measured_are_refused(asked: str):
+def test_rows_that_cannot_be_measured_are_refused(asked: str) -> None:
     with pytest.raises(SystemExit, match=r"can't be measured. Choose from bare, whole, ours"):
         beats._kinds(asked, pooler_found=False)
