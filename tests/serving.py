@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -22,10 +23,20 @@ ROOT = Path(__file__).resolve().parents[1]
 WORKERS = ("--workers", "2", "--threads", "4", "--graceful-timeout", "5")
 
 
+# Below the ports that the kernel gives to clients: one of those may be taken between the look and the server's start.
+_PORTS = itertools.cycle(range(20_000, 32_000))
+# Processes that test side by side begin at different ones.
+_SKIPPED = itertools.islice(_PORTS, os.getpid() * 97 % 12_000)
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for _ in _SKIPPED:
+        pass
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("unreachable: the ports go round")
 
 
 def database_url() -> str:

@@ -47,6 +47,7 @@ from ratelimits.policies.policy_snapshot import PRESETS
 from tests import factories
 from tests.conftest import TestQueue
 from tests.programs import program
+from tests.serving import free_port
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -574,8 +575,7 @@ class Demo:
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Demo]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     environ = os.environ | {"OPSCONSOLE_VAR_DIR": str(tmp_path), "DEMO_PORT": str(port)}
     quick = [sys.executable, "-c", QUICK]
     with (
