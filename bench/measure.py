@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench import finding, ours, plain
+from bench import beside, finding, ours, plain
 from bench.cluster import Cluster
 from bench.finding import Key, Question, ServerTime
 from bench.peers import PEERS
@@ -47,6 +47,8 @@ def measure(clusters: Clusters, shape: Shape, repeats: int, queue_url: str) -> R
             spent, page = ours.recover(url, stub, shape)
             _keep(results, "ours", spent)
             results.calls["ours"] = _sent_once(stub, shape)
+        with _fresh(clusters["ours"], "ours") as url:
+            _keep(results, "ours", beside.recover(url, queue_url, shape))
         for peer in PEERS:
             for how, recover in peer.ways.items():
                 with _fresh(clusters[peer.name], peer.database) as url:

@@ -83,7 +83,7 @@ class Statements:
 def recover(url: str, stub: StubSqs, shape: Shape) -> tuple[dict[str, float], tuple[str, Any]]:
     """Recover all stale runs; return the seconds of each part and the statement that locks a page."""
     use(url)
-    _release_mass_staleness()
+    release_mass_staleness()
     sweeping, sending, pages = Statements(), Statements(), Timed(recover_all)
     began = time.perf_counter()
     with connection.execute_wrapper(sweeping), mock.patch.object(sweeps, "recover_all", pages):
@@ -92,7 +92,7 @@ def recover(url: str, stub: StubSqs, shape: Shape) -> tuple[dict[str, float], tu
     with connection.execute_wrapper(sending):
         sent = dispatch(limit=shape.stale)
     ended = time.perf_counter()
-    _check(swept, sent.sent, shape)
+    check(swept, sent.sent, shape)
     connection.close()
     assert sweeping.page
     return {
@@ -104,13 +104,13 @@ def recover(url: str, stub: StubSqs, shape: Shape) -> tuple[dict[str, float], tu
     }, sweeping.page
 
 
-def _release_mass_staleness() -> None:
+def release_mass_staleness() -> None:
     held = sweeps.sweep("bench")
     assert held.mode == Sweep.Mode.HELD, held.mode
     assert control.release_hold(OPERATOR, "The measurement begins.")
 
 
-def _check(swept: Sweep, sent: int, shape: Shape) -> None:
+def check(swept: Sweep, sent: int, shape: Shape) -> None:
     """Check that all stale runs were requeued once, recorded and sent, and that live ones were left alone."""
     told = JobEvent.objects.filter(kind=JobEvent.Kind.RECOVERED).count()
     posted = Outbox.objects.filter(state=Outbox.State.SENT).count()
