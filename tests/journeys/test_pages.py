@@ -189,3 +189,54 @@ def test_charts_fill_their_panels(visitor: Visitor) -> None:
 
     expect(charts).not_to_have_count(0)
     assert {chart.evaluate("each => getComputedStyle(each).margin") for chart in charts.all()} == {"0px"}
+
+
+# The list, a cell with a sentence (four lines and more in a third of the width), and two short cells that stand side by side.
+CARDS = (
+    ("admin/logentry", "field-did", ("field-when", "field-who")),
+    ("alerts/rule", "field-fires_above", ("field-level", "field-reminds")),
+)
+LINES = """cells => Math.max(...cells.map(cell => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return new Set([...range.getClientRects()].map(each => Math.round(each.top))).size;
+}))"""
+
+
+@pytest.mark.parametrize(("place", "sentence", "short"), CARDS)
+def test_cards_on_a_phone_give_a_sentence_its_width(
+    visitor: Visitor, place: str, sentence: str, short: tuple[str, str]
+) -> None:
+    page = visitor.log_in("olga", width=390)
+    client = Client()
+    client.force_login(User.objects.get(username="olga"))
+    assert client.get("/admin/admin/logentry/export.csv").status_code == 200
+    page.goto(f"{visitor.address}/admin/{place}/")
+
+    assert page.locator(f"#changelist td.{sentence}").evaluate_all(LINES) <= 3
+    first = page.locator("#changelist tbody tr").first
+    boxes = [first.locator(f".{name}").bounding_box() for name in short]
+    assert boxes[0] and boxes[1] and boxes[0]["y"] == boxes[1]["y"]
+
+
+def test_figures_of_a_line_share_rows_on_a_phone(visitor: Visitor) -> None:
+    page = visitor.log_in("olga", width=390)
+    page.goto(f"{visitor.address}/admin/jobs/runrollup/")
+    cells = page.locator(".lines tbody tr").first.locator("td")
+
+    boxes = [box for cell in cells.all() if (box := cell.bounding_box())]
+
+    assert len({box["y"] for box in boxes}) < len(boxes)
+    assert all(box["x"] + box["width"] <= 390 for box in boxes)
+
+
+def test_bar_of_a_run_is_on_its_jobs_page_on_a_phone(visitor: Visitor) -> None:
+    page = visitor.log_in("olga", width=390)
+    page.goto(f"{visitor.address}/admin/jobs/job/{STALE_JOB}/change/")
+    room = page.locator("#runs .scroll")
+
+    hidden = room.evaluate("each => each.scrollHeight - each.clientHeight")
+    bar = page.locator("#runs .axis-cell").first.bounding_box()
+    table = page.locator("#runs .lines").bounding_box()
+
+    assert hidden <= 1 and bar and table and bar["width"] > table["width"] * 0.9
