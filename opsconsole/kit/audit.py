@@ -142,7 +142,12 @@ def changes() -> models.QuerySet[LogEntry]:
 
 def newest() -> int:
     """Return the number of the newest line; 0 where there is none."""
-    return LogEntry.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+    return numbers().first() or 0
+
+
+def numbers() -> models.QuerySet[LogEntry, int]:
+    """Return the numbers of the lines, the newest first."""
+    return LogEntry.objects.order_by("-pk").values_list("pk", flat=True)
 
 
 def of_rows(model: type[models.Model], keys: Iterable[str], after: int = 0) -> models.QuerySet[LogEntry]:

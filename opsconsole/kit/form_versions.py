@@ -60,13 +60,14 @@ class Version:
     """The values of one or more rows, by the name of the form's field or, for what has none, a name for people.
 
     ``told_by``: further rows whose lines of the audit say who changed the values. ``opened_with``: that of another form of the
-    same page, which is of the same moment.
+    same page, which is of the same moment. ``newest``: the newest line of the audit, where it was read with the values.
     """
 
     rows: tuple[tuple[str, str], ...]
     values: Mapping[str, Value]
     told_by: tuple[tuple[str, str], ...] = ()
     opened_with: Version | None = None
+    newest: int | None = None
 
     def token(self) -> str:
         """Return the version as the form carries it, with the newest line of the audit when it is first asked for."""
@@ -78,7 +79,7 @@ class Version:
         """Return the newest line of the audit: for all forms of a page that carry this version, of one moment."""
         if self.opened_with:
             return self.opened_with._newest  # noqa: SLF001 - of the same class
-        return audit.newest()
+        return audit.newest() if self.newest is None else self.newest
 
 
 def of(rows: Iterable[Model], values: Mapping[str, Any]) -> Version:

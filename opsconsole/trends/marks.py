@@ -14,7 +14,9 @@ from django.urls import reverse
 from django_q.models import Schedule
 
 from opsconsole import switches
+from opsconsole.kit import one_statement
 from opsconsole.kit.models import Pause
+from opsconsole.kit.one_statement import models_of, records_of
 from opsconsole.kit.page_permissions import Person, may_see
 
 MOST_SHOWN = 20
@@ -42,8 +44,8 @@ class Mark:
 def within(user: Person, begin: datetime, end: datetime) -> list[Mark]:
     """Return what this person may see of what was done in this time, the newest of it, oldest first."""
     switched = switched_within(begin, end, [each for each in SWITCHED if may_see(user, "_".join(each))])
-    paused = pauses_within(begin, end) if may_see(user, PAUSES) else ()
-    return of_rows(paused, switched)
+    paused = pauses_within(begin, end) if may_see(user, PAUSES) else Pause.objects.none()
+    return of_rows(**one_statement.read(paused=models_of(paused), switched=records_of(switched)))
 
 
 def of_rows(paused: Iterable[Pause], switched: Iterable[Sequence[Any]]) -> list[Mark]:

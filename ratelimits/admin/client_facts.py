@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.urls import reverse
 
 from opsconsole.kit import audit
@@ -19,6 +19,7 @@ from ratelimits.models import ApiKey, Mode, Policy, RateLimitHour
 from ratelimits.policies import wording
 
 LINES_SHOWN = 10
+POLICY = "ratelimits_policy"
 # Which clients a policy counts, by the beginning of their keys; addresses count under each, as the last resort.
 COUNTED: dict[str, tuple[str, ...]] = {
     Policy.Key.DEFAULT: ("key", "user", "address"),
@@ -41,13 +42,19 @@ class AppliedPolicy:
     denied: bool
 
 
-def of_client(key: str, user: Person) -> dict[str, Any]:
+def policies_for(user: Person) -> QuerySet[Policy]:
+    """Return the policies that this person may see, in their order."""
+    policies = Policy.objects.order_by("position", "name")
+    return policies if may_see(user, POLICY) else policies.none()
+
+
+def of_client(key: str, user: Person, policies: Iterable[Policy]) -> dict[str, Any]:
     """Return the parts that this person may see; nothing for a client of which only the hash is known."""
     if not key:
         return {}
     facts: dict[str, Any] = {}
-    if may_see(user, "ratelimits_policy"):
-        facts["applied"] = applied(key, Policy.objects.order_by("position", "name"))
+    if may_see(user, POLICY):
+        facts["applied"] = applied(key, policies)
     if may_see(user, "admin_logentry"):
         facts["audit_lines"] = _lines(key)
     return facts
@@ -101,12 +108,16 @@ def _lines(key: str) -> list[tuple[LogEntry, str, str, str]]:
     about: list[tuple[type[Model], str]] = [(RateLimitHour, key)]
     if kind == "key":
         about.append((ApiKey, value))
-    kinds = [(ContentType.objects.get_for_model(model).pk, object_id) for model, object_id in about]
-    found: list[LogEntry] = []
-    for content_type, object_id in kinds:
-        lines = LogEntry.objects.filter(content_type_id=content_type, object_id=object_id)
-        found += audit.with_details(lines).order_by("-id")[:LINES_SHOWN]
-    newest = sorted(found, key=lambda line: line.pk, reverse=True)[:LINES_SHOWN]
+    # Each part is found by the index of lines about a row, and all by one statement.
+    first, *others = [_newest_about(model, object_id) for model, object_id in about]
+    lines = LogEntry.objects.filter(pk__in=first.union(*others))
+    newest = audit.with_details(lines).order_by("-id")[:LINES_SHOWN]
     return [
         (line, audit.told(line).did or "Changed.", audit.told(line).why, audit.who(line)) for line in newest
     ]
+
+
+def _newest_about(model: type[Model], object_id: str) -> QuerySet[LogEntry, int]:
+    kind = ContentType.objects.get_for_model(model).pk
+    lines = LogEntry.objects.filter(content_type_id=kind, object_id=object_id).order_by("-id")
+    return lines.values_list("pk", flat=True)[:LINES_SHOWN]

@@ -17,7 +17,8 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 
-from opsconsole.kit import audit, exports
+from opsconsole.kit import audit, exports, one_statement
+from opsconsole.kit.one_statement import models_of, value_of
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
@@ -26,7 +27,7 @@ from ratelimits.admin import client_facts, counted_requests, limiter_charts
 from ratelimits.engine.forgotten_counts import StoreAway
 from ratelimits.identity import client_names
 from ratelimits.models import LimiterControl, RateLimitHour, RateLimitRequest
-from ratelimits.models.hour import hash_key
+from ratelimits.models.hour import hash_key, hashed, salts
 from ratelimits.policies import policy_cache
 from ratelimits.policies.policy_cache import UnknownPolicy
 from ratelimits.records import usage_report
@@ -118,10 +119,20 @@ class LimitedRequestsAdmin(OnePageAdmin):
 
     def _client_page(self, request: HttpRequest, form: FreeForm | None = None) -> HttpResponse:
         self._require_view(request)
-        key = request.GET.get("key", "")[:200]
-        digest = hash_key(key) if key else request.GET.get("hash", "")[:64]
-        if not digest:
+        key, digest = request.GET.get("key", "")[:200], request.GET.get("hash", "")[:64]
+        if not (key or digest):
             return redirect(PAGE)
+        frees = bool(key) and not form and request.user.has_perm(FREE)
+        read = one_statement.read(
+            policies=models_of(client_facts.policies_for(request.user)),
+            salt=value_of(salts()),
+            **(freed_clients.version_readings(key) if frees else {}),
+        )
+        policies, salt = read.pop("policies"), read.pop("salt")
+        if frees:
+            form = FreeForm(version=freed_clients.version_from(key, **read))
+        if key:
+            digest = hashed(key, salt)
         period, query = _report_query(request, client=digest)
         names = _names_for(request)
         about = {"policy": query.policy or "", "key": key, "hash": "" if key else digest}
@@ -137,7 +148,7 @@ class LimitedRequestsAdmin(OnePageAdmin):
             "recent": _recent(RateLimitRequest.objects.filter(key=key), names) if key else [],
             "api_key": _api_key_url(key),
             "address": key.partition("address:")[2],
-            **client_facts.of_client(key, request.user),
+            **client_facts.of_client(key, request.user, policies),
             **_filters(request, period, query, key=key, hash="" if key else digest),
             **report,
         }

@@ -12,11 +12,18 @@ from django.db.models import Q, QuerySet, TextField, Value
 from django.db.models.functions import Cast, Concat
 
 from opsconsole.kit import one_statement
-from opsconsole.kit.one_statement import Reading, Steps, column_of, models_of, records_of, side_by_side
+from opsconsole.kit.one_statement import (
+    Reading,
+    Steps,
+    column_of,
+    exists_of,
+    models_of,
+    records_of,
+    side_by_side,
+)
 from opsconsole.kit.storable import plain_text
 from ratelimits.identity import client_ip
 from ratelimits.models import ApiKey, RateLimitHour, RateLimitRequest
-from ratelimits.models.hour import hash_key
 
 MAX_MATCHES = 20
 
@@ -63,8 +70,8 @@ def may_name(key: str, *, sees_users: bool) -> bool:
 
 def was_counted(key: str) -> bool:
     """Tell whether a request of this client was counted, lately or in the hours that are kept."""
-    recent = RateLimitRequest.objects.filter(key=key)
-    return recent.exists() or RateLimitHour.objects.filter(key_hash=hash_key(key)).exists()
+    recent, hours = RateLimitRequest.objects.filter(key=key), RateLimitHour.objects.of_client(key)
+    return any(one_statement.read(recent=exists_of(recent), hours=exists_of(hours)).values())
 
 
 def _address_keys(term: str) -> list[str]:

@@ -6,17 +6,25 @@ from hashlib import sha256
 from typing import Self
 
 from django.db import models
+from django.db.models.expressions import Func, Value
 from django.db.models.functions import Now
 
 from opsconsole.kit.bounded_columns import BoundedName
 from opsconsole.kit.removals import kept
 from ratelimits.models.control import LimiterControl
 
+# The hash of a client's key, as the statements that write these rows make it.
+HASHED = "encode(sha256(convert_to(coalesce((SELECT salt FROM rate_limit_control), '') || %(expressions)s, 'UTF8')), 'hex')"
+
 
 class RateLimitHourQuerySet(models.QuerySet["RateLimitHour"]):
     def expired(self) -> Self:
         """Return hours that are no longer kept, by the database's clock."""
         return self.filter(hour__lt=Now() - kept("FIGURES"))
+
+    def of_client(self, key: str) -> Self:
+        """Return the hours of the client with this key of the records."""
+        return self.filter(key_hash=Func(Value(key), template=HASHED, output_field=models.TextField()))
 
 
 class RateLimitHour(models.Model):
@@ -54,5 +62,13 @@ class RateLimitHour(models.Model):
 
 def hash_key(key: str) -> str:
     """Return a client's key as the rollups store it."""
-    salt = LimiterControl.objects.values_list("salt", flat=True).first() or ""
-    return sha256(f"{salt}{key}".encode()).hexdigest()
+    return hashed(key, salts().first())
+
+
+def hashed(key: str, salt: str | None) -> str:
+    return sha256(f"{salt or ''}{key}".encode()).hexdigest()
+
+
+def salts() -> models.QuerySet[LimiterControl, str]:
+    """Return the salt of the hashes, where there is one."""
+    return LimiterControl.objects.order_by("pk").values_list("salt", flat=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
@@ -11,11 +12,12 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import F
 
-from opsconsole.kit import audit, form_values, form_versions, reasons
+from opsconsole.kit import audit, form_values, form_versions, one_statement, reasons
 from opsconsole.kit.audit import Told
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.form_versions import Value, Version
+from opsconsole.kit.one_statement import Reading, models_of, value_of
 from opsconsole.kit.row_locks import locked
 from opsconsole.kit.storable import plain_text
 from ratelimits.engine import store
@@ -97,8 +99,19 @@ def key_of(term: str) -> str:
 
 def version_of(client: str) -> Version:
     """Return the version of a form that frees this client: when it was freed last."""
+    return version_from(client, **one_statement.read(**version_readings(client)))
+
+
+def version_readings(client: str) -> dict[str, Reading[Any]]:
+    """Return what ``version_from`` needs, for a page that reads more by the same statement."""
     kind = ContentType.objects.get_for_model(RateLimitHour)
-    last = LogEntry.objects.filter(content_type=kind, object_id=client).order_by("-pk").first()
+    lines = LogEntry.objects.filter(content_type=kind, object_id=client).order_by("-pk")
+    return {"freed": models_of(lines[:1]), "newest": value_of(audit.numbers())}
+
+
+def version_from(client: str, *, freed: Sequence[LogEntry], newest: int | None) -> Version:
+    last = freed[0] if freed else None
     text = f"{form_values.shown(last.action_time)} by {audit.who(last)}" if last else "never"
     label = RateLimitHour._meta.label_lower  # noqa: SLF001 - Django documents it
-    return form_versions.of_something(label, client, {"freed": Value.of(last and last.pk, text)})
+    version = form_versions.of_something(label, client, {"freed": Value.of(last and last.pk, text)})
+    return replace(version, newest=newest or 0)

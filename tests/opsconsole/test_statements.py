@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from django.urls import reverse
 
 from jobs.models import DeadLetter, Job
 from opsconsole import overview
+from ratelimits.models import ApiKey
 from tests import people
 from tests.opsconsole import everything, marked
 from tests.opsconsole.test_every_page import pages
@@ -52,6 +54,28 @@ def searches() -> list[str]:
     return [f"{reverse('search')}?q={term}" for term in terms]
 
 
+def pages_about() -> list[str]:
+    """Return pages that are about what their query names; without one they ask next to nothing."""
+    hour = f"{datetime.now(UTC) - timedelta(hours=1):%Y-%m-%dT%H:00Z}"
+    key, customer = ApiKey.objects.latest("created_at").pk, Job.objects.latest("created_at").customer_id
+    trends, requests = (
+        reverse(f"admin:{name}_changelist") for name in ("jobs_runrollup", "ratelimits_ratelimithour")
+    )
+    return [
+        f"{reverse('customer')}?id={customer}",
+        f"{trends}?range=week&by=worker",
+        f"{trends}?range=month&by=customer&only={customer}",
+        f"{trends}runs/?at={hour}&minutes=60",
+        f"{trends}runs/?at={hour}&minutes=60&by=customer&only={customer}",
+        f"{requests}?period=week&policy=standard",
+        f"{requests}requests/?at={hour}&minutes=60&counted=refused",
+        *(
+            f"{requests}client/?key={client}"
+            for client in ("203.0.113.9", "address:203.0.113.9", f"key:{key}")
+        ),
+    ]
+
+
 def too_many(client: Client, address: str, **asking: Any) -> list[str]:
     kept = [sql for sql in fewest_statements(client, address, **asking) if sql not in MARKS]
     return [f"{address}: {len(kept)}", *(f"  {sql[:110]}" for sql in kept)] if len(kept) > MOST else []
@@ -61,6 +85,11 @@ def test_every_page_asks_at_most_twelve_statements(operator: Client) -> None:
     wrong = [
         line for address in (*pages(), *searches()) for line in too_many(operator, address, statuses=ANSWERS)
     ]
+    assert wrong == [], "\n".join(wrong)
+
+
+def test_pages_about_what_their_query_names_ask_at_most_twelve_statements(operator: Client) -> None:
+    wrong = [line for address in pages_about() for line in too_many(operator, address)]
     assert wrong == [], "\n".join(wrong)
 
 
