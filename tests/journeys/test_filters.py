@@ -1,4 +1,4 @@
-"""A browser test of the filters that are typed: without JavaScript, by keyboard, on a phone."""
+"""A browser test of the filters that are typed: by keyboard, on a phone."""
 
 from __future__ import annotations
 

@@ -81,6 +81,7 @@ def beside() -> dict[str, Callable[[], list[str]]]:
             f"jobs/job/operate/requeue/?id={STALE_JOB}",
             f"jobs/job/operate/cancel/?id={STALE_JOB}&id={_job(Status.FAILED).pk}",
             f"jobs/job/operate/release/?id={_job(Status.QUARANTINED).pk}",
+            f"customer/?id={Job.objects.get(pk=STALE_JOB).customer_id}",
         ],
         "workers, sweeps and queues": lambda: [
             "jobs/workerheartbeat/legacy-node-01/change/",
