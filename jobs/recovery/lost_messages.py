@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
@@ -175,8 +175,7 @@ def proofs(queues: Iterable[str] | None = None) -> dict[str, Proof]:
     filled = [reading for reading in readings if reading.held]
     waiting_jobs = _waiting_jobs(filled)
     for reading in filled:
-        missing = waiting_jobs.get(reading.queue, 0) - reading.held
-        if missing > 0:
+        if (missing := waiting_jobs.get(reading.queue, 0) - reading.held) > 0:
             by_queue[reading.queue] = _of_missing(reading, missing)
     return by_queue
 
@@ -191,20 +190,29 @@ def _readings(queues: Iterable[str]) -> list[_Reading]:
     ]
 
 
+def _unchanged(reading: _Reading) -> Q:
+    """Match the jobs of the queue that have not changed since its messages must have been sent to be counted."""
+    return Q(queue=reading.queue, updated_at__lt=reading.sent_before)
+
+
 def _awaited(reading: _Reading) -> Q:
     """Match the jobs of ``with_message()`` whose message should be among what the queue held."""
-    before = reading.sent_before
-    # The comparison of updated_at is implied by waiting_since; it lets PostgreSQL use the index.
-    return Q(queue=reading.queue, updated_at__lt=before, waiting_since__lt=before)
+    # The second implies the first, which PostgreSQL finds by an index.
+    return _unchanged(reading) & Q(waiting_since__lt=reading.sent_before)
 
 
 def _waiting_jobs(readings: Sequence[_Reading]) -> dict[str, int]:
-    """Return the number of jobs per queue whose message should be there, by one statement for all queues."""
-    if not readings:
-        return {}
-    any_of_them = reduce(or_, map(_awaited, readings))
-    jobs = Job.objects.sent_and_waiting().filter(any_of_them).order_by()
-    return dict(jobs.values("queue").annotate(count=Count("pk")).values_list("queue", "count"))
+    """Return the number of jobs per queue whose message should be there; none of queues that held as many as jobs wait."""
+    # Most of the time, the jobs alone tell that. PostgreSQL would join thousands of them with the whole outbox.
+    at_most = _counts(Job.objects.startable(), readings, _unchanged)
+    short = [reading for reading in readings if at_most.get(reading.queue, 0) > reading.held]
+    return _counts(Job.objects.sent_and_waiting(), short, _awaited)
+
+
+def _counts(jobs: JobQuerySet, readings: Sequence[_Reading], of: Callable[[_Reading], Q]) -> dict[str, int]:
+    """Count these jobs per queue, by one statement for all queues."""
+    matching = jobs.filter(reduce(or_, map(of, readings), Q(pk__in=[]))).order_by()
+    return dict(matching.values("queue").annotate(count=Count("pk")).values_list("queue", "count"))
 
 
 def _of_empty(reading: _Reading) -> Proof:

@@ -141,7 +141,7 @@ def unknown_statuses() -> list[str]:
 
 
 class WeighingFilter(KnownFilter):
-    """A filter that weighs the evidence of every run in progress: ``JobChangeList`` asks it once per page."""
+    """A filter that weighs what is known of every running or waiting job: ``JobChangeList`` asks it once per page."""
 
 
 class StaleFilter(WeighingFilter):

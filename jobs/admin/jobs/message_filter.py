@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.http import HttpRequest
 
-from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin
+from jobs.admin.jobs.filters import WeighingFilter
+from jobs.admin.known_choices import Choices, ModelAdmin
 from jobs.models import MessageTrouble
 from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.recovery import waiting
@@ -18,7 +19,7 @@ CHOICES = {
 }
 
 
-class MessageFilter(KnownFilter):
+class MessageFilter(WeighingFilter):
     title = "message"
     parameter_name = "message"
 

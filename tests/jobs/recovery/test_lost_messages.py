@@ -11,6 +11,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from jobs.messaging.dispatcher import dispatch
 from jobs.messaging.queue_depths import refresh_queue_states
@@ -256,6 +257,19 @@ def test_jobs_whose_message_is_not_expected_in_the_queue_are_not_counted(others:
         sent(**others)
     held(visible=1)
     assert resend_lost() == 0
+
+
+def test_queue_that_holds_as_many_messages_as_jobs_wait_proves_nothing_without_the_outbox() -> None:
+    """PostgreSQL would join thousands of waiting jobs with a large outbox for a count that pages ask for."""
+    for _ in range(3):
+        sent()
+    job(updated_at=Now() - LONG, not_before=Now() + LONG)
+    for visible, read in ((3, 0), (2, 2)):
+        held(visible=visible)
+        with CaptureQueriesContext(connection) as captured:
+            found = lost_messages.proofs()
+        assert bool(found) is bool(read)
+        assert sum('"outbox"' in each["sql"] for each in captured.captured_queries) == read
 
 
 def test_old_jobs_left_to_operators_take_their_share_of_what_is_missing() -> None:

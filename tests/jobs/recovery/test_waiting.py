@@ -22,6 +22,7 @@ from jobs.runs.timeline import Actor
 from opsconsole.kit import pauses
 from opsconsole_worker.environment import QueueConfig
 from tests.factories import SECOND, beat, job, letter, run
+from tests.page_costs import fewest_statements
 
 pytestmark = pytest.mark.django_db
 
@@ -253,6 +254,16 @@ def test_used_up_ones_are_found_by_their_own_index() -> None:
         cursor.execute("ANALYZE jobs, outbox")
         plan = Job.objects.with_trouble(MessageTrouble.USED_UP).explain()
     assert "outbox_in_vain_idx" in plan
+
+
+@pytest.mark.parametrize("trouble", MessageTrouble)
+def test_list_looks_for_a_trouble_once(operator: Client, trouble: MessageTrouble) -> None:
+    """Its count and its page are one statement, which reads the outbox for every waiting job."""
+    sent()
+    seen()
+    statements = fewest_statements(operator, LIST, {"message": trouble.value})
+    searches = [sql for sql in statements if '"outbox"' in sql and " AS compiled " not in sql]
+    assert len(searches) == 1
 
 
 def test_panel_takes_few_queries() -> None:
