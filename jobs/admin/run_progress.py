@@ -13,12 +13,15 @@ from django.utils.safestring import SafeString
 from jobs.models import RunProgress
 
 
-def last_two(job_id: UUID) -> list[RunProgress]:
-    """Return the progress of the last two runs of a job that reported any, latest first. ``shown`` is a bar, or ''."""
-    rows = list(RunProgress.objects.filter(job_id=job_id).order_by("-run_epoch")[:2])
-    for row in rows:
-        row.shown = "" if row.percent is None else bar(row.percent)  # type: ignore[attr-defined]  # read by the template
-    return rows
+def last_two(job_id: UUID) -> QuerySet[RunProgress]:
+    """Return the progress of the last two runs of a job that reported any, latest first."""
+    return RunProgress.objects.filter(job_id=job_id).order_by("-run_epoch")[:2]
+
+
+def drawn(row: RunProgress) -> RunProgress:
+    """Give the template what it shows: ``shown`` is a bar, or ''."""
+    row.shown = "" if row.percent is None else bar(row.percent)  # type: ignore[attr-defined]  # read by the template
+    return row
 
 
 def with_percent(jobs: QuerySet[Any]) -> Any:

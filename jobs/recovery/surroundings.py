@@ -193,7 +193,10 @@ def of_state(state: Any) -> Surroundings:
 
 def read() -> Surroundings:
     """Read the surroundings, and count the stale runs where their number decides."""
-    around = glance()
+    return counted_if_armed(glance())
+
+
+def counted_if_armed(around: Surroundings) -> Surroundings:
     return counted(around) if around.armed else around
 
 

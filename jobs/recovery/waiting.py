@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db.models import F
 from django_stubs_ext import WithAnnotations
 
-from jobs.models import Job, MessageTrouble, Outbox, QueueState
+from jobs.models import Job, MessageTrouble, Outbox, QueueState, WorkerHeartbeat
 from jobs.models.annotations import MessageColumns
 from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.models.outbox import MOST_RESENDS
@@ -25,8 +25,10 @@ from jobs.models.waiting_message import patience_after
 from jobs.recovery import lost_messages, outlook_wording, surroundings
 from jobs.recovery.lost_messages import Proof
 from jobs.recovery.surroundings import Surroundings
+from opsconsole.kit import one_statement
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
+from opsconsole.kit.one_statement import exists_of
 
 
 class MessageStateColumns(MessageColumns):
@@ -102,11 +104,14 @@ def look(job_id: UUID) -> Waiting | None:
     )
     if job is None or job.message_trouble is None:
         return None
+    read = one_statement.read(
+        states=surroundings.reading(), old_kind=exists_of(WorkerHeartbeat.objects.old_kind_in_use())
+    )
     around = MessageSurroundings(
         proof=lost_messages.proofs([job.queue]).get(job.queue),
         queue=QueueState.objects.filter(name=job.queue).first(),
-        recovery=surroundings.read(),
-        resending=lost_messages.resending(),
+        recovery=surroundings.counted_if_armed(surroundings.of_state(read["states"][0])),
+        resending=lost_messages.resending(old_kind=read["old_kind"]),
     )
     return explain(job, _proven(job, MessageTrouble(job.message_trouble), around.proof), around)
 

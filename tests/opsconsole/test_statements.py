@@ -93,6 +93,15 @@ def test_pages_about_what_their_query_names_ask_at_most_twelve_statements(operat
     assert wrong == [], "\n".join(wrong)
 
 
+def test_pages_of_jobs_in_every_state_ask_at_most_twelve_statements(operator: Client) -> None:
+    wrong = [
+        line
+        for job in Job.objects.all()
+        for line in too_many(operator, reverse("admin:jobs_job_change", args=[job.pk]))
+    ]
+    assert wrong == [], "\n".join(wrong)
+
+
 def test_every_part_that_refreshes_asks_at_most_twelve_statements(operator: Client) -> None:
     lists = [
         reverse(f"admin:{each.opts.app_label}_{each.opts.model_name}_changelist") for each in live_lists()

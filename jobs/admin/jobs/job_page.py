@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from jobs.admin import labels, run_progress
 from jobs.admin.jobs import payload_page, progress_notes
 from jobs.admin.previewed_actions import button
-from jobs.models import Job, JobEvent, Outbox, Status, WorkerHeartbeat, absent_columns
+from jobs.models import Job, JobEvent, Outbox, RunProgress, Status, WorkerHeartbeat, absent_columns
 from jobs.models.event import recent_recoveries
 from jobs.models.job import JobWithEvidence
 from jobs.models.staleness import deadline_of
@@ -29,9 +29,11 @@ from jobs.recovery.waiting import Fact, Waiting
 from jobs.runs import attempts, life_wording
 from jobs.runs.attempts import Attempt, Bar
 from jobs.runs.diagnosis import Diagnosis, diagnose
+from opsconsole.kit import one_statement
 from opsconsole.kit.counting import exactly, many
 from opsconsole.kit.display import badge, rough
 from opsconsole.kit.durations import spell
+from opsconsole.kit.one_statement import models_of, value_of
 from opsconsole.kit.page_permissions import Asker, Person, may_see
 from opsconsole.kit.short_ids import short_id
 
@@ -97,6 +99,11 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
     shown = events[: _events_that_fit(events)]
     diagnosis = diagnose(job)
     waits = waits_of(job)
+    read = one_statement.read(
+        progress=models_of(run_progress.last_two(job.pk)),
+        messages=models_of(_messages(job) if sees_messages else Outbox.objects.none()),
+        recent=value_of(_recent_recoveries(job)),
+    )
     return {
         "title": f"Job {short_id(job.pk)}",
         "job": job,
@@ -108,12 +115,12 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
         "old_kind": job.status == Status.IN_PROGRESS and job.claimed_epoch is None,
         "deadline": deadline_of(job) if job.status == Status.IN_PROGRESS else None,
         "done_before": progress_notes.of_jobs([job.pk], shown=NOTES_SHOWN).get(job.pk, []),
-        **_progress(job),
-        "recoveries": _recoveries(job),
+        **_progress(job, read["progress"]),
+        "recoveries": _recoveries(job, read["recent"]),
         "absent": absent_columns.sentences(),
         "worker": _worker_of(job) if may_see(user, "jobs_workerheartbeat") else None,
         **_attempts(job, shown),
-        "timeline": _timeline(shown, _messages(job) if sees_messages else ()),
+        "timeline": _timeline(shown, read["messages"]),
         "older_hidden": len(events) > len(shown),
         "events_shown": len(shown),
         "buttons": [
@@ -129,9 +136,9 @@ def _letters_url(job: JobWithEvidence) -> str:
     return f"{reverse('admin:jobs_deadletter_changelist')}?{query}" if job.status in STAYS else ""
 
 
-def _progress(job: JobWithEvidence) -> dict[str, Any]:
+def _progress(job: JobWithEvidence, last_two: Iterable[RunProgress]) -> dict[str, Any]:
     """Return how far the current run is or was, and how far the one before was when it last said so."""
-    rows = run_progress.last_two(job.pk)
+    rows = [run_progress.drawn(row) for row in last_two]
     current = next((row for row in rows if row.run_epoch == job.run_epoch), None)
     earlier = next((row for row in rows if row.run_epoch < job.run_epoch), None)
     return {"progress": current, "earlier_progress": earlier}
@@ -196,11 +203,15 @@ def _events_that_fit(newest_first: Sequence[JobEvent]) -> int:
     return min(max(fit, 1), EVENTS_SHOWN)
 
 
-def _recoveries(job: JobWithEvidence) -> str:
+def _recent_recoveries(job: JobWithEvidence) -> QuerySet[Any, Any]:
+    recent = Job.objects.filter(pk=job.pk).values_list(recent_recoveries(exact=True), flat=True)
+    return recent if job.recovery_count else recent.none()
+
+
+def _recoveries(job: JobWithEvidence, recent: int | None) -> str:
     by_sqs = many(job.failed_deliveries, "failed delivery", "failed deliveries") + " by SQS"
     parts = [by_sqs] if job.failed_deliveries else []
     if job.recovery_count:
-        recent = Job.objects.filter(pk=job.pk).values_list(recent_recoveries(exact=True), flat=True).first()
         window = exactly(settings.OPSCONSOLE_RECOVERY_WINDOW_HOURS, "hour")
         parts.insert(0, f"{job.recovery_count:,}, of which {recent or 0:,} within {window}")
     return "; ".join(parts) or "none"
