@@ -46,7 +46,10 @@ class Told(Protocol):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One run. ``ended_as`` is the kind of the event that ended it, or '' while it has not ended."""
+    """One run. ``ended_as`` is the kind of the event that ended it, or '' while it has not ended.
+
+    ``left``: a later run is known, so that this one is over; when it began or ended is unknown without an event.
+    """
 
     run: int
     waits_since: datetime | None = None
@@ -55,15 +58,20 @@ class Attempt:
     ended_as: str = ""
     worker: str = ""
     marks: tuple[datetime, ...] = ()
+    left: bool = False
 
     def waited(self, now: datetime) -> timedelta | None:
         """Return how long the run waited for a worker, so far; None where that is unknown."""
-        until = self.began_at or self.ended_at or now
-        return max(until - self.waits_since, timedelta(0)) if self.waits_since else None
+        until = self.began_at or self.ended_at or self._so_far(now)
+        return max(until - self.waits_since, timedelta(0)) if until and self.waits_since else None
 
     def ran(self, now: datetime) -> timedelta | None:
-        """Return how long it ran, so far; None if it never began."""
-        return max((self.ended_at or now) - self.began_at, timedelta(0)) if self.began_at else None
+        """Return how long it ran, so far; None if it never began, or where the end is unknown."""
+        until = self.ended_at or self._so_far(now)
+        return max(until - self.began_at, timedelta(0)) if until and self.began_at else None
+
+    def _so_far(self, now: datetime) -> datetime | None:
+        return None if self.left else now
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ def of_job(job: Job, oldest_first: Iterable[Told]) -> list[Attempt]:
         job.run_epoch, waits_since=job.created_at if job.run_epoch == 1 else None
     )
     runs[job.run_epoch] = after(_with_row(current, job), job.not_before)
-    return [runs[run] for run in sorted(runs, reverse=True)]
+    return [replace(runs[run], left=run < job.run_epoch) for run in sorted(runs, reverse=True)]
 
 
 def of_events(oldest_first: Iterable[Told], *, created_at: datetime | None) -> dict[int, Attempt]:
@@ -159,15 +167,18 @@ def bars(attempts: Sequence[Attempt], now: datetime) -> list[Bar]:
     """Return the place of each attempt on one axis, from the first moment that is known until the last."""
     begins = [time for each in attempts for time in (each.waits_since, each.began_at) if time]
     begin = min(begins, default=now)
-    ends = [each.ended_at for each in attempts]
-    end = now if None in ends else max((time for time in ends if time), default=now)
+    goes_on = any(each.ended_at is None and not each.left for each in attempts)
+    known = [time for each in attempts for time in (each.waits_since, each.began_at, each.ended_at) if time]
+    end = now if goes_on else max(known, default=now)
     span = max(end - begin, timedelta(seconds=1))
 
     def at(time: datetime) -> float:
         return round(100 * min(max((time - begin) / span, 0), 1), 2)
 
     def bar(each: Attempt) -> Bar:
-        over = each.ended_at or end
+        # Of a run whose end is unknown, a bar shows only the moments that are known.
+        last_known = each.began_at or each.waits_since or end
+        over = each.ended_at or (last_known if each.left else end)
         began = each.began_at or over
         waits = each.waits_since or began
         return Bar(

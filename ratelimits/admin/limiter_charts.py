@@ -20,14 +20,20 @@ def charts_of(
         urls = [counted_requests.list_url(start, period.step, counted, **about) for start, _ in steps]
         return Series(label, tone, [value(each) for _, each in steps], urls)
 
+    in_shadow = any(each.shadow for _, each in steps)
     labels = [start.strftime(period.time_format) for start, _ in steps]
     refused = [series("limited", "bad", "limited", lambda each: each.limited)]
     if any(each.denied for _, each in steps):
         refused.append(series("from denied networks", "quiet", "denied", lambda each: each.denied))
-    if any(each.shadow for _, each in steps):
+    if in_shadow:
         refused.append(series("above the limit (shadow mode)", "warning", "shadow", lambda each: each.shadow))
     all_requests = [
-        series("allowed", "running", "admitted", lambda each: each.allowed + each.shadow),
+        series(
+            "allowed, shadow mode included" if in_shadow else "allowed",
+            "running",
+            "admitted",
+            lambda each: each.allowed + each.shadow,
+        ),
         series("refused", "bad", "refused", lambda each: each.refused),
     ]
     return [

@@ -118,6 +118,14 @@ def test_page_shows_facts_links_attempts_and_runbook(
     assert slack.url not in page
 
 
+def test_resolved_alert_tells_what_was_wrong(operator: Client) -> None:
+    alert = fire_alert(summary="Two new groups.")
+    assert "What is wrong</h2>" in operator.get(page_of(alert)).text
+    Alert.objects.filter(pk=alert.pk).update(state="resolved", resolved_at=Now())
+    page = operator.get(page_of(alert)).text
+    assert "What was wrong</h2>" in page and "What is wrong" not in page
+
+
 def test_operator_acknowledges_an_alert_with_a_reason(operator: Client) -> None:
     alert = fire_alert()
     confirmation = operator.get(decide("acknowledge"), {"id": alert.pk})

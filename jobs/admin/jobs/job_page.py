@@ -190,10 +190,18 @@ def _of_stay(job: JobWithEvidence) -> Panel:
     error = (job.error_message or "").strip().partition("\n")[0][:ERROR_SHOWN]
     return Panel(
         "Why did it fail?" if failed else "Why is it in quarantine?",
-        error or "No error was recorded.",
+        error or ("No error was recorded." if failed else _without_error(job)),
         [("What happens next", STAYS[job.status])],
         "bad" if failed else "warning",
     )
+
+
+def _without_error(job: JobWithEvidence) -> str:
+    """Return what counted towards quarantine as far as the row tells; others' tables may keep no error."""
+    parts = [exactly(job.recovery_count, "recovery", "recoveries")] if job.recovery_count else []
+    if job.failed_deliveries:
+        parts.append(f"{many(job.failed_deliveries, 'failed delivery', 'failed deliveries')} by SQS")
+    return f"No error was recorded. It had {' and '.join(parts)}." if parts else "No error was recorded."
 
 
 def _events_that_fit(newest_first: Sequence[JobEvent]) -> int:

@@ -303,3 +303,18 @@ def test_page_requires_view_permission(client: Client) -> None:
 
     assert client.get(reverse("admin:jobs_job_change", args=[job().pk])).status_code == 403
     assert "permission to see any figures" in client.get(reverse("admin:index")).content.decode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"status": Status.QUARANTINED, "recovery_count": 3}, "No error was recorded. It had 3 recoveries."),
+        ({"status": Status.QUARANTINED}, "No error was recorded."),
+        # Recoveries are no cause of a failure.
+        ({"status": Status.FAILED, "recovery_count": 3}, "No error was recorded."),
+    ],
+)
+def test_job_without_an_error_names_what_led_to_quarantine(
+    operator: Client, fields: dict[str, Any], sentence: str
+) -> None:
+    assert f'<p class="sentence">{sentence}</p>' in page_of(operator, job(**fields))

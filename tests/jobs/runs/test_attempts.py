@@ -71,6 +71,20 @@ def test_story_of_four_runs() -> None:
     assert runs[3].marks == (at(3),)
 
 
+def test_run_that_a_later_one_followed_neither_waits_nor_runs_on() -> None:
+    ended = row(run_epoch=2, status=Status.FAILED, started_at=at(30), completed_at=at(31))
+    waited = [event("enqueued", 1, 0), event("claimed", 2, 30), event("failed", 2, 31)]
+    began = [event("enqueued", 1, 0), event("claimed", 1, 10), *waited[1:]]
+
+    for story, known_wait in ((waited, None), (began, timedelta(minutes=10))):
+        later, first = attempts.of_job(ended, story)
+        assert (first.waited(at(500)), first.ran(at(500))) == (known_wait, None)
+        assert later.ran(at(500)) == timedelta(minutes=1)
+        of_later, of_first = attempts.bars([later, first], at(500))
+        assert (of_first.waits_at, of_first.runs_for) == (0, 0)
+        assert of_later.runs_at + of_later.runs_for == pytest.approx(100)
+
+
 def test_bars_share_one_axis() -> None:
     runs = attempts.of_job(row(), STORY)
     bars = attempts.bars(runs, at(50))
