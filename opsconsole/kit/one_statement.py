@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import DatabaseError, connection, transaction
-from django.db.models import DateTimeField, Model, QuerySet
+from django.db.models import DateTimeField, DecimalField, Model, QuerySet
 from django.db.models.functions.datetime import TruncBase
 
 from opsconsole.kit.counting import capped
@@ -196,9 +197,13 @@ def _converted(expression: Any, value: Any) -> Any:
 
 def _read(field: Any, value: Any) -> Any:
     try:
-        return field.to_python(value)
+        read = field.to_python(value)
     except ValidationError:
         if not isinstance(field, DateTimeField):
             raise
         # As the loader of the connection does, which does not see the times in JSON.
         return in_place_of(value)
+    if isinstance(read, Decimal) and isinstance(field, DecimalField):
+        # The column has 90.0 where JSON, read as Python reads it, has 90.
+        return read.quantize(Decimal(1).scaleb(-field.decimal_places))
+    return read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from django.db import DatabaseError, connection
 from django.db.models import F, Value
 from django.db.models.functions import Now, TruncHour
 
-from jobs.models import Job, JobEvent, Status, Sweep
+from jobs.models import Job, JobEvent, RunProgress, Status, Sweep
 from opsconsole.kit import counting, one_statement
 from opsconsole.kit.one_statement import (
     Steps,
@@ -92,6 +93,15 @@ def test_times_that_python_can_not_hold_are_read_as_querysets_read_them(at: str)
     # A QuerySet can't read these.
     [(hour,)] = one_statement.read(hours=records_of(hours))["hours"]
     assert hour in {EARLIEST, LATEST}
+
+
+@pytest.mark.parametrize("percent", ["90", "90.0", "0.1", "100"])
+def test_decimals_are_read_as_querysets_read_them(percent: str) -> None:
+    made = factories.job()
+    RunProgress.objects.create(job_id=made.pk, run_epoch=1, percent=Decimal(percent), text="", at=Now())
+    [wanted] = RunProgress.objects.all()
+    [read] = one_statement.read(rows=models_of(RunProgress.objects.all()))["rows"]
+    assert (str(read.percent), read.percent) == (str(wanted.percent), wanted.percent)
 
 
 def test_one_failure_fails_all() -> None:
