@@ -18,6 +18,7 @@ from django.db.models.lookups import GreaterThan
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
 from django_stubs_ext import WithAnnotations
 
@@ -100,7 +101,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
         return str(schedule.func)
 
     def title_of(self, row: Schedule) -> str:
-        return f"{super().title_of(row)}: {row.name}" if row.name else super().title_of(row)
+        return f"Scheduled task {self.title(row)}"
 
     def has_pause_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("opsconsole.pause_schedule") and self.has_view_permission(request)
@@ -153,7 +154,15 @@ def _seen(schedule: Schedule) -> dict[str, object]:
     return {"paused": schedule.repeats == schedules.PAUSED, "every": schedule.minutes}
 
 
-class TaskAdmin(ReadOnlyAdmin):
+class PackageAdmin(ReadOnlyAdmin):
+    """Pages without the help texts of the package, which tell programmers what to pass."""
+
+    def get_form(self, request: HttpRequest, obj: Any = None, *args: Any, **kwargs: Any) -> Any:
+        no_help = {each.name: "" for each in self.opts.fields}
+        return super().get_form(request, obj, *args, **kwargs, help_texts=no_help)
+
+
+class TaskAdmin(PackageAdmin):
     list_display = ("name", "group", "func", "started", "took")
     search_fields = ("name__startswith", "func__startswith", "group__startswith")
     sortable_by = ()
@@ -178,6 +187,9 @@ class TaskAdmin(ReadOnlyAdmin):
             **{f"{name}_bytes": _bytes_of(name) for name in task_values.COLUMNS},
         )
         return shown
+
+    def title_of(self, row: Task) -> str:
+        return f"{capfirst(self.one)} {row.name}"
 
     @admin.display(description="took")
     def took(self, task: Task) -> str:
@@ -228,7 +240,7 @@ class FailureAdmin(TaskAdmin):
 
 
 @admin.register(OrmQ)
-class QueuedAdmin(ReadOnlyAdmin):
+class QueuedAdmin(PackageAdmin):
     shown_names = ("queued task", "queued tasks")
     list_display = ("id", "task_name", "function", "key", "lock")
     fields = ("id", "task_name", "function", "key", "lock")

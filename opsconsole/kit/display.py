@@ -37,6 +37,13 @@ def moment(at: datetime, words: str) -> SafeString:
     return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), title, words)
 
 
+def exact_with_age(at: datetime) -> SafeString:
+    """Return a time in UTC with its age, for facts and histories, where people compare times with logs."""
+    exact = timezone.localtime(at, timezone.get_default_timezone())
+    since = age(at, suffix=" ago")
+    return format_html("{} ({})", f"{exact:%Y-%m-%d %H:%M:%S %Z}", since)
+
+
 def rough(time: timedelta) -> str:
     """Return a duration for table columns, mostly in a single unit."""
     seconds = int(time.total_seconds())

@@ -135,7 +135,13 @@ class TitledAdmin(admin.ModelAdmin[Any]):
         response: HttpResponse = super().history_view(request, object_id, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data:
             prefetch_related_objects(list(response.context_data["action_list"].object_list), "detail")
+            name = self.title_of(response.context_data["object"])
+            response.context_data |= {"title": f"History: {name}", "row_name": name}
         return response
+
+    def title_of(self, row: Any) -> str:
+        """Return what a row is called in titles and on the way to its page."""
+        return str(row)
 
     def may_quote(self, request: HttpRequest, name: Any) -> bool:
         """Tell whether this person may see a column, filter or field, as far as it quotes other pages."""
@@ -239,7 +245,6 @@ class ReadOnlyAdmin(TitledAdmin):
         return super().render_change_form(request, context | title, *args, **kwargs)
 
     def title_of(self, row: Any) -> str:
-        """Return the title of a row's page."""
         return f"{capfirst(self.one)} {row.pk}"
 
 

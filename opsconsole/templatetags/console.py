@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import template
+from django.contrib.admin.helpers import AdminReadonlyField
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.templatetags.admin_list import result_headers
 from django.template import Context
@@ -37,6 +38,18 @@ def inline_markup(text: str) -> SafeString:
 @register.filter
 def age(at: datetime | None, suffix: str = "") -> SafeString:
     return display.age(at, suffix=suffix)
+
+
+@register.filter
+def exact_with_age(at: datetime) -> SafeString:
+    return display.exact_with_age(at)
+
+
+@register.filter
+def field_contents(field: AdminReadonlyField) -> str:
+    """Show a field of a read-only page as Django does, but a time with its age."""
+    value = getattr(field.form.instance, field.field["name"], None)
+    return display.exact_with_age(value) if isinstance(value, datetime) else field.contents()
 
 
 @register.filter

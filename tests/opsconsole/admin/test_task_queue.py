@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -211,3 +212,33 @@ def test_success_and_a_queued_task_can_be_read(operator: Client) -> None:
     assert operator.get(reverse("admin:django_q_success_change", args=[done.pk])).status_code == 200
     assert "later" in operator.get(reverse("admin:django_q_ormq_changelist")).content.decode()
     assert operator.get(reverse("admin:django_q_ormq_change", args=[waiting.pk])).status_code == 200
+
+
+def test_task_is_named_in_plain_words_with_times_in_utc(operator: Client) -> None:
+    failed = Task.objects.create(
+        id="c" * 32,
+        name="sweeping",
+        func="jobs.tasks.sweep",
+        started=datetime(2026, 3, 1, 12, 30, 45, tzinfo=UTC),
+        stopped=datetime(2026, 3, 1, 12, 31, 45, tzinfo=UTC),
+        success=False,
+    )
+    async_task("jobs.tasks.sweep", task_name="later")
+    waiting = OrmQ.objects.get()
+
+    page = operator.get(reverse("admin:django_q_failure_change", args=[failed.pk])).content.decode()
+    assert "2026-03-01 12:30:45 UTC (<time" in page
+    assert "32-character" not in page
+    assert "&rsaquo; Failed task sweeping</div>" in page
+    for name in ("change", "history"):
+        page = operator.get(reverse(f"admin:django_q_ormq_{name}", args=[waiting.pk])).content.decode()
+        assert "OrmQ object" not in page
+        assert f"Queued task {waiting.pk}" in page
+
+
+def test_history_tells_times_in_utc(operator: Client, sweep: Schedule) -> None:
+    act(operator, "pause", sweep)
+
+    page = operator.get(reverse("admin:django_q_schedule_history", args=[sweep.pk])).content.decode()
+    assert re.search(r"\d\d:\d\d:\d\d UTC \(<time", page)
+    assert f"History: Scheduled task {sweep.name}" in page
