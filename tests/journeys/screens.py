@@ -37,7 +37,8 @@ IN_TURN: tuple[Screens, ...] = (
 CUT_OFF = """() => [...document.querySelectorAll('.results, .module, .form-row')]
     .filter(part => part.scrollWidth > part.clientWidth).map(part => part.id || part.className)"""
 
-# The footer begins where the content does; the last column ends before its frame; a badge keeps off what stands before it.
+# The footer begins where the content does; the last column ends before its frame; a badge keeps off what stands before it;
+# a table breaks its lines between words.
 MISPLACED = """() => {
     const box = each => each.getBoundingClientRect();
     const content = document.getElementById('content'), note = document.querySelector('#footer p');
@@ -53,6 +54,16 @@ MISPLACED = """() => {
         const before = badge.previousElementSibling && box(badge.previousElementSibling), own = box(badge);
         if (before && before.width && before.top < own.bottom && own.top < before.bottom && Math.abs(own.left - before.right) < 3)
             found.push('a badge touches what is before it: ' + badge.textContent);
+    }
+    for (const cell of document.querySelectorAll('td, th')) {
+        const nodes = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+        while (nodes.nextNode()) for (const word of nodes.currentNode.data.matchAll(/\\b\\w{2,14}\\b/g)) {
+            const place = document.createRange();
+            place.setStart(nodes.currentNode, word.index);
+            place.setEnd(nodes.currentNode, word.index + word[0].length);
+            if (new Set([...place.getClientRects()].map(each => Math.round(each.top))).size > 1)
+                found.push('a word is broken: ' + word[0]);
+        }
     }
     return [...new Set(found)];
 }"""
