@@ -21,7 +21,9 @@ class AlertsQuery(ListQuery):
     state: Literal["open", "firing", "acknowledged", "snoozed", "unknown", "resolved", "all"] = Field(
         "open", description="`unknown`: open, and the value can't be read."
     )
-    severity: Literal["info", "warning", "critical"] | None = Field(None)
+    severity: Literal["info", "warning", "critical"] | None = Field(
+        None, description="Only of this severity."
+    )
     rule: Identifier | None = Field(None, description="The name of a rule.")
 
 
@@ -76,7 +78,9 @@ class Acknowledge(OfSeen):
 
 
 class Snooze(Acknowledge):
-    minutes: Annotated[StrictInt, Field(ge=1, le=LONGEST_MINUTES)] = Field(examples=[60])
+    minutes: Annotated[StrictInt, Field(ge=1, le=LONGEST_MINUTES)] = Field(
+        examples=[60], description="For how long no reminder is sent."
+    )
 
 
 class AlertChanged(Schema):

@@ -45,11 +45,26 @@ class _Asked(Schema):
 
 
 class JobRequest(_Asked):
-    customer_id: Identifier = Field(examples=["TEST-001"])
-    package_size: Whole = Field(examples=[50])
-    priority: Identifier | None = Field(None, examples=["starter"])
-    payload: dict[str, Any] = Field(default_factory=dict, examples=[{"business": "Café Blüte"}])
-    queue: Identifier = Field("default", examples=["default"])
+    customer_id: Identifier = Field(
+        examples=["TEST-001"],
+        description="Whose job it is: the id by which the customer asks where it stands.",
+    )
+    package_size: Whole = Field(
+        examples=[50], description="How much work the customer paid for, in your own unit."
+    )
+    priority: Identifier | None = Field(
+        None,
+        examples=["starter"],
+        description="Kept with the job and shown. Left out: as the database sets it.",
+    )
+    payload: dict[str, Any] = Field(
+        default_factory=dict,
+        examples=[{"business": "Café Blüte"}],
+        description="What the worker needs; the console does not read it.",
+    )
+    queue: Identifier = Field(
+        "default", examples=["default"], description="The name of a queue of `OPSCONSOLE_QUEUES`."
+    )
     not_before: Time | None = Field(None, description="The job does not start before this time.")
     deadline_at: Time | None = Field(
         None,
@@ -93,8 +108,10 @@ class WorkerSaid(_Asked):
     worker_id: Identifier = Field(
         examples=["node-7f3a-1732448521"], description="A new id for every start of the worker."
     )
-    hostname: Identifier | None = Field(None, examples=["host-2"])
-    pid: Whole | None = Field(None, examples=[4411])
+    hostname: Identifier | None = Field(
+        None, examples=["host-2"], description="Where the worker runs, for the page *Workers*."
+    )
+    pid: Whole | None = Field(None, examples=[4411], description="The number of its process there.")
     start: Identifier | None = Field(
         None,
         examples=["b1f0c8a2"],
@@ -172,7 +189,10 @@ class PutOffRequest(WorkerSaid):
     run_epoch: Whole | None = Field(
         None, examples=[1], description="The value in the message, if it has one."
     )
-    seconds: Annotated[StrictInt, Field(ge=0, le=MAX_VISIBILITY_SECONDS)] = Field(examples=[60])
+    seconds: Annotated[StrictInt, Field(ge=0, le=MAX_VISIBILITY_SECONDS)] = Field(
+        examples=[60],
+        description="How long the new message waits; `retryAfter` of the refused claim says it.",
+    )
 
 
 class PutOff(Schema):
@@ -192,17 +212,27 @@ class Verdict(Schema):
 
 
 class CompleteRequest(RunSaid):
-    details: dict[str, Any] = Field(default_factory=dict, examples=[{"submitted": 12}])
+    details: dict[str, Any] = Field(
+        default_factory=dict, examples=[{"submitted": 12}], description="Kept on the job's timeline."
+    )
 
 
 class FailRequest(RunSaid):
-    error: LongText = Field(examples=["directory 7 answers 503"])
+    error: LongText = Field(
+        examples=["directory 7 answers 503"],
+        description="What went wrong; its first line is shown first, and names the failure group.",
+    )
     retryable: StrictBool = Field(default=True, description="False: another run would fail too.")
 
 
 class ProgressRequest(RunSaid):
-    note: LongText = Field(examples=["submitted to maps"])
-    reference: LongText = Field("", examples=["maps/8812-44"])
+    note: LongText = Field(
+        examples=["submitted to maps"],
+        description="What the run has done that another run would do again; operators read it before they requeue the job.",
+    )
+    reference: LongText = Field(
+        "", examples=["maps/8812-44"], description="By which name it is known elsewhere; the search finds it."
+    )
     once: Identifier | None = Field(
         None, examples=["12"], description="A name of this note that no other note of the run has."
     )
@@ -216,7 +246,9 @@ class PercentRequest(RunSaid):
     percent: Percent | None = Field(
         examples=[40], description="From 0 to 100; null where that is unknown. It is kept to one decimal."
     )
-    text: ProgressText = Field("", examples=["12 of 30 directories"])
+    text: ProgressText = Field(
+        "", examples=["12 of 30 directories"], description="How far the run is, in words."
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

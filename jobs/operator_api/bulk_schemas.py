@@ -93,8 +93,10 @@ class BulkItem(Schema):
 class BulkListQuery(ListQuery):
     """Without parameters, all that were confirmed are listed."""
 
-    state: Literal["running", "ended", "cancelled", "stopped"] | None = None
-    action: Action | None = None
+    state: Literal["running", "ended", "cancelled", "stopped"] | None = Field(
+        None, description="`stopped`: by itself, because the first of a replay failed again."
+    )
+    action: Action | None = Field(None, description="What is done to each member.")
 
 
 class BulkList(Schema):

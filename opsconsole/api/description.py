@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from opsconsole.api import operators, samples
+from opsconsole.api import operators, samples, schema_parts
 from opsconsole.api.samples import Sample
 from opsconsole.kit import job_addresses, operator_api, problems
 
@@ -92,6 +91,16 @@ OF_CHANGE = {
 }
 WITH_JOB = {404: "`unknown_job`: the job is not in the database (yet).", 409: "Refused: `reason` says why."}
 
+# What the parts of an address name.
+IN_PATH = {
+    "customer_id": "The customer's id, as in `POST /api/jobs`.",
+    "job_id": "The id of the job.",
+    "letter_id": "The id of the dead letter.",
+    "alert_id": "The number of the alert.",
+    "number": "The number of the bulk operation.",
+    "policy": "The name of the policy.",
+}
+
 LIMIT_HEADERS = {
     "RateLimit-Policy": "The limit: a quota of `q` requests per window of `w` seconds.",
     "RateLimit": "What is left: `r` requests now, and more after `t` seconds.",
@@ -103,6 +112,9 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     document["components"].setdefault("schemas", {})["Problem"] = PROBLEM
     for path, methods in document["paths"].items():
         for operation in methods.values():
+            for parameter in operation["parameters"]:
+                if parameter["in"] == "path":
+                    parameter.setdefault("description", IN_PATH[parameter["name"]])
             if is_change(path, operation):
                 operation["parameters"] = [*operation["parameters"], operators.PARAMETER]
             if job_addresses.NEEDED and "{job_id}" in path:
@@ -116,7 +128,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
 def _samples(path: str, operation: dict[str, Any], document: dict[str, Any]) -> list[Sample]:
     schemas = document["components"]["schemas"]
     body = _schema(operation.get("requestBody"), schemas)
-    return samples.of_route(path, _example(body, schemas) if body else None)
+    return samples.of_route(path, schema_parts.example(body, schemas) if body else None)
 
 
 def is_change(path: str, operation: dict[str, Any]) -> bool:
@@ -214,14 +226,14 @@ def _route(path: str, method: str, operation: dict[str, Any], schemas: dict[str,
         parameters=[
             Field(
                 f"{each['name']} ({each['in']})",
-                _kind(each["schema"], schemas),
+                schema_parts.kind(each["schema"], schemas),
                 each["required"],
                 each.get("description", ""),
             )
             for each in operation["parameters"]
         ],
         fields=list(_fields(body, schemas)),
-        example=_json(_example(body, schemas)) if body else "",
+        example=schema_parts.as_json(schema_parts.example(body, schemas)) if body else "",
         answers=[
             Answer(status, response["description"], _answer_example(response, schemas, status))
             for status, response in operation["responses"].items()
@@ -234,54 +246,15 @@ def _answer_example(response: dict[str, Any], schemas: dict[str, Any], status: s
     if status >= "4":
         return ""
     schema = _schema(response, schemas)
-    return _json(_example(schema, schemas)) if schema else ""
+    return schema_parts.as_json(schema_parts.example(schema, schemas)) if schema else ""
 
 
 def _schema(holder: dict[str, Any] | None, schemas: dict[str, Any]) -> dict[str, Any]:
     contents = (holder or {}).get("content", {}).values()
-    return _resolve(next(iter(contents))["schema"], schemas) if contents else {}
-
-
-def _resolve(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in schema:
-        schema = schemas[schema["$ref"].rpartition("/")[2]]
-    options = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
-    return _resolve(options[0] | {"nullable": True}, schemas) if options else schema
+    return schema_parts.resolve(next(iter(contents))["schema"], schemas) if contents else {}
 
 
 def _fields(schema: dict[str, Any], schemas: dict[str, Any]) -> Iterator[Field]:
     required = schema.get("required", ())
     for name, each in schema.get("properties", {}).items():
-        yield Field(name, _kind(each, schemas), name in required, each.get("description", ""))
-
-
-def _kind(schema: dict[str, Any], schemas: dict[str, Any]) -> str:
-    resolved = _resolve(schema, schemas)
-    kind = resolved.get("format") or resolved.get("type", "any")
-    return f"{kind} or null" if resolved.get("nullable") else str(kind)
-
-
-def _example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
-    examples = schema.get("examples")
-    resolved = _resolve(schema, schemas)
-    if examples or "default" in schema:
-        return examples[0] if examples else schema["default"]
-    if resolved.get("type") == "object":
-        return {name: _example(each, schemas) for name, each in resolved.get("properties", {}).items()}
-    if resolved.get("type") == "array":
-        return [_example(resolved["items"], schemas)]
-    return _plain_example(resolved)
-
-
-_BY_FORMAT = {"uuid": "5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901", "date-time": "2026-01-31T12:00:00Z"}
-_BY_TYPE = {"integer": 1, "boolean": True, "number": 1.5, "string": "text"}
-
-
-def _plain_example(schema: dict[str, Any]) -> Any:
-    if "enum" in schema:
-        return schema["enum"][0]
-    return _BY_FORMAT.get(schema.get("format", ""), _BY_TYPE.get(schema.get("type", "")))
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+        yield Field(name, schema_parts.kind(each, schemas), name in required, each.get("description", ""))

@@ -40,6 +40,7 @@ ModeName = Literal["enforce", "shadow", "off"]
 Confirmation = Annotated[
     str, StringConstraints(strict=True, max_length=LONGEST_CONFIRMATION, pattern=r"^[^\x00-\x1f]*$")
 ]
+ALGORITHM = "`moving`: exact, never more than the limit in any window. `counter`: about the limit, for little room in the store."
 CONFIRM = "The name of the policy, if it is meant to refuse people, hooks or programs, and `me` for this key."
 
 
@@ -80,21 +81,43 @@ class PolicyList(Schema):
 class PolicyFields(operator_api.Asked):
     """The fields to change; the others stay as they are."""
 
-    limit: Annotated[StrictInt, Field(ge=1, le=LARGEST_INTEGER)] | None = Field(None, examples=[200])
-    window_seconds: Annotated[StrictInt, Field(ge=1, le=LARGEST_INTEGER)] | None = None
-    mode: ModeName | None = None
-    key: Literal["default", "address", "user", "api_key"] | None = None
-    algorithm: Literal["moving", "counter"] | None = None
-    when_store_is_away: Literal["local", "open", "closed"] | None = None
-    path_prefixes: Entries | None = None
-    methods: Entries | None = None
-    allow_networks: Entries | None = None
-    deny_networks: Entries | None = None
-    position: Annotated[StrictInt, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)] | None = None
+    limit: Annotated[StrictInt, Field(ge=1, le=LARGEST_INTEGER)] | None = Field(
+        None, examples=[200], description="The number of requests that a client may make per window."
+    )
+    window_seconds: Annotated[StrictInt, Field(ge=1, le=LARGEST_INTEGER)] | None = Field(
+        None, description="The length of the window."
+    )
+    mode: ModeName | None = Field(
+        None, description="`enforce`: refuse. `shadow`: count and record only. `off`: do not count."
+    )
+    key: Literal["default", "address", "user", "api_key"] | None = Field(
+        None,
+        description="What a client is. `default`: its API key, otherwise its user, otherwise its address.",
+    )
+    algorithm: Literal["moving", "counter"] | None = Field(None, description=ALGORITHM)
+    when_store_is_away: Literal["local", "open", "closed"] | None = Field(
+        None,
+        description="`local`: each process counts its share of the limit. `open`: allow. `closed`: refuse.",
+    )
+    path_prefixes: Entries | None = Field(
+        None, examples=[["/api/"]], description="Paths to limit. Views can also name the policy in code."
+    )
+    methods: Entries | None = Field(None, examples=[["POST"]], description="Methods to limit; empty: all.")
+    allow_networks: Entries | None = Field(
+        None, examples=[["10.0.0.0/8"]], description="Networks that are never limited."
+    )
+    deny_networks: Entries | None = Field(
+        None, examples=[["192.0.2.0/24"]], description="Networks whose requests are always refused with 403."
+    )
+    position: Annotated[StrictInt, Field(ge=-LARGEST_INTEGER, le=LARGEST_INTEGER)] | None = Field(
+        None, description="If several policies cover a request, they are listed in this order, lowest first."
+    )
 
 
 class ChangePolicy(Change):
-    fields: PolicyFields = Field(examples=[{"limit": 200}])
+    fields: PolicyFields = Field(
+        examples=[{"limit": 200}], description="What the policy has from now on; what is left out stays."
+    )
     confirm: Confirmation = Field("", description=CONFIRM)
 
 
@@ -106,7 +129,9 @@ class PolicyChanged(Schema):
 
 
 class SwitchMode(Change):
-    mode: ModeName = Field(examples=["shadow"])
+    mode: ModeName = Field(
+        examples=["shadow"], description="Of all policies together; each keeps its own beside it."
+    )
     confirm: Confirmation = Field(
         "", description="The names of the policies that are meant to refuse people."
     )

@@ -16,7 +16,9 @@ PolicyName = Annotated[str, StringConstraints(strict=True, min_length=1, max_len
 class LimitRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    policy: PolicyName = Field(examples=["standard"])
+    policy: PolicyName = Field(
+        examples=["standard"], description="The name of a policy of the page *Policies*."
+    )
     identity: Identifier = Field(
         examples=["address:203.0.113.7"],
         description=(

@@ -328,6 +328,30 @@ def test_every_answer_is_documented_as_a_problem(client: Client) -> None:
         assert operation["summary"]
 
 
+def test_whatever_a_caller_sends_has_a_meaning_in_the_reference(client: Client) -> None:
+    """For each parameter and each field of a body, nested ones too."""
+    described = document(client)
+    bodies = [
+        schema
+        for name, schema in described["components"]["schemas"].items()
+        if name.endswith("Request")
+        or any(f"/{name}" in json.dumps(each.get("requestBody", {})) for _, _, each in routes(client))
+    ]
+    fields = [field for body in bodies for field in body.get("properties", {}).items()]
+    parameters = [
+        (each["name"], each) for _, _, operation in routes(client) for each in operation["parameters"]
+    ]
+
+    assert len(bodies) > 15
+    assert [name for name, each in [*fields, *parameters] if not each.get("description")] == []
+
+
+def test_reference_lists_the_values_that_a_field_may_have(client: Client) -> None:
+    page = client.get("/api/docs").content.decode()
+
+    assert "&quot;enforce&quot;, &quot;shadow&quot; or &quot;off&quot;" in page
+
+
 @pytest.mark.parametrize("who", ["stranger", "operator"])
 def test_reference_page_shows_every_route(client: Client, who: str) -> None:
     if who == "operator":
