@@ -12,7 +12,7 @@ from jobs.models.worker import stale_after
 from jobs.recovery.control import HoldStep
 from jobs.recovery.decision import Decision, SweepAction, Why, recoveries
 from jobs.recovery.surroundings import Stop, Surroundings
-from opsconsole.kit.counting import exactly
+from opsconsole.kit.counting import exactly, plural
 from opsconsole.kit.display import clock_time
 from opsconsole.kit.durations import spell
 from opsconsole.kit.lateness import late_after
@@ -132,7 +132,7 @@ def of_queues_by_hand(names: Collection[str]) -> str:
     """Say that sweeps recover nothing of these queues; nothing to say where there are none."""
     if not names:
         return ""
-    queues = f"queue{'' if len(names) == 1 else 's'} {', '.join(sorted(names))}"
+    queues = f"{plural(len(names), 'queue')} {', '.join(sorted(names))}"
     return f"Sweeps leave stale runs of the {queues} to operators (OPSCONSOLE_RECOVERY_BY_HAND)."
 
 
