@@ -30,6 +30,7 @@ from jobs.admin.dead_letters import letter_badges
 from jobs.admin.job_search import newest_of_customer
 from jobs.dead_letters import replay_results
 from jobs.models import DeadLetter, Job, Status
+from jobs.runs import status_wording
 from jobs.runs.diagnosis import diagnose
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.kit.storable import is_storable, plain_text
@@ -92,9 +93,7 @@ def _counts(customer_id: str, ids: Sequence[Any]) -> list[Count]:
     found = Counter(Job.objects.filter(pk__in=ids).order_by().values_list("status", flat=True))
     known = [status.value for status in Status if found[status.value]]
     return [
-        Count(
-            Status(name).label.capitalize(), found[name], _list("jobs_job", customer=customer_id, status=name)
-        )
+        Count(_counted_as(name), found[name], _list("jobs_job", customer=customer_id, status=name))
         for name in known
     ] + [
         Count(name, number, _list("jobs_job", customer=customer_id, status="other"))
@@ -103,10 +102,16 @@ def _counts(customer_id: str, ids: Sequence[Any]) -> list[Count]:
     ]
 
 
+def _counted_as(status: str) -> str:
+    return (
+        status_wording.WAITING_OR_SCHEDULED if status == Status.PENDING else status_wording.of_status(status)
+    )
+
+
 def _rows(ids: Sequence[Any]) -> list[JobRow]:
     jobs: dict[Any, Any] = Job.objects.with_signs_of_life().defer("payload", "error_message").in_bulk(ids)
     return [
-        JobRow(jobs[pk], labels.status(jobs[pk].status) + labels.trouble(diagnose(jobs[pk])))
+        JobRow(jobs[pk], labels.job_status(jobs[pk], jobs[pk].read_at) + labels.trouble(diagnose(jobs[pk])))
         for pk in ids
         if pk in jobs
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -33,6 +35,10 @@ class SnsMessageAdmin(ReadOnlyAdmin):
 @admin.register(DeadManPing)
 class DeadManPingAdmin(ReadOnlyAdmin):
     list_display = ("name", "condition", "last_ping", "answer", "last_accepted", "failing")
+    fields = ("name", "condition", "pinged_at", "answer", "ok_at", "failing_since", "reported")
+    labels = MappingProxyType(
+        {"pinged_at": "last ping", "ok_at": "last accepted", "reported": "last success"}
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[DeadManPing]:
         rows: QuerySet[DeadManPing] = super().get_queryset(request).annotate(db_now=Now())

@@ -4,8 +4,32 @@ from __future__ import annotations
 
 from django.db import models
 
-from alerts.channels.targets import Target
+from alerts.channels.targets import EMAIL_SCHEMES, SLACK, Target
 from alerts.models import Channel
+
+# How services write their names; those of others are as good with a capital letter.
+_SERVICES = {
+    SLACK: "Slack",
+    "firehydrant": "FireHydrant",
+    "gchat": "Google Chat",
+    "goalert": "GoAlert",
+    "goalerts": "GoAlert",
+    "ilert": "iLert",
+    "incidentio": "incident.io",
+    "json": "JSON webhook",
+    "jsons": "JSON webhook",
+    "msteams": "Microsoft Teams",
+    "pagerduty": "PagerDuty",
+    "pagertree": "PagerTree",
+    "pover": "Pushover",
+    "sendgrid": "SendGrid",
+    "signl4": "SIGNL4",
+    "sns": "Amazon SNS",
+    "tgram": "Telegram",
+    "victorops": "VictorOps",
+    "workflows": "Microsoft Teams",
+    "wxteams": "Webex",
+}
 
 
 class ChannelState(models.TextChoices):
@@ -29,7 +53,13 @@ def of(row: Channel, target: Target | None) -> ChannelState:
 
 
 def kind(target: Target | None) -> str:
-    """Return the kind of a channel, such as 'slack' or 'mailto, fallback'."""
+    """Return the kind of a channel in words, such as 'Slack' or 'E-mail, fallback'."""
     if target is None:
         return "not configured"
-    return f"{target.kind}, fallback" if target.is_fallback else target.kind
+    return f"{_service(target)}, fallback" if target.is_fallback else _service(target)
+
+
+def _service(target: Target) -> str:
+    if target.kind in EMAIL_SCHEMES:
+        return "E-mail"
+    return _SERVICES.get(target.kind, target.kind.capitalize())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import reverse
@@ -11,8 +11,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs.bulk.kinds import MemberResult
+from jobs.messaging import outbox
 from jobs.models import Job, JobEvent, MessageTrouble, Outbox, Status
+from jobs.runs import status_wording
 from jobs.runs.diagnosis import Diagnosis
+from jobs.runs.status_wording import Schedulable
 from opsconsole.kit import addresses
 from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.display import badge
@@ -45,37 +48,24 @@ NOTE = "Note"
 MESSAGE_TONES: dict[str, str] = {Outbox.State.WAITING: "waiting", Outbox.State.REFUSED: "bad"}
 
 
-# What people read; programs read "pending" for both.
-WAITING, SCHEDULED = "Waiting", "Scheduled"
+MESSAGE_REASONS = {
+    outbox.STALE_JOB_RECOVERY: "recovery of a stale run",
+    outbox.RETRY_AFTER_FAILURE: "retry after a failure",
+    outbox.OPERATOR_REQUEUE: "requeue by an operator",
+    outbox.LOST_MESSAGE: "the message before was lost",
+    outbox.GIVEN_BACK: "given back by the worker",
+    outbox.RESTORED: "fenced after a restore",
+}
 
 
 def status(value: str) -> SafeString:
     """Return a badge for the status; an unknown status is shown unchanged."""
-    return badge(status_word(value), STATUS_TONES.get(value, "quiet"))
-
-
-def status_word(value: str) -> str:
-    if value == Status.PENDING:
-        return WAITING
-    return Status(value).label.capitalize() if value in Status.values else value
-
-
-class Schedulable(Protocol):
-    """A job, as far as its badge needs it."""
-
-    @property
-    def status(self) -> str: ...
-    def is_scheduled(self, now: datetime) -> bool: ...
+    return badge(status_wording.of_status(value), STATUS_TONES.get(value, "quiet"))
 
 
 def job_status(job: Schedulable, now: datetime) -> SafeString:
     """Return a badge for a job's status, which tells a job that may not start yet from one that waits for a worker."""
-    return badge(SCHEDULED, "quiet") if job.is_scheduled(now) else status(job.status)
-
-
-def job_word(job: Schedulable, now: datetime) -> str:
-    """Return the same as a word."""
-    return SCHEDULED if job.is_scheduled(now) else status_word(job.status)
+    return badge(status_wording.SCHEDULED, "quiet") if job.is_scheduled(now) else status(job.status)
 
 
 def message_trouble(trouble: MessageTrouble) -> SafeString:
@@ -105,6 +95,11 @@ def trouble(diagnosis: Diagnosis) -> SafeString:
 def message(outgoing: Outbox) -> SafeString:
     """Return a badge for the state of a message: "Message sent", "Message waiting"."""
     return badge(f"Message {outgoing.state}", MESSAGE_TONES.get(outgoing.state, "quiet"))
+
+
+def message_reason(reason: str) -> str:
+    """Return why a message was sent; workers read the short form. A reason that is a sentence is shown unchanged."""
+    return MESSAGE_REASONS.get(reason, reason)
 
 
 def customer_link(job: Job) -> SafeString | str:

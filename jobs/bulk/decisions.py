@@ -21,7 +21,7 @@ from jobs.models import BulkEvent, BulkMember, BulkOperation
 from jobs.models.bulk import DatedOperation
 from jobs.operations import previews
 from jobs.runs.timeline import Actor
-from opsconsole.kit import reasons
+from opsconsole.kit import actors, reasons
 from opsconsole.kit.row_locks import locked
 
 KEPT = "with the operation and on each timeline"
@@ -89,7 +89,7 @@ def _left_out(operation: BulkOperation) -> int:
 def cancel(operation: BulkOperation, actor: Actor, reason: str) -> BulkOperation:
     """Stop after the current chunk. What was done stays done. One that is being frozen ends, since nobody has confirmed it."""
     reason = reasons.required(reason, BulkRefused, KEPT)
-    sentence = f"Cancelled by {actor.name}: {reason}"
+    sentence = f"Cancelled by {actors.in_words(actor.name)}: {reason}"
     with transaction.atomic():
         ended: dict[str, Any] = {"state": State.CANCELLED, "ended_at": Now(), "sentence": sentence}
         if operation.state == State.FREEZING:

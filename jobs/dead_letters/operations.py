@@ -24,7 +24,7 @@ from jobs.letter_ledger.entries import LetterAction, NewEntry
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.operations.steps import OperationRefused, Outcome, Step, log_refusals
 from jobs.runs.timeline import Actor
-from opsconsole.kit import activity, reasons
+from opsconsole.kit import activity, actors, reasons
 from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.row_locks import WaitBudget, locked
 
@@ -249,7 +249,7 @@ def _mark_sent(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     letters = [letter for letter, _ in pairs]
     unknown = _rows_of(letters).filter(state=ReplayAttempt.State.UNKNOWN)
     kept = set(unknown.filter(from_copy=True).values_list("letter_id", flat=True))
-    outcome = f"{decision.actor.name} marked it as sent."
+    outcome = f"{actors.in_words(decision.actor.name)} marked it as sent."
     unknown.filter(from_copy=True).update(state=ReplayAttempt.State.DONE, ended_at=Now(), outcome=outcome)
     unknown.update(state=ReplayAttempt.State.SENT, outcome=outcome)
     _note(letters, LetterAction.MARK_SENT, decision)
@@ -262,7 +262,7 @@ def _mark_not_sent(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     letters = [letter for letter, _ in pairs]
     unknown = _rows_of(letters).filter(state=ReplayAttempt.State.UNKNOWN)
     kept = set(unknown.filter(from_copy=True).values_list("letter_id", flat=True))
-    outcome = f"{decision.actor.name} marked it as not sent."
+    outcome = f"{actors.in_words(decision.actor.name)} marked it as not sent."
     unknown.update(state=ReplayAttempt.State.NOT_DONE, ended_at=Now(), outcome=outcome)
     _note(letters, LetterAction.MARK_NOT_SENT, decision)
     _become([letter for letter in letters if letter.pk in kept], State.KEPT)

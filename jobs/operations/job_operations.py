@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
 from django.db.models.functions import Now
+from django_stubs_ext import WithAnnotations
 
 from jobs.letter_ledger.settlement import follow_requeues
 from jobs.messaging import outbox
@@ -19,11 +20,12 @@ from jobs.models.event import LOST_WORKER
 from jobs.models.job import JobQuerySet, JobWithEvidence
 from jobs.operations.steps import JobAction, OperationRefused, Outcome, Step, log_refusals
 from jobs.operations.verdicts import DECIDING, NEED_EVIDENCE, step_for
-from jobs.runs import timeline
+from jobs.runs import status_wording, timeline
 from jobs.runs.diagnosis import Reason, diagnose
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor, NewEvent
 from opsconsole.kit import reasons
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.row_locks import WaitBudget
 
@@ -34,7 +36,8 @@ _READ_OF_A_JOB = (
     "status", "queue", "worker_id", "run_epoch", "claimed_epoch", "recovery_count", "updated_at", "started_at",
     "deadline_at",
 )  # fmt: skip
-_READ_WITH_THE_LOCK = (*DECIDING, "worker_id")
+JobWithTime: TypeAlias = "WithAnnotations[Job, DbNow]"
+_READ_WITH_THE_LOCK = (*DECIDING, "worker_id", "not_before")
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
         for action, write in _WRITES.items():
             chosen = [jobs[step.job_id] for step in same if step.action == action and not kept[step.job_id]]
             written |= write(chosen, decision) if chosen else {}
-    left |= {step.job_id: _changed(found.get(step.job_id)) for step in wanted if step.job_id not in jobs}
+    left |= {step.job_id: changed(found.get(step.job_id)) for step in wanted if step.job_id not in jobs}
     busy = _existing([step.job_id for step in wanted if step.job_id not in found])
     return [
         Outcome.locked_by_others(step)
@@ -130,10 +133,10 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
     ]
 
 
-def _lock(job_ids: Sequence[UUID], budget: WaitBudget) -> dict[UUID, Job]:
+def _lock(job_ids: Sequence[UUID], budget: WaitBudget) -> dict[UUID, JobWithTime]:
     """Lock these jobs until the transaction ends, except for those that others hold; return them as they now are."""
     # Always in the same order, so that two operations on the same jobs can't deadlock.
-    jobs = Job.objects.filter(pk__in=job_ids).order_by("pk").only(*_READ_WITH_THE_LOCK)
+    jobs = Job.objects.filter(pk__in=job_ids).order_by("pk").only(*_READ_WITH_THE_LOCK).annotate(db_now=Now())
     return {job.pk: job for job in budget.lock(jobs)}
 
 
@@ -164,10 +167,11 @@ def _worker_proved_alive(step: Step, again: Step) -> bool:
     return step.action == JobAction.REQUEUE and step.seen_reason != again.seen_reason == Reason.HUNG
 
 
-def _changed(now: Job | None) -> str:
+def changed(now: JobWithTime | None) -> str:
+    """Return why a job that is no longer as it was seen is skipped, with what it is now."""
     if now is None:
         return "It no longer exists in the database."
-    return f"It changed in the meantime: now {now.status}, run {now.run_epoch}."
+    return f"It changed in the meantime: now {status_wording.of_job_within_sentence(now, now.db_now)}, run {now.run_epoch}."
 
 
 def _requeue(jobs: Sequence[JobWithEvidence], decision: _Decision) -> dict[UUID, str]:

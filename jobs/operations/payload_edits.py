@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, models, transaction
 from django.db.models import F, Func, Value
-from django.db.models.functions import Cast
+from django.db.models.functions import Cast, Now
 
 from jobs.intake import payload_text
 from jobs.models import Job, JobEvent, Status
@@ -105,7 +105,8 @@ def carry_out(seen: Step, digest: str, payload: str, actor: Actor, reason: str) 
 
 def _edit(seen: Step, digest: str, payload: str, actor: Actor, reason: str) -> Outcome:
     budget = WaitBudget()
-    rows = budget.lock(Job.objects.filter(pk=seen.job_id).values_list("status", "run_epoch"))
+    jobs = Job.objects.filter(pk=seen.job_id).only("status", "run_epoch", "not_before")
+    rows = budget.lock(jobs.annotate(db_now=Now()))
     if not rows:
         gone = not Job.objects.filter(pk=seen.job_id).exists()
         return (
@@ -115,10 +116,7 @@ def _edit(seen: Step, digest: str, payload: str, actor: Actor, reason: str) -> O
         )
     now = look(seen.job_id)
     if now is None or (now.step.seen_status, now.step.seen_epoch) != (seen.seen_status, seen.seen_epoch):
-        [(status, epoch)] = rows
-        return Outcome(
-            seen.job_id, done=False, sentence=f"It changed in the meantime: now {status}, run {epoch}."
-        )
+        return Outcome(seen.job_id, done=False, sentence=job_operations.changed(rows[0]))
     if not now.step.will:
         return Outcome(seen.job_id, done=False, sentence=now.step.sentence)
     if now.digest != digest:

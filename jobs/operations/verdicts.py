@@ -11,6 +11,7 @@ from jobs.models import Job, Status
 from jobs.models.columns import JOBS
 from jobs.models.job import JobWithEvidence
 from jobs.operations.steps import JobAction, Step
+from jobs.runs import status_wording
 from jobs.runs.diagnosis import Reason, diagnose
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
@@ -92,7 +93,7 @@ def _judge_release(job: JobWithEvidence) -> tuple[bool, str]:
 
 def _left_alone(job: JobWithEvidence) -> str:
     if job.status in Status.values:
-        return f"It is {Status(job.status).label.lower()}: nothing to do."
+        return f"It is {status_wording.within_sentence(job.status)}: nothing to do."
     return f"Its status '{job.status}' is not known to the console, so it is left alone."
 
 

@@ -26,7 +26,7 @@ from jobs.recovery import control
 from jobs.restores import signs
 from jobs.runs import timeline
 from jobs.runs.timeline import Actor
-from opsconsole.kit import job_ids, reasons, round_trip
+from opsconsole.kit import actors, job_ids, reasons, round_trip
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.row_locks import if_free_in_statement
@@ -162,7 +162,7 @@ def restored(actor: Actor, reason: str, *, completed: Collection[UUID] = (), aga
     if not restore.finished_at and not locked:
         Restore.objects.filter(pk=restore.pk, finished_at=None).update(finished_at=Now())
         restore.refresh_from_db()
-        signs.settle(f"{restore.actor} fenced everything that ran before: {restore.reason}")
+        signs.settle(f"{actors.in_words(restore.actor)} fenced everything that ran before: {restore.reason}")
     return Fencing(restore, begun, locked, told.count)
 
 
@@ -170,7 +170,7 @@ def not_restored(actor: Actor, reason: str) -> list[str]:
     """Settle the signs without fencing, because nothing was lost; return them. Raise ``RestoreRefused`` without a reason."""
     reason = reasons.required(reason, RestoreRefused)
     noticed = signs.kept()
-    signs.settle(f"{actor.name} says that nothing was lost: {reason}")
+    signs.settle(f"{actors.in_words(actor.name)} says that nothing was lost: {reason}")
     return noticed
 
 

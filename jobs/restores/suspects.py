@@ -16,6 +16,7 @@ from django.db import connection
 
 from jobs.models import Restore
 from jobs.models.columns import HEARTBEATS, JOBS
+from opsconsole.kit import actors
 
 # Of several pieces of evidence about one job, the newest of each kind.
 _EVIDENCE = """
@@ -92,7 +93,7 @@ class QueueSuspicion:
 
     @property
     def sentence(self) -> str:
-        waiting = f"Queue '{self.queue}': the backup has {self.waiting:,} pending jobs whose message was sent"
+        waiting = f"Queue '{self.queue}': the backup has {self.waiting:,} waiting jobs whose message was sent"
         if self.depth is None:
             return f"{waiting}. SQS did not answer, so it is unknown how many were taken since."
         return f"{waiting}, and the queue held {self.depth:,} messages: at least {self.taken:,} were taken since."
@@ -137,7 +138,7 @@ def _strongest(job: FencedJob, emptied: set[str]) -> Iterator[Suspect]:
 
 def _reasons(job: FencedJob, emptied: set[str]) -> Iterator[tuple[Evidence, str]]:
     if job.late_result:
-        worker = job.late_result.removeprefix("worker:")
+        worker = actors.worker_of(job.late_result)
         yield Evidence.LATE_RESULT, f"Worker {worker} reported after the restore that it had completed it."
     if job.letter_epoch is not None:
         yield (

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from jobs.models import Job, JobEvent, Status
+from opsconsole.kit import actors
 
 Kind = JobEvent.Kind
 # Events that end the run whose epoch they name.
@@ -121,7 +122,7 @@ def _read(runs: dict[int, Attempt], event: Told, epoch: int) -> None:
     elif event.kind == Kind.ENQUEUED:
         run = replace(run, waits_since=event.at)
     elif event.kind == Kind.CLAIMED:
-        run = replace(run, began_at=event.at, worker=event.actor.removeprefix("worker:"))
+        run = replace(run, began_at=event.at, worker=actors.worker_of(event.actor))
     elif event.kind in MARKS:
         run = replace(run, marks=(*run.marks, event.at))
     runs[epoch] = run

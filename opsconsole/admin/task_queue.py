@@ -69,7 +69,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
 
     @admin.display(description="schedule")
     def title(self, schedule: Schedule) -> str:
-        return schedule.name or f"#{schedule.pk}"
+        return schedules.shown_name(schedule)
 
     @admin.display(description="state")
     def state(self, schedule: WithAnnotations[Schedule, FailedRuns]) -> SafeString:
@@ -139,13 +139,13 @@ class ScheduleAdmin(ReadOnlyAdmin):
             return None
         label = action.replace("_", " ").capitalize()
         question = Question(action=action, title=f"{label}?", button=label, seen=_seen)
-        reason = self.ask_why(request, question, [(row, row.name or "") for row in chosen])
+        reason = self.ask_why(request, question, [(row, schedules.shown_name(row)) for row in chosen])
         if not isinstance(reason, str):
             return reason
         changed = [row for row in chosen if queryset.filter(pk=row.pk).update(**changes)]
         audit.log(request.user, changed, f"{label}.", why=reason)
         messages.success(
-            request, f"{label}: {', '.join(row.name for row in changed) or 'nothing was changed'}."
+            request, f"{label}: {', '.join(map(schedules.shown_name, changed)) or 'nothing was changed'}."
         )
         return None
 

@@ -54,6 +54,12 @@ def entry_of(schedule: Schedule) -> Entry | None:
     return next((entry for entry in every_entry() if (entry.full_name, entry.task) == named), None)
 
 
+def shown_name(schedule: Schedule) -> str:
+    """Return what a schedule is called on pages: one of ours as the task table calls it."""
+    entry = entry_of(schedule)
+    return entry.name if entry else str(schedule.name or f"#{schedule.pk}")
+
+
 def _with_entry(schedules: QuerySet[Schedule]) -> QuerySet[Schedule]:
     """Give each schedule its name and function as one text, ``entry``. A condition for each entry would take long to write."""
     entry = Concat("name", Value(BETWEEN), "func", output_field=TextField())

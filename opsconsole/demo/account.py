@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import Count
 
 from jobs.models import Job, JobEvent, Status
+from jobs.runs import status_wording
 
 ENDED = [Status.COMPLETED, Status.CANCELLED, Status.FAILED, Status.QUARANTINED]
 
@@ -26,10 +27,16 @@ class Account:
 
     def lines(self) -> list[str]:
         """Return a small table, then a line per job that did not end as it should."""
-        rows = [(f"jobs {status}", count) for status, count in sorted(self.statuses.items())]
+        rows = [
+            (f"jobs {status_wording.within_sentence(status)}", count)
+            for status, count in sorted(self.statuses.items())
+        ]
         rows += [(label, self.events.get(kind, 0)) for kind, label in _EVENTS.items()]
         table = [f"{label:<32}{count:>6}" for label, count in rows]
-        table += [f"job {job_id} did not end: it is '{status}'" for job_id, status in self.unfinished]
+        table += [
+            f"job {job_id} did not end: it is {status_wording.within_sentence(status)}"
+            for job_id, status in self.unfinished
+        ]
         return table + [f"job {job_id} was completed more than once" for job_id in self.completed_twice]
 
 

@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from jobs.models import DeadLetter, ReplayAttempt
 from opsconsole.demo.output import say
+from opsconsole.kit import actors
 from opsconsole.kit.short_ids import short_id
 from opsconsole_worker import sqs
 
@@ -43,7 +44,10 @@ class Letters:
         for row in ReplayAttempt.objects.filter(state=ReplayAttempt.State.DONE).order_by("pk"):
             if row.pk not in self.told_rows:
                 self.told_rows.add(row.pk)
-                say("letters", f"dead letter {short_id(row.letter_id)}: {row.action} by {row.actor} done")
+                say(
+                    "letters",
+                    f"dead letter {short_id(row.letter_id)}: {row.action} by {actors.in_words(row.actor)} done",
+                )
 
     def _poison(self) -> None:
         try:

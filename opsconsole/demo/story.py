@@ -16,6 +16,7 @@ from jobs.intake.enqueue import NewJob, enqueue
 from jobs.models import Job, JobEvent, Outbox, WorkerHeartbeat
 from opsconsole.demo.environment import MARK
 from opsconsole.demo.output import say, short
+from opsconsole.kit import actors
 
 CUSTOMER = "customer-story"
 DIRECTORIES = 6
@@ -65,7 +66,7 @@ class Story:
             )
             self.begin()
             return
-        self.finished_by = event.actor.removeprefix("worker:")
+        self.finished_by = actors.worker_of(event.actor)
         say("story", f"the end: nobody had to do anything. Read it again at {self.url}")
 
     def _kill_when_it_is_time(self) -> None:
@@ -106,7 +107,7 @@ def _kill(pid: int) -> bool:
 
 
 def _sentences(event: JobEvent) -> list[str]:
-    worker = event.actor.removeprefix("worker:")
+    worker = actors.worker_of(event.actor)
     details = event.details
     match event.kind:
         case JobEvent.Kind.ENQUEUED:

@@ -16,6 +16,7 @@ from alerts.channels.targets import SLACK
 from alerts.sending import channel_test
 from jobs.models import Job, JobEvent
 from jobs.recovery import control
+from jobs.runs import status_wording
 from jobs.runs.timeline import CONSOLE
 from opsconsole.cluster import schedules
 from opsconsole.demo import account, services
@@ -144,7 +145,13 @@ class Storyteller:
             return
         self._count_at = time.monotonic() + COUNT_SECONDS
         counts = Counter(dict(Job.objects.values_list("status").order_by().annotate(Count("pk"))))
-        say("counts", ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
+        say(
+            "counts",
+            ", ".join(
+                f"{count} {status_wording.within_sentence(status)}"
+                for status, count in sorted(counts.items())
+            ),
+        )
 
     def _close(self) -> bool:
         drawn_up = account.draw_up(self.production_ended_at or timezone.now())

@@ -195,9 +195,13 @@ def named_actor(name: str, actor: str | None) -> str:
 
 
 def named(entry: LogEntry) -> str:
-    """Return the object of a line as it was called, or by its number where its name could quote what is hidden now."""
+    """Return the object of a line as it was called, or by its number where its name could quote what is hidden now.
+
+    Where a model gives its rows no name, Django calls them 'OrmQ object (2)', and they have a number alone.
+    """
     kind = kind_of(entry)
-    if kind is not None and getattr(kind.model_class(), "named_by_number", False):
+    nameless = entry.object_repr.endswith(f" object ({entry.object_id})")
+    if kind is not None and (nameless or getattr(kind.model_class(), "named_by_number", False)):
         return f"{kind.name} {entry.object_id}"
     return entry.object_repr
 

@@ -219,6 +219,8 @@ class ReadOnlyAdmin(TitledAdmin):
     change_form_template = "admin/readonly_form.html"
     show_full_result_count = False
     list_per_page = 50
+    # What columns are called on the page of a row, where the name of the column says it to programs only.
+    labels: Mapping[str, str] = MappingProxyType({})
 
     def action_checkbox(self, obj: Model) -> SafeString:
         """Return the same as Django, without a template per row, which takes a sixth of the page's time."""
@@ -228,6 +230,9 @@ class ReadOnlyAdmin(TitledAdmin):
             obj.pk,
             obj,
         )
+
+    def get_form(self, request: HttpRequest, obj: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return super().get_form(request, obj, *args, labels=dict(self.labels), **kwargs)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -9,7 +9,6 @@ from django.db.models import Model, Q, QuerySet
 from django.db.models.functions import Now
 
 from jobs.admin.job_search import by_id, first_of_customer, having_error, newest_of_customer
-from jobs.admin.labels import job_word
 from jobs.models import (
     BulkOperation,
     DeadLetter,
@@ -24,6 +23,7 @@ from jobs.models import (
     WorkerHeartbeat,
 )
 from jobs.models import Status as JobStatus
+from jobs.runs import status_wording
 from jobs.runs.timeline import Actor
 from opsconsole import customers as customer_pages
 from opsconsole.kit import job_ids
@@ -52,7 +52,7 @@ def jobs(term: str, user: Person) -> Finding:
 
 
 def _job_in_words(job: Any) -> str:
-    return f"{job.customer}, {job_word(job, job.db_now)}, run {job.run_epoch}"
+    return f"{job.customer}, {status_wording.of_job(job, job.db_now)}, run {job.run_epoch}"
 
 
 def customers(term: str, user: Person) -> Finding:

@@ -15,12 +15,24 @@ from django.urls import reverse
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
+from django_stubs_ext import WithAnnotations
 
 from jobs.admin import labels
+from jobs.models import Job
 from opsconsole import overview
-from opsconsole.kit import audit, display, durations, job_pages, list_cells, page_permissions, short_ids
+from opsconsole.kit import (
+    actors,
+    audit,
+    display,
+    durations,
+    job_pages,
+    list_cells,
+    page_permissions,
+    short_ids,
+)
 from opsconsole.kit.audit import Told
 from opsconsole.kit.bounded_columns import is_cut
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.page_permissions import Person
 from opsconsole.site import NAMES
 from opsconsole.trends import drawing, marks
@@ -203,14 +215,20 @@ def short_id(value: object) -> str:
 
 
 @register.simple_tag
-def status(value: str) -> SafeString:
-    return labels.status(value)
+def status(job: WithAnnotations[Job, DbNow]) -> SafeString:
+    return labels.job_status(job, job.db_now)
 
 
 @register.filter
 def told(entry: LogEntry) -> Told:
     """Return the parts of an audit line: what was done, why, and with what result."""
     return audit.told(entry)
+
+
+@register.filter
+def actor(name: str) -> str:
+    """Name an actor of a row as people read it: 'ada', not 'operator:ada'."""
+    return actors.in_words(name)
 
 
 @register.filter

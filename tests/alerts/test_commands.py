@@ -101,7 +101,7 @@ def test_channels_are_listed_and_tested(capsys: pytest.CaptureFixture[str], slac
     [listed] = run(capsys, "channels", "list")
     assert listed["state"] == "working"
     call_command("channels", "list")
-    assert "slack (slack): Working" in capsys.readouterr().out
+    assert "slack (Slack): Working" in capsys.readouterr().out
 
 
 def test_broken_channel_is_told_without_its_address(

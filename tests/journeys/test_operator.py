@@ -51,7 +51,7 @@ def test_find_and_requeue_job_and_see_timeline(visitor: Visitor, width: int) -> 
     expect(page.locator(".lines").last).to_contain_text("Queued for run 3.")
 
     page.get_by_role("region", name="Done:").get_by_role("link", name=str(STALE_JOB)[:8]).click()
-    last = page.locator(".timeline > li", has_text="operator:olga")
+    last = page.locator(".timeline > li", has_text="olga")
     expect(last).to_contain_text("Requeued")
     expect(last).to_contain_text(REASON)
     expect(page.get_by_role("heading", level=1)).to_contain_text("Waiting")

@@ -66,7 +66,7 @@ def build() -> None:
     audit.log(
         User.objects.create_user("somebody"), list(Group.objects.all()), "Looked at it.", why="for a test"
     )
-    pauses.begin("recovery", by="operator:olga", reason="deploy")
+    pauses.begin("recovery", by="olga", reason="deploy")
     somebody = User.objects.get(username="somebody")
     SignInIdentity.objects.create(
         issuer="https://login.example.com", subject="2482", name="ada", user=somebody

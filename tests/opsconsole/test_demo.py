@@ -444,12 +444,15 @@ class TestAccount:
         assert drawn_up.good
         assert "jobs completed                       1" in drawn_up.lines()
 
-    @pytest.mark.parametrize("status", [Status.PENDING, Status.IN_PROGRESS, "theirs"])
-    def test_one_did_not_end(self, status: str) -> None:
+    @pytest.mark.parametrize(
+        ("status", "word"),
+        [(Status.PENDING, "waiting"), (Status.IN_PROGRESS, "in progress"), ("theirs", "'theirs'")],
+    )
+    def test_one_did_not_end(self, status: str, word: str) -> None:
         job = factories.job(status=status)
         drawn_up = self.draw_up()
         assert not drawn_up.good
-        assert drawn_up.lines()[-1] == f"job {job.pk} did not end: it is '{status}'"
+        assert drawn_up.lines()[-1] == f"job {job.pk} did not end: it is {word}"
 
     def test_late_job_does_not_count(self) -> None:
         enqueued_until = timezone.now()

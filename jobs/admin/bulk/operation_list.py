@@ -29,7 +29,7 @@ from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkMember, BulkOperation
 from jobs.models.bulk import DatedOperation
 from jobs.operations import previews
-from opsconsole.kit import audit, exports, form_versions
+from opsconsole.kit import actors, audit, exports, form_versions
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import age
 from opsconsole.kit.form_versions import Version
@@ -71,7 +71,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
     )
     missing = "There is no bulk operation with this number."
     live_on = ("jobs.BulkOperation", "jobs.BulkMember", "jobs.Job", "jobs.DeadLetter", "jobs.ReplayAttempt")
-    list_display = ("what", "condition", "progress", "scope", "actor", "reason", "begun")
+    list_display = ("what", "condition", "progress", "scope", "by", "reason", "begun")
     list_filter = (OperationStateFilter,)
     list_display_links = None
     ordering = ("-id",)
@@ -101,6 +101,10 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
             f"{operation.worked:,}",
             f"{operation.will:,}",
         )
+
+    @admin.display(description="by")
+    def by(self, operation: BulkOperation) -> str:
+        return actors.in_words(operation.actor)
 
     @admin.display(description="begun")
     def begun(self, operation: DatedOperation) -> SafeString:

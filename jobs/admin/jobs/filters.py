@@ -13,12 +13,13 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 from django.http import HttpRequest
 
-from jobs.admin import labels, state_counts
+from jobs.admin import state_counts
 from jobs.admin.known_choices import Choices, CountedFilter, KnownFilter, ModelAdmin, QueueFilter
 from jobs.admin.state_counts import StateCounts
 from jobs.models import Job, Status
 from jobs.models.columns import JOBS
 from jobs.models.job import JobQuerySet
+from jobs.runs import status_wording
 from jobs.runs.diagnosis import Reason
 from jobs.watch import lost_workers
 from opsconsole.kit import one_statement
@@ -93,10 +94,14 @@ class StatusFilter(UnindexedFilter, CountedFilter):
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [
-            (Status.PENDING, f"{labels.WAITING} or {labels.SCHEDULED.lower()}"),
-            (WAITING, labels.WAITING),
-            (SCHEDULED, labels.SCHEDULED),
-            *((status.value, labels.status_word(status)) for status in Status if status != Status.PENDING),
+            (Status.PENDING, status_wording.WAITING_OR_SCHEDULED),
+            (WAITING, status_wording.WAITING),
+            (SCHEDULED, status_wording.SCHEDULED),
+            *(
+                (status.value, status_wording.of_status(status))
+                for status in Status
+                if status != Status.PENDING
+            ),
             (FAILED_TODAY, "Failed in the last 24 hours"),
             (OTHER, "Other (not known here)"),
         ]

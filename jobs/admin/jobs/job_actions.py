@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db.models.functions import Now
 from django.http import Http404
 
 from jobs.admin import previewed_actions
@@ -42,7 +43,7 @@ class PlannedJobs(previewed_actions.PlannedAdmin[JobAction, Job]):
         return job_operations.carry_out(steps, actor, reason)
 
     def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Job]:
-        return Job.objects.defer("payload").in_bulk(ids)
+        return Job.objects.defer("payload").annotate(db_now=Now()).in_bulk(ids)
 
     def lines(self, rows: Mapping[UUID, Job], told: Sequence[Step | Outcome]) -> Sequence[JobLine]:
         """Return the lines, with the notes of earlier runs for jobs that will run again."""

@@ -300,7 +300,7 @@ def _of_message(message: Outbox) -> TimelineEntry:
         what=labels.message(message),
         run=message.run_epoch,
         actor="dispatcher",
-        reason=message.reason,
+        reason=labels.message_reason(message.reason),
         note=f"to {where}queue {message.queue}" if not where else f"to the {where}{message.queue}",
         details=details,
     )

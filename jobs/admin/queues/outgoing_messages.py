@@ -48,7 +48,7 @@ class OutboxAdmin(AgedAdmin):
         "run",
         "destination",
         "queue",
-        "reason",
+        "message_reason",
         "attempts",
         "written",
         "last_error",
@@ -60,10 +60,10 @@ class OutboxAdmin(AgedAdmin):
         "condition",
         # By id: the relation's label would read the row of a job that may no longer exist.
         "job_id_short",
-        "run_epoch",
+        "run",
         "destination",
         "queue",
-        "reason",
+        "message_reason",
         "retry",
         "dead_letter_id",
         "created_at",
@@ -90,6 +90,10 @@ class OutboxAdmin(AgedAdmin):
     @admin.display(description="run")
     def run(self, message: Outbox) -> int:
         return message.run_epoch
+
+    @admin.display(description="reason")
+    def message_reason(self, message: Outbox) -> str:
+        return labels.message_reason(message.reason)
 
     @admin.display(description="written")
     def written(self, message: WithAnnotations[Outbox, DbNow]) -> SafeString:

@@ -15,6 +15,7 @@ from django_stubs_ext import WithAnnotations
 
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin
 from jobs.models import Sweep
+from opsconsole.kit import actors
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge, pretty
@@ -78,7 +79,7 @@ class SweepAdmin(AgedAdmin):
         "note",
     )
     fields = (
-        "trigger",
+        "started_by",
         "outcome",
         "started_at",
         "finished_at",
@@ -97,6 +98,10 @@ class SweepAdmin(AgedAdmin):
     @admin.display(description="when")
     def when(self, sweep: WithAnnotations[Sweep, DbNow]) -> SafeString:
         return age(sweep.started_at, sweep.db_now, suffix=" ago")
+
+    @admin.display(description="started by")
+    def started_by(self, sweep: Sweep) -> str:
+        return actors.in_words(sweep.trigger)
 
     @admin.display(description="outcome")
     def outcome(self, sweep: WithAnnotations[Sweep, DbNow]) -> SafeString:

@@ -20,6 +20,7 @@ from jobs.bulk import background_freezing, chunks, decisions, freezing
 from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkOperation, Job
+from jobs.runs import status_wording
 from jobs.runs.timeline import Actor
 from opsconsole.kit import audit, commands, reasons
 from opsconsole.kit.errors import OpsConsoleError
@@ -143,8 +144,7 @@ class Command(commands.ConsoleCommand):
             self._line(f"More rows match; the operation takes the oldest {operation.total:,}.")
         for will, word in ((True, "will"), (False, "skip")):
             for group in freezing.groups(operation, will=will):
-                seen = f"{group.seen_status} {group.seen_reason}".strip()
-                self._line(f"{word}  {group.count:>9,}  {seen}: {group.example}")
+                self._line(f"{word}  {group.count:>9,}  {_seen(group, kind)}: {group.example}")
         for member in freezing.sample(operation, SAMPLE):
             self._line(f"      {member.subject}  {member.sentence}")
 
@@ -168,6 +168,13 @@ class Command(commands.ConsoleCommand):
             raise CommandError(
                 "Not everything was done. The page of the operation shows the outcome of each member."
             )
+
+
+def _seen(group: freezing.Group, kind: Kind) -> str:
+    """Return in words what was seen of these members: their status, and a job's diagnosis or a letter's job."""
+    status = group.seen_status
+    word = kind.states.get(status) or (status_wording.within_sentence(status) if status else "")
+    return f"{word} {group.seen_reason.replace('_', ' ')}".strip()
 
 
 def _state(operation: BulkOperation) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from django.utils.timezone import is_naive
 from jobs.models import RecoveryControl
 from jobs.recovery import control, outlook, outlook_wording, surroundings
 from jobs.restores import fencing, signs, suspects
-from jobs.runs import worker_kinds
+from jobs.runs import status_wording, worker_kinds
 from jobs.runs.timeline import Actor
-from opsconsole.kit import audit, commands, job_ids
+from opsconsole.kit import actors, audit, commands, job_ids
 from opsconsole.kit.errors import OpsConsoleError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Command(commands.ConsoleCommand):
         ]
         restored = steps.add_parser(
             "restored",
-            help="after a restore or failover: refuse everything that ran before, send pending jobs again, only observe",
+            help="after a restore or failover: refuse everything that ran before, send waiting jobs again, only observe",
         )
         restored.add_argument(
             "--completed",
@@ -198,7 +198,7 @@ def _restore_as_text(done: Fencing, suspicion: Suspicion) -> list[str]:
     lines += [f"Noticed: {sign}" for sign in restore.signs]
     ended = f"{restore.fenced_ended:,} failed, quarantined or cancelled"
     lines += [
-        f"Fenced: {restore.fenced_running:,} running, {restore.fenced_waiting:,} pending (sent again), {ended}.",
+        f"Fenced: {restore.fenced_running:,} running, {restore.fenced_waiting:,} waiting (sent again), {ended}.",
         f"Completed, because you said so: {done.told_completed:,} now, {restore.told_completed:,} in all.",
     ]
     if done.locked:
@@ -210,7 +210,10 @@ def _restore_as_text(done: Fencing, suspicion: Suspicion) -> list[str]:
     if not suspicion.jobs:
         return [*lines, "No job is known that may have been completed after the backup."]
     lines.append(f"May have been completed after the backup ({len(suspicion.jobs):,}):")
-    lines += [f"  {each.job_id} ({each.status}): {each.sentence}" for each in suspicion.jobs[:SHOWN]]
+    lines += [
+        f"  {each.job_id} ({status_wording.within_sentence(each.status)}): {each.sentence}"
+        for each in suspicion.jobs[:SHOWN]
+    ]
     if len(suspicion.jobs) > SHOWN:
         lines.append(f"  and {len(suspicion.jobs) - SHOWN:,} more; --json prints all of them.")
     return lines
@@ -221,8 +224,8 @@ def _what_was_done(restore: Restore, *, begun: bool) -> str:
         return f"Everything that ran before is fenced: new runs begin at {restore.fence}. Recovery only observes."
     if restore.finished_at:
         return (
-            f"Everything was fenced at {restore.finished_at.isoformat()} by {restore.actor}: {restore.reason} No new sign "
-            "of a restore was noticed since. To fence once more, add --again."
+            f"Everything was fenced at {restore.finished_at.isoformat()} by {actors.in_words(restore.actor)}: {restore.reason} "
+            "No new sign of a restore was noticed since. To fence once more, add --again."
         )
     return "The fencing is not complete."
 
@@ -253,5 +256,7 @@ def _as_text(state: RecoveryControl, prospect: Prospect) -> str:
     lines += [f"{trait.subject}: {trait.sentence}" for trait in worker_kinds.traits()]
     lines += [f"Noticed: {sign} Run: {signs.COMMAND}" for sign in signs.kept()]
     if state.changed_at:
-        lines.append(f"Set by {state.changed_by} at {state.changed_at.isoformat()}: {state.reason}")
+        lines.append(
+            f"Set by {actors.in_words(state.changed_by)} at {state.changed_at.isoformat()}: {state.reason}"
+        )
     return "\n".join(lines)

@@ -23,7 +23,7 @@ from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, ReplayAttempt
 from jobs.models.dead_letter import DeadLetterQuerySet
 from jobs.operations.steps import OperationRefused, Step
 from jobs.runs.timeline import Actor
-from opsconsole.kit import audit, commands, reasons
+from opsconsole.kit import actors, audit, commands, reasons
 from opsconsole.kit.counting import exactly
 
 PAGE = 500
@@ -118,7 +118,7 @@ class Command(commands.ConsoleCommand):
             decided = DeadLetter.objects.filter(
                 pk__in=[outcome.job_id for outcome in outcomes if outcome.done]
             )
-            said = actor.name.removeprefix("operator:")
+            said = actors.in_words(actor.name)
             audit.log_command(said, decided, "Decided to be replayed.", why=reason)
             for outcome in outcomes:
                 if not outcome.done:

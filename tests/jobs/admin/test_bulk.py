@@ -217,7 +217,7 @@ def test_cancel_and_resume_with_reasons(operator: Client) -> None:
     chunk(operation)
     decided(operator, operation, "cancel", {"reason": "wrong customer"})
     text = operator.get(page(operation)).content.decode()
-    assert "Cancelled by operator:olga: wrong customer" in text and "5 jobs are still untouched" in text
+    assert "Cancelled by olga: wrong customer" in text and "5 jobs are still untouched" in text
     assert operator.get(progress(operation)).status_code == 205
     decided(operator, operation, "resume", {"reason": "it was right"})
     assert fresh(operation).state == "running"

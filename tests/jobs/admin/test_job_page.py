@@ -144,9 +144,9 @@ def test_job_page_shows_progress_of_earlier_runs_per_run(operator: Client) -> No
     panel = page.partition("What its runs already did")[2].partition("</section>")[0]
 
     current, _, before = panel.partition("Run 1 ")
-    assert "Run 2 (current)" in current and "worker:worker-1" in current
+    assert "Run 2 (current)" in current and '<span class="quiet">worker-1</span>' in current
     assert "submitted to maps" in current and "maps/1" in current
-    assert "worker:earlier" in before and "submitted to old" in before and "old/7" in before
+    assert "worker earlier" in before and "submitted to old" in before and "old/7" in before
     assert before.index("submitted to old") < before.index("submitted too late")
     assert "after the worker had lost the run" in before.partition("submitted too late")[2]
 

@@ -195,7 +195,7 @@ def test_letter_page_shows_full_history(operator: Client) -> None:
         "AIDA",
         "first try",
         "AccessDenied",
-        "operator:olga",
+        '<span class="actor">olga</span>',
         f"{operate('replay')}?id={letter.pk}",
         f"{operate('discard')}?id={letter.pk}",
     ):

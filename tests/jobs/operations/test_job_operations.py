@@ -150,7 +150,7 @@ def test_job_that_changed_after_the_preview_is_skipped_and_says_so() -> None:
     step = planned(JobAction.REQUEUE, made)
     do(JobAction.REQUEUE, made)
     [second] = job_operations.carry_out([step], OPERATOR, "pressed twice")
-    assert not second.done and "now pending, run 2" in second.sentence
+    assert not second.done and "now waiting, run 2" in second.sentence
     assert Outbox.objects.count() == 1
 
 

@@ -98,7 +98,7 @@ def test_nothing_is_changed_when_the_job_is_not_as_it_was_seen() -> None:
     failed = job(status=Status.FAILED)
     first = seen(failed)
     assert edit(first).done
-    assert "It changed in the meantime: now pending, run 2." in edit(first, '{"other": 1}').sentence
+    assert "It changed in the meantime: now waiting, run 2." in edit(first, '{"other": 1}').sentence
 
     waiting = job()
     first = seen(waiting)
@@ -182,7 +182,7 @@ def test_of_an_edit_and_a_claim_at_once_one_is_refused() -> None:
     thread.join()
 
     assert [outcome.done for outcome in outcomes] == [False]
-    assert "now in_progress" in outcomes[0].sentence
+    assert "now in progress" in outcomes[0].sentence
     assert stored(one) == "{}"
 
 

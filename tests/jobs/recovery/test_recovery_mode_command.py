@@ -46,7 +46,7 @@ def test_arm_with_cutoff_and_return_to_observing() -> None:
     said = called("observe", "--reason", "Too eager.", "--as", "ada")
     assert RecoveryControl.load().mode == "observe"
     assert said.startswith("Recovery only observes: sweeps change nothing until somebody arms it.")
-    assert "Set by operator:ada" in called("show")
+    assert "Set by ada" in called("show")
 
 
 def test_command_names_what_stops_sweeps() -> None:

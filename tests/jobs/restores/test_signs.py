@@ -291,7 +291,7 @@ def test_signs_are_shown_where_findings_are(operator: Client) -> None:
 
     shown = operator.get(page).text
     assert "seems to have been restored" not in shown
-    assert "operator:olga: Restored the backup of 08:00." in shown
+    assert " by olga: Restored the backup of 08:00." in shown
 
 
 @pytest.mark.django_db(transaction=True)
