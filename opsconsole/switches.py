@@ -76,6 +76,14 @@ def find(name: str) -> Switch | None:
     return next((switch for switch in table() if switch.name == name), None)
 
 
+def title_of(name: str) -> str:
+    """Return what is paused in words, also where it is a queue that is no longer configured."""
+    switch = find(name)
+    if switch:
+        return switch.title
+    return _of_queue(name.removeprefix(pauses.QUEUE)).title if name.startswith(pauses.QUEUE) else name
+
+
 def in_force(pauses_now: Iterable[Pause] | None = None) -> list[tuple[Switch, Pause]]:
     """Return what is paused now, in the table's order; queues that are no longer configured are left out.
 

@@ -88,6 +88,8 @@ class SwitchesAdmin(OnePageAdmin):
             }
             for switch in switches.table()
         ]
+        pauses_now = [pause.pk for pause in held.values()]
+        earlier = Pause.objects.annotate(db_now=Now()).exclude(pk__in=pauses_now)[:EARLIER_SHOWN]
         context = {
             "title": "Controls",
             "other_controls": [
@@ -97,9 +99,7 @@ class SwitchesAdmin(OnePageAdmin):
             ],
             "rows": rows,
             "may_switch": self.may_decide(request),
-            "earlier": Pause.objects.annotate(db_now=Now()).exclude(
-                pk__in=[pause.pk for pause in held.values()]
-            )[:EARLIER_SHOWN],
+            "earlier": [(switches.title_of(pause.name), pause) for pause in earlier],
         }
         status = form.status if form else HTTPStatus.OK
         return self.render(request, "admin/opsconsole/switches.html", context, status=status)

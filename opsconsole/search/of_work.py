@@ -8,7 +8,9 @@ from django.conf import settings
 from django.db.models import Model, Q, QuerySet
 from django.db.models.functions import Now
 
+from jobs.admin.bulk import operation_page
 from jobs.admin.job_search import by_id, first_of_customer, having_error, newest_of_customer
+from jobs.bulk.registry import KINDS
 from jobs.models import (
     BulkOperation,
     DeadLetter,
@@ -180,10 +182,19 @@ def operations(term: str, user: Person) -> Finding:
     seen = ~Q(state__in=BulkOperation.UNCONFIRMED) | Q(actor=own)
     read = yield {"operations": _numbered(BulkOperation.objects.filter(seen), number)}
     hits = [
-        Hit(f"Bulk operation #{row.pk}", f"{row.action}, {row.state}", page_of("jobs_bulkoperation", row.pk))
+        Hit(f"Bulk operation #{row.pk}", _of_operation(row), page_of("jobs_bulkoperation", row.pk))
         for row in read["operations"]
     ]
     return Found("Bulk operations", hits)
+
+
+def _of_operation(row: BulkOperation) -> str:
+    kind = KINDS.get(row.action)
+    if kind is None:
+        did = row.action
+    else:
+        did = operation_page.title(row, kind) if row.will else f"{kind.verb} {kind.many}"
+    return f"{did}, {row.get_state_display()}"
 
 
 def sweeps(term: str, user: Person) -> Finding:

@@ -55,7 +55,7 @@ def of_rows(paused: Iterable[Pause], switched: Iterable[Sequence[Any]]) -> list[
         Mark(
             row.began_at,
             row.ended_at or row.until,
-            known[row.name].paused if row.name in known else f"{row.name} was paused",
+            known[row.name].paused if row.name in known else f"{switches.title_of(row.name)} was paused",
             row.reason,
             PAUSES,
         )

@@ -168,6 +168,18 @@ def test_search_respects_permissions(client: Client) -> None:
     assert search.search(str(made.pk), nobody) == []
 
 
+def test_operation_is_told_in_words(client: Client) -> None:
+    state = BulkOperation.State.STOPPED
+    made = BulkOperation.objects.create(
+        action="requeue", scope="x", actor="operator:ada", state=state, will=1
+    )
+
+    [hit] = [
+        hit for group in search.search(f"bulk operation {made.pk}", people.viewer()) for hit in group.hits
+    ]
+    assert hit.about == "Requeue 1 job, stopped automatically"
+
+
 @pytest.mark.parametrize("state", BulkOperation.UNCONFIRMED)
 def test_preview_is_found_by_its_maker_alone(client: Client, state: str) -> None:
     mine, theirs = people.viewer(), people.viewer("other")

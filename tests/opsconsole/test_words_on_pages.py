@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
+from django.urls import reverse
 
 from jobs.messaging import outbox
 from jobs.models import JobEvent, Outbox, Status, Sweep
-from opsconsole.kit import actors
+from opsconsole.kit import actors, pauses
 from tests import factories, people
 from tests.opsconsole.quick_client import QuickClient, body
 from tests.opsconsole.test_every_page import _quick, _scenery, pages  # noqa: F401 - fixtures
@@ -64,7 +65,9 @@ def stored_words() -> set[str]:
 
 def raw_forms() -> re.Pattern[str]:
     words = "|".join(sorted(stored_words()))
-    return re.compile(rf"\b(?:operator|worker|api):\S+|\b(?:{words})\b|\bOk at\b|\b[Ee]poch\b|\w+ object \(")
+    return re.compile(
+        rf"\b(?:operator|worker|api|queue):\S+|\b(?:{words})\b|\bOk at\b|\b[Ee]poch\b|\w+ object \("
+    )
 
 
 @pytest.mark.usefixtures("_scenery", "_quick")
@@ -78,6 +81,8 @@ def test_no_page_shows_what_is_stored_for_programs() -> None:
     ]
     JobEvent.objects.create(job_id=job.pk, kind=JobEvent.Kind.CLAIMED, run_epoch=1, actor="worker:host-1")
     JobEvent.objects.create(job_id=job.pk, kind=JobEvent.Kind.ENQUEUED, run_epoch=1, actor="api:crm")
+    pauses.begin("queue:gone", by="ada", reason="a deploy")
+    pauses.end("queue:gone", by="ada", reason="deployed")
     mine = [
         f"/admin/jobs/sweep/{sweep.pk}/change/",
         f"/admin/jobs/job/{job.pk}/change/",
@@ -90,6 +95,7 @@ def test_no_page_shows_what_is_stored_for_programs() -> None:
     assert set(mine) <= set(texts)
     assert "worker host-1" in texts[mine[1]] and "API key crm" in texts[mine[1]]
     assert "recovery of a stale run" in texts[mine[2]]
+    assert "Queue gone" in texts[reverse("admin:opsconsole_pause_changelist")]
 
 
 def read(client: QuickClient, addresses: list[str]) -> Iterator[tuple[str, str]]:
