@@ -17,6 +17,7 @@ from django.db.models.functions import Cast
 from django.db.models.lookups import GreaterThan
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
@@ -163,7 +164,7 @@ class PackageAdmin(ReadOnlyAdmin):
 
 
 class TaskAdmin(PackageAdmin):
-    list_display = ("name", "group", "func", "started", "took")
+    list_display = ("name", "group", "function", "begun", "took")
     search_fields = ("name__startswith", "func__startswith", "group__startswith")
     sortable_by = ()
     fields = (
@@ -190,6 +191,14 @@ class TaskAdmin(PackageAdmin):
 
     def title_of(self, row: Task) -> str:
         return f"{capfirst(self.one)} {row.name}"
+
+    @admin.display(description="function")
+    def function(self, task: Task) -> SafeString:
+        return _dotted(task.func)
+
+    @admin.display(description="started")
+    def begun(self, task: Task) -> SafeString:
+        return age(task.started, suffix=" ago")
 
     @admin.display(description="took")
     def took(self, task: Task) -> str:
@@ -232,7 +241,7 @@ class SuccessAdmin(TaskAdmin):
 @admin.register(Failure)
 class FailureAdmin(TaskAdmin):
     shown_names = ("failed task", "failed tasks")
-    list_display = ("name", "group", "func", "started", "shortly")
+    list_display = ("name", "group", "function", "begun", "shortly")
 
     @admin.display(description="error")
     def shortly(self, task: Task) -> str:
@@ -242,7 +251,7 @@ class FailureAdmin(TaskAdmin):
 @admin.register(OrmQ)
 class QueuedAdmin(PackageAdmin):
     shown_names = ("queued task", "queued tasks")
-    list_display = ("id", "task_name", "function", "key", "lock")
+    list_display = ("id", "task_name", "called", "key", "lock_age")
     fields = ("id", "task_name", "function", "key", "lock")
     sortable_by = ()
 
@@ -260,6 +269,19 @@ class QueuedAdmin(PackageAdmin):
     @admin.display(description="function")
     def function(self, queued: OrmQ) -> str:
         return _value_of(queued, "func")
+
+    @admin.display(description="function")
+    def called(self, queued: OrmQ) -> SafeString:
+        return _dotted(self.function(queued))
+
+    @admin.display(description="lock")
+    def lock_age(self, queued: OrmQ) -> SafeString:
+        return age(queued.lock, suffix=" ago")
+
+
+def _dotted(name: str) -> SafeString:
+    """Return the name of a function for a narrow column, which breaks it after dots."""
+    return format_html_join(SafeString(".<wbr>"), "{}", ((part,) for part in str(name).split(".")))
 
 
 def _value_of(queued: OrmQ, name: str) -> str:

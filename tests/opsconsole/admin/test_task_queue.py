@@ -210,7 +210,9 @@ def test_success_and_a_queued_task_can_be_read(operator: Client) -> None:
 
     assert "fine" in operator.get(reverse("admin:django_q_success_changelist")).content.decode()
     assert operator.get(reverse("admin:django_q_success_change", args=[done.pk])).status_code == 200
-    assert "later" in operator.get(reverse("admin:django_q_ormq_changelist")).content.decode()
+    queued = operator.get(reverse("admin:django_q_ormq_changelist")).content.decode()
+    assert "later" in queued and "jobs.<wbr>tasks.<wbr>sweep" in queued
+    assert re.search(r'class="field-lock_age"><time [^>]+>\d', queued)
     assert operator.get(reverse("admin:django_q_ormq_change", args=[waiting.pk])).status_code == 200
 
 
