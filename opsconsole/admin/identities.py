@@ -43,6 +43,9 @@ class IdentityAdmin(linked_accounts.LinkedAdmin):
     search_help_text = "The beginning of a name or an address, or a whole subject"
     fields = ("name", "email", "user", "subject", "issuer", "noticed_at", "signed_in_at")
 
+    def title_of(self, row: Any) -> str:
+        return f"Sign-in identity {row.name or row.subject}"
+
     @admin.display(description="last sign-in")
     def signed_in(self, identity: Any) -> SafeString | str:
         if identity.signed_in_at is None:

@@ -37,6 +37,9 @@ class SlackPersonAdmin(linked_accounts.LinkedAdmin):
     search_help_text = "The beginning of a name, or a whole member id"
     fields = ("name", "member", "team", "user", "noticed_at", "clicked_at")
 
+    def title_of(self, row: Any) -> str:
+        return f"Person in Slack {row.name or row.member}"
+
     @admin.display(description="last click")
     def clicked(self, person: Any) -> SafeString:
         return age(person.clicked_at, person.db_now, suffix=" ago")

@@ -16,19 +16,20 @@ from django_q.models import Schedule
 
 from alerts import notify, operator_decisions
 from alerts.channels.targets import all_targets
-from alerts.models import Alert, Channel
+from alerts.models import Alert, Channel, SlackPerson
 from alerts.notify import Trouble
 from alerts.sending import banner
 from jobs.admin.dead_letters import letter_badges
 from jobs.dead_letters.queue_visit import coverage
 from jobs.models import BulkOperation, DeadLetter, DeadLetterQueue, JobEvent, Status
 from opsconsole.kit import admin_pages, audit
+from opsconsole.kit.identity_models import SignInIdentity
 from opsconsole.kit.read_only_admin import TitledAdmin
 from opsconsole.kit.short_ids import short_id
 from opsconsole.templatetags import console
 from opsconsole_worker.environment import QueueConfig
 from tests import people
-from tests.factories import SECOND, beat, dead_letter, dead_letter_queue, job
+from tests.factories import SECOND, beat, dead_letter, dead_letter_queue, failure_group, job
 
 pytestmark = pytest.mark.django_db
 
@@ -292,3 +293,22 @@ def test_names_of_kinds_are_in_sentence_case() -> None:
     names = {name for page in pages for name in (page.one, page.many)}
     assert "scheduled tasks" in names
     assert [name for name in sorted(names) if re.match("[A-Z][a-z]", name)] == []
+
+
+def test_pages_of_rows_are_called_by_their_names(client: Client) -> None:
+    client.force_login(people.operator())
+    group = failure_group()
+    named: dict[str, tuple[int, str]] = {
+        "alerts_slackperson": (
+            SlackPerson.objects.create(team="T1", member="U1", name="ada").pk,
+            "Person in Slack ada",
+        ),
+        "opsconsole_signinidentity": (
+            SignInIdentity.objects.create(issuer="https://sso.example", subject="s-1", name="ada").pk,
+            "Sign-in identity ada",
+        ),
+        "jobs_failuregroup": (group.pk, group.title),
+    }
+    for page, (key, name) in named.items():
+        shown = client.get(reverse(f"admin:{page}_change", args=[key])).content.decode()
+        assert f"<h1>{name}</h1>" in shown and f"&rsaquo; {name}</div>" in shown
