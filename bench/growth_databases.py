@@ -13,6 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.test import Client
 
 from bench.growth_report import Measured
+from opsconsole import overview
 from opsconsole.kit.postgresql.base import DatabaseWrapper
 
 
@@ -42,3 +43,4 @@ class Database:
         cache.clear()
         for name in locmem._caches:  # type: ignore[attr-defined]  # the caches of this process, by name
             locmem.LocMemCache(name, {}).clear()
+        overview.memory.clear()

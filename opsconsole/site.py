@@ -186,8 +186,14 @@ class ConsoleSite(AdminSite):
         return response
 
     def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
-        apps = super().get_app_list(request, app_label)
-        return apps if app_label else [_overview_link(request), *_grouped(apps, request)]
+        """Return the navigation; made once per request, though the overview asks for it twice."""
+        if app_label:
+            return super().get_app_list(request, app_label)
+        kept: list[Any] | None = getattr(request, "navigation", None)
+        if kept is None:
+            kept = [_overview_link(request), *_grouped(super().get_app_list(request), request)]
+            request.navigation = kept  # type: ignore[attr-defined]  # kept until the request ends
+        return kept
 
     def app_index(  # type: ignore[override]  # a redirect instead of a page
         self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None

@@ -119,11 +119,11 @@ def _charts() -> list[QuotedChart]:
         return [int(value or 0) for value in values[name]]
 
     def events(kind: str) -> list[str]:
-        return [hour_events.list_url(kind, hour) for hour in hours]
+        return hour_events.list_urls(kind, hours)
 
     jobs = [Series(outcome, tone, whole(f"jobs {outcome}"), events(outcome)) for outcome, tone in OUTCOMES]
     recovered = [Series("recovered", "running", whole(RECOVERED), events("recovered"))]
-    arrived = [Series("arrived", "running", whole(ARRIVED), [_arrived_url(hour) for hour in hours])]
+    arrived = [Series("arrived", "running", whole(ARRIVED), _arrived_urls(hours))]
     threshold = lines["dlq_not_empty"].threshold
     return [
         QuotedChart("jobs_job", charts.stacked("Jobs by outcome, UTC", labels, jobs), OUTCOMES_ANCHOR),
@@ -135,10 +135,11 @@ def _charts() -> list[QuotedChart]:
     ]
 
 
-def _arrived_url(hour: datetime) -> str:
-    """Return the address of the list of the jobs that arrived in this hour."""
-    begin, end = (f"{each.astimezone(UTC):%Y-%m-%dT%H:%M:%S}" for each in (hour, hour + HOUR))
-    return f"{reverse('admin:jobs_job_changelist')}?{urlencode({'since': begin, 'before': end})}"
+def _arrived_urls(hours: Iterable[datetime]) -> list[str]:
+    """Return the address of the list of the jobs that arrived in each of these hours."""
+    page = reverse("admin:jobs_job_changelist")
+    spans = ([f"{each.astimezone(UTC):%Y-%m-%dT%H:%M:%S}" for each in (hour, hour + HOUR)] for hour in hours)
+    return [f"{page}?{urlencode({'since': begin, 'before': end})}" for begin, end in spans]
 
 
 def _waiting_and_running(labels: list[str], values: Mapping[str, Sequence[float | None]]) -> charts.Chart:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from django.core.cache.backends.locmem import LocMemCache
+from opsconsole.kit.kept_objects import KeptObjects
 
 SLOW_KEPT_SECONDS = 20
 
 # In this process, because the pages must also open when the shared cache is away.
-memory = LocMemCache("overview", {})
+memory = KeptObjects()

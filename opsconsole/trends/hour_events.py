@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -39,7 +39,14 @@ class HourEvents:
 
 def list_url(kind: str, hour: datetime) -> str:
     """Return the address of the list of the events of this kind in the hour that begins then."""
-    return f"{reverse(PAGE)}?{urlencode({'kind': kind, 'at': f'{hour.astimezone(UTC):%Y-%m-%dT%H:%MZ}'})}"
+    return list_urls(kind, [hour])[0]
+
+
+def list_urls(kind: str, hours: Iterable[datetime]) -> list[str]:
+    """Return the address of the list of each of these hours."""
+    page = reverse(PAGE)
+    starts = (f"{hour.astimezone(UTC):%Y-%m-%dT%H:%MZ}" for hour in hours)
+    return [f"{page}?{urlencode({'kind': kind, 'at': start})}" for start in starts]
 
 
 def read(kind: str, hour: datetime, after: Place | None = None) -> HourEvents:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
@@ -161,3 +163,18 @@ def test_unread_dead_letters_are_told_beside_those_that_the_list_shows(client: C
     assert tiles(client)["Dead letters"][1] == "0"
     assert "SQS counts 58" in page
     assert Outbox.objects.count() == 0
+
+
+def test_requests_leave_what_the_overview_keeps_as_it_was(client: Client) -> None:
+    """All requests get the same objects."""
+    scene()
+    client.force_login(people.operator())
+    client.get(reverse("admin:index"))
+    names = ("overview", slow_rows.KEY, "lately", "courses")
+    kept = [each for each in map(overview.memory.get, names) if each is not None]
+    before = [pickle.dumps(each) for each in kept]
+    for person in (people.viewer(), User.objects.create_superuser("root")):
+        client.force_login(person)
+        assert client.get(reverse("admin:index")).status_code == 200
+    assert slow_rows.SlowRows in map(type, kept)
+    assert [pickle.dumps(each) for each in kept] == before
