@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from math import inf
 from time import monotonic
 from typing import TypeAlias
 
@@ -79,14 +80,18 @@ class Sending:
         return self.fates + [fate for call in self.calls for fate in call.result()]
 
 
-def dispatch(limit: int = 1_000) -> Dispatched:
-    """Send at most ``limit`` due messages. Failures are in the result and in the rows, not raised."""
+def dispatch(limit: int = 1_000, *, seconds: float = inf) -> Dispatched:
+    """Send at most ``limit`` due messages. Failures are in the result and in the rows, not raised.
+
+    After so many ``seconds`` no further page is leased, however many messages are due.
+    """
     done = Dispatched()
+    last_page_at = monotonic() + seconds
     begun: deque[Sending] = deque()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="dispatch") as pool:
         goes_well = False
         try:
-            while done.taken < limit:
+            while done.taken < limit and monotonic() <= last_page_at:
                 began = monotonic()
                 # A target that failed is left out, so that its rows never starve the others.
                 page = leases.take(min(PAGE, limit - done.taken), without=done.waiting_on)

@@ -14,6 +14,15 @@ from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.errors import first_line
 
 DATABASE = "the database"
+LIMIT = 1_000
+# The loop sends what is due in long passes: only within a pass is a page leased while the one before is being sent. A pass
+# ends after so long, so that a stop and the signs of life never wait for a large burst.
+LOOP_LIMIT = 20_000
+PASS_SECONDS = 2.0
+# After a burst, the next one is looked for soon, and then after twice as long each time, until the interval is reached:
+# whoever writes many messages, such as a sweep, commits them page by page. A steady flow of fewer waits for full calls of ten.
+BURST = 100
+SOON_SECONDS = 0.02
 
 
 class Command(commands.ConsoleCommand):
@@ -22,14 +31,19 @@ class Command(commands.ConsoleCommand):
     exit_codes: ClassVar = {1: "some messages could not be sent; their rows in the outbox say why"}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--limit", type=int, default=1_000, help="messages per pass (default 1000)")
+        parser.add_argument(
+            "--limit",
+            type=int,
+            help=f"messages per pass (default {LIMIT}; with --loop {LOOP_LIMIT}, in at most {PASS_SECONDS:.0f} seconds)",
+        )
         parser.add_argument("--loop", action="store_true", help="send until stopped by SIGTERM or SIGINT")
         commands.add_json(parser)
         parser.add_argument("--interval", type=float, default=1.0, help="seconds between passes (default 1)")
 
-    def handle(self, *_args: Any, limit: int, loop: bool, interval: float, **options: Any) -> None:
+    def handle(self, *_args: Any, limit: int | None, loop: bool, interval: float, **options: Any) -> None:
         commands.refuse_json_in_loop(as_json=options["json"], loop=loop)
         commands.refuse_odd_interval(interval)
+        limit = (LOOP_LIMIT if loop else LIMIT) if limit is None else limit
         if limit <= 0:
             raise CommandError("--limit must be more than 0. Nothing was done.")
         if loop:
@@ -52,13 +66,14 @@ class Command(commands.ConsoleCommand):
     def _loop(self, limit: int, interval: float) -> None:
         away: dict[str, str] = {}
         total = 0
+        rest = interval
         life = alive.SignOfLife()
         with commands.runs_for_long(), commands.stopped_by_signals() as stopped:
             while not stopped.is_set():
                 result = self._pass(limit, away)
                 total += result.sent
-                # After a full pass, more messages are waiting.
-                commands.rest(0 if result.sent and result.taken >= limit else interval, life, stopped)
+                rest = _rest_after(result, limit, rest, interval)
+                commands.rest(rest, life, stopped)
         commands.say(self, f"stopped; {total} sent.")
 
     def _pass(self, limit: int, away: dict[str, str]) -> Dispatched:
@@ -66,7 +81,7 @@ class Command(commands.ConsoleCommand):
         close_old_connections()
         try:
             schema_version.require()
-            result = dispatch(limit)
+            result = dispatch(limit, seconds=PASS_SECONDS)
         except Error as error:
             connection.close()
             self._tell(away, {DATABASE: first_line(error)}, back=set())
@@ -81,3 +96,12 @@ class Command(commands.ConsoleCommand):
             commands.say(self, f"{name} can be reached again.")
             del away[name]
         away |= missing
+
+
+def _rest_after(result: Dispatched, limit: int, before: float, interval: float) -> float:
+    """Return the seconds until the next pass. ``before``: the rest before this one."""
+    if result.sent and result.taken >= limit:
+        # More messages are waiting.
+        return 0.0
+    is_burst = result.sent >= BURST and not result.waiting_on
+    return min(SOON_SECONDS if is_burst else max(2 * before, SOON_SECONDS), interval)

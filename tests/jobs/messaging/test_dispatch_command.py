@@ -45,7 +45,7 @@ def loop(monkeypatch: pytest.MonkeyPatch, handlers_restored: None) -> Callable[.
     def run(passes: Sequence[Dispatched | Exception]) -> str:
         left = list(passes)
 
-        def dispatch(limit: int) -> Dispatched:
+        def dispatch(limit: int, *, seconds: float) -> Dispatched:
             done = left.pop(0)
             if not left:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -135,7 +135,7 @@ def test_loop_gives_signs_of_life_between_passes_that_are_minutes_apart(
     passes: list[int] = []
     signs: list[int] = []
 
-    def dispatch(limit: int) -> Dispatched:
+    def dispatch(limit: int, *, seconds: float) -> Dispatched:
         passes.append(limit)
         return Dispatched()
 
@@ -149,6 +149,40 @@ def test_loop_gives_signs_of_life_between_passes_that_are_minutes_apart(
         call_command("dispatch_outbox", "--loop", "--interval", "240", stdout=StringIO())
 
     assert signs == [1, 1, 1, 1]
+
+
+@pytest.mark.django_db
+def test_loop_looks_again_soon_after_a_burst_and_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes a burst commits it page by page; a message now and then wakes nobody more often."""
+    burst, few, full = (
+        Dispatched(sent=100, taken=100),
+        Dispatched(sent=99, taken=99),
+        Dispatched(sent=1, taken=20_000),
+    )
+    # It is tried again after a rest, however many messages others take.
+    unreachable = Dispatched(
+        sent=200, taken=700, failed=500, waiting_on={"default/queue": "It can't be reached."}
+    )
+    passes = [few, Dispatched(), burst, Dispatched(), few, full, unreachable, *[Dispatched()] * 6]
+    left = list(passes)
+    rests: list[float] = []
+    stopped = threading.Event()
+
+    def dispatch(limit: int, *, seconds: float) -> Dispatched:
+        assert (limit, seconds) == (20_000, 2.0)
+        return left.pop(0)
+
+    def rest(seconds: float, *_: object) -> None:
+        rests.append(seconds)
+        if not left:
+            stopped.set()
+
+    monkeypatch.setattr(dispatch_outbox, "dispatch", dispatch)
+    monkeypatch.setattr(commands, "rest", rest)
+    with commands.stopped_by(stopped):
+        call_command("dispatch_outbox", "--loop", stdout=StringIO())
+
+    assert rests == [1, 1, 0.02, 0.04, 0.08, 0, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1]
 
 
 def _database_url() -> str:

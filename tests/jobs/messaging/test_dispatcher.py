@@ -171,6 +171,26 @@ def test_batch_takes_two_statements(fake: FakeSqs, django_assert_num_queries: An
         assert dispatch().sent == 30
 
 
+def test_no_page_is_leased_after_the_time_of_a_pass(fake: FakeSqs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop and the signs of life wait for the end of a pass."""
+    monkeypatch.setattr(dispatcher, "PAGE", 1)
+    now = [100.0]
+    take = leases.take
+
+    def take_a_second(*given: Any, **named: Any) -> Page:
+        now[0] += 1
+        return take(*given, **named)
+
+    monkeypatch.setattr(dispatcher, "monotonic", lambda: now[0])
+    monkeypatch.setattr(leases, "take", take_a_second)
+    for _ in range(5):
+        letter(job())
+
+    assert dispatch(seconds=2).sent == 3
+    assert Outbox.objects.filter(state="waiting", attempts=0).count() == 2
+    assert dispatch().sent == 2
+
+
 # --- concurrent dispatchers, crashes and expired leases (I2, I4) ---
 
 
@@ -443,7 +463,7 @@ def test_slow_queue_is_skipped_when_lease_could_expire(
     fake: FakeSqs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = letter(job())
-    times = chain([0.0], repeat(LEASE.total_seconds()))
+    times = chain([0.0] * 3, repeat(LEASE.total_seconds()))
     monkeypatch.setattr(dispatcher, "monotonic", lambda: next(times))
     assert dispatch().failed == 1
     row.refresh_from_db()
