@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import hypothesis
 import pytest
 
 from opsconsole import embedded
@@ -56,6 +57,11 @@ SUMMARY = "printed at the end"
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the services and let Django read the settings that name them."""
+    # Others use the machine, too: how long an example takes decides nothing.
+    hypothesis.settings.register_profile(
+        "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("untimed")
     services = ExitStack()
     config.add_cleanup(services.close)
     folder = os.environ.get(FOLDER) or _temporary_folder(services)

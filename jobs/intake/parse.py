@@ -14,6 +14,7 @@ from django.utils.timezone import is_aware
 
 from jobs.intake.enqueue import InvalidJob, NewJob, validate
 from opsconsole.kit import job_ids
+from opsconsole.kit.storable import each_key_once
 
 REQUIRED = {"customer_id", "package_size"}
 
@@ -70,7 +71,7 @@ def parse_payload(text: str) -> dict[str, Any]:
 
 def _parse_json(text: str) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=each_key_once)
     except (ValueError, RecursionError) as error:
         raise InvalidJob(f"Not JSON: {error}.") from error
 

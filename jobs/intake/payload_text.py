@@ -6,13 +6,13 @@ The text itself is stored, not what Python reads of it: Python would round 0.100
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from django.conf import settings
 from django.db import DataError, connection, transaction
 
 from opsconsole.kit.errors import first_line
-from opsconsole.kit.storable import is_too_deep, json_problem
+from opsconsole.kit.storable import each_key_once, is_too_deep, json_problem
 
 # What a form shows and sends back, in bytes of its text with a line per value.
 MOST_EDITED_BYTES = 100_000
@@ -27,7 +27,7 @@ def problem_with(text: str) -> str | None:
     if is_too_deep(text):
         return "It is nested too deeply."
     try:
-        value = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_no_number)
+        value = json.loads(text, object_pairs_hook=each_key_once, parse_constant=_no_number)
     except ValueError as error:
         return f"This is not JSON: {error}."
     if not isinstance(value, dict):
@@ -42,15 +42,6 @@ def pretty(text: str) -> str:
     with connection.cursor() as cursor:
         cursor.execute("SELECT jsonb_pretty(%s::jsonb)", [text])
         return str(cursor.fetchone()[0])
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        double = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {json.dumps(double)} occurs twice in one object")
-    return found
 
 
 def _no_number(word: str) -> NoReturn:

@@ -41,7 +41,7 @@ from opsconsole.kit import job_addresses, problems
 from opsconsole.kit.database_troubles import Trouble, trouble_behind
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.problems import Problem
-from opsconsole.kit.storable import DEEPEST, is_too_deep
+from opsconsole.kit.storable import DEEPEST, KeyTwice, each_key_once, is_too_deep
 from opsconsole_worker import refusals
 from ratelimits.api.routes import KeyHeader, KeyInBearer, OperatorKeyHeader, OperatorKeyInBearer
 from ratelimits.keys import api_keys
@@ -54,14 +54,17 @@ logger = logging.getLogger("opsconsole.api.routes")
 
 
 class StrictParser(Parser):
-    """A parser of standard JSON, which has no NaN and no Infinity, and of no more levels than any program can follow."""
+    """A parser of standard JSON without NaN and Infinity, with each key once and no more levels than any program can follow."""
 
     def parse_body(self, request: HttpRequest) -> Any:
         # As json.loads decodes it.
         text = request.body.decode(json.detect_encoding(request.body), "surrogatepass")
         if is_too_deep(text):
             raise Problem(422, f"The body is nested more than {DEEPEST} levels deep.")
-        return json.loads(text, parse_constant=_refuse_constant)
+        try:
+            return json.loads(text, object_pairs_hook=each_key_once, parse_constant=_refuse_constant)
+        except KeyTwice as error:
+            raise Problem(422, f"Body: {error}. Nothing was done.") from error
 
 
 def _refuse_constant(name: str) -> None:

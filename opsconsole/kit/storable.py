@@ -3,6 +3,8 @@
 from opsconsole_worker.storable import (
     DEEPEST,
     LARGEST_INTEGER,
+    KeyTwice,
+    each_key_once,
     is_nested_too_deeply,
     is_storable,
     is_too_deep,
@@ -13,6 +15,8 @@ from opsconsole_worker.storable import (
 __all__ = [
     "DEEPEST",
     "LARGEST_INTEGER",
+    "KeyTwice",
+    "each_key_once",
     "is_nested_too_deeply",
     "is_storable",
     "is_too_deep",

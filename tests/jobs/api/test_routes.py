@@ -352,6 +352,23 @@ def test_invalid_json_is_refused(client: Client, body: Any) -> None:
     assert response.json()["detail"] == "The body is not JSON."
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"customer_id": "a", "package_size": 1, "package_size": 50}',
+        '{"customer_id": "a", "package_size": 1, "payload": {"package_size": 1, "package_size": 50}}',
+    ],
+)
+def test_body_with_key_twice_is_refused_by_its_name(client: Client, body: str) -> None:
+    response = client.post("/api/jobs", body, content_type="application/json", headers=sent(key()[1]))
+
+    assert response.status_code == 422
+    assert (
+        response.json()["detail"] == 'Body: the key "package_size" is twice in one object. Nothing was done.'
+    )
+    assert not Job.objects.exists()
+
+
 def test_body_that_is_nested_too_deeply_is_refused(client: Client) -> None:
     response = client.post(
         "/api/jobs", "[" * 100_000, content_type="application/json", headers=sent(key()[1])

@@ -33,6 +33,11 @@ def test_all_fields() -> None:
     assert job.deadline_at == datetime(2030, 1, 31, 13, tzinfo=UTC)
 
 
+def test_key_that_is_twice_is_refused_by_its_name() -> None:
+    [bad] = parse_lines(['{"customer_id": "A", "package_size": 1, "payload": {"n": 1, "n": 2}}'])[1]
+    assert str(bad) == 'line 1: Not JSON: the key "n" is twice in one object.'
+
+
 @pytest.mark.parametrize(
     ("record", "sentence"),
     [

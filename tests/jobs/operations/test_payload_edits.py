@@ -125,7 +125,7 @@ def test_nothing_is_changed_when_the_job_is_not_as_it_was_seen() -> None:
         ("{'a': 1}", "not JSON"),
         ("[1]", "is a JSON object"),
         ("null", "is a JSON object"),
-        ('{"a": 1, "b": {"c": 1, "c": 2}}', '"c" occurs twice'),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', 'the key "c" is twice'),
         ('{"a": NaN}', "NaN is no JSON number"),
         ('{"a": "\\u0000"}', "NUL"),
         ('{"a": "\\ud800"}', "surrogate"),

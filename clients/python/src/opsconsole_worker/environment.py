@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from opsconsole_worker import secret_files
 from opsconsole_worker.errors import InvalidSetting
+from opsconsole_worker.storable import KeyTwice, each_key_once
 from opsconsole_worker.url_check import is_url
 
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
@@ -31,17 +32,6 @@ class QueueConfig:
     name: str
     url: str
     dlq_url: str | None
-
-
-class KeyTwice(ValueError):
-    """A key is twice in one object of a JSON text; the message is the key."""
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) < len(keys):
-        raise KeyTwice(next(key for key in keys if keys.count(key) > 1))
-    return dict(pairs)
 
 
 class Environment:
@@ -148,9 +138,9 @@ class Environment:
     def json_value(self, name: str, text: str) -> object:
         """Return the JSON value in the text, or None where it is no JSON. Refuse objects that have a key twice."""
         try:
-            return json.loads(text, object_pairs_hook=_each_key_once)
+            return json.loads(text, object_pairs_hook=each_key_once)
         except KeyTwice as error:
-            self.refuse(name, f"JSON that has each key once; {str(error)[:80]!r} is there twice")
+            self.refuse(name, f"JSON that has each key once; {error.key[:80]!r} is there twice")
         except (ValueError, RecursionError):
             return None
 

@@ -11,7 +11,29 @@ LARGEST_INTEGER = 2**31 - 1
 # Levels of a JSON document. Parsers, printers and validators of many languages follow each level by a call.
 DEEPEST = 100
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"')
+_LONGEST_KEY_SHOWN = 80
 _BRACKETS = {"{": 1, "[": 1, "}": -1, "]": -1}
+
+
+class KeyTwice(ValueError):
+    """A key is twice in one object of a JSON text. Which value counts would depend on who reads it."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {json.dumps(key[:_LONGEST_KEY_SHOWN])} is twice in one object")
+        self.key = key
+
+
+def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object as ``json.loads`` does by itself, but raise ``KeyTwice`` where a value would be dropped."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        # Linear: a hostile object has a hundred thousand keys.
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise KeyTwice(key)
+            seen.add(key)
+    return found
 
 
 def plain_text(text: str) -> str:
