@@ -1,6 +1,6 @@
 """The console's settings. With BENCH_VIEW=plain or asking, one plain view with the middleware that ``startproject`` chooses.
 
-With BENCH_VIEW=behind, the plain view is behind the console's own middleware, as each view of an installation is.
+With BENCH_VIEW=behind or both, the plain view is behind the console's own middleware, as each view of an installation is.
 """
 
 import os

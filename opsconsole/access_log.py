@@ -151,4 +151,17 @@ def write(method: str, path: str, status: int, seconds: float, **facts: object) 
     if settings.OPSCONSOLE_ACCESS_LOG:
         known = {"status": status, "ms": round(seconds * 1000, 1)} | facts
         told = {name: fact for name, fact in known.items() if fact is not None}
-        logger.info("%s %s", method, path, extra={"facts": told})
+        if logger.isEnabledFor(logging.INFO):
+            # As logger.info does, without searching the stack for the place in the code, which is always this one.
+            logger.handle(
+                logger.makeRecord(
+                    logger.name,
+                    logging.INFO,
+                    __file__,
+                    0,
+                    "%s %s",
+                    (method, path),
+                    None,
+                    extra={"facts": told},
+                )
+            )

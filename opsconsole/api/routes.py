@@ -57,8 +57,9 @@ class StrictParser(Parser):
     """A parser of standard JSON without NaN and Infinity, with each key once and no more levels than any program can follow."""
 
     def parse_body(self, request: HttpRequest) -> Any:
+        body = request.body
         # As json.loads decodes it.
-        text = request.body.decode(json.detect_encoding(request.body), "surrogatepass")
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
         if is_too_deep(text):
             raise Problem(422, f"The body is nested more than {DEEPEST} levels deep.")
         try:

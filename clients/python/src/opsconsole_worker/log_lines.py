@@ -99,10 +99,12 @@ def rendered(line: Mapping[str, Any], style: str, secrets: Sequence[str]) -> str
 def clean(line: Mapping[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
     """Return the line without secrets, and with facts of a bounded length."""
     told = {name: str(value) for name, value in line.items()}
-    # Nearly every line has none, which is seen sooner in all of it than in each part.
+    # Nearly every line has none and is short, which is seen sooner in all of it than in each part.
     whole = "\n".join(told.values())
     hidden = [secret for secret in secrets if secret in whole]
     cleaned = dict(line)
+    if not hidden and len(whole) <= LONGEST_FACT:
+        return cleaned
     for name, text in told.items():
         if hidden or len(text) > LONGEST_FACT:
             shown = _shortened(name, without(hidden, text))
