@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, cast
@@ -10,10 +11,12 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm, UserChangeForm
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 from django_otp.plugins.otp_static import admin as _  # noqa: F401 - registers pages that are unregistered below
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp import admin as __  # noqa: F401 - likewise
@@ -27,10 +30,15 @@ from opsconsole.kit.read_only_admin import Question
 from opsconsole.kit.reasons import ReasonField
 from opsconsole.kit.row_locks import locked
 from opsconsole.kit.versioned_admin import VersionedAdmin
-from opsconsole.sign_in import handing_out, second_factor
+from opsconsole.sign_in import handing_out, offered_permissions, second_factor
+from opsconsole.sign_in.offered_permissions import AreaBoxes, PermissionsField, by_area, label
 
 # The device pages show secrets.
 admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
+
+
+PERMISSIONS = {"permissions", "user_permissions"}
+IN_WORDS = "permissions_in_words"
 
 
 class PasswordForm(VersionedForm, AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
@@ -50,18 +58,73 @@ class Ticked(VersionedAdmin):
 
     def formfield_for_manytomany(self, db_field: Any, request: Any = None, **kwargs: Any) -> Any:
         """Offer only what this person may give."""
-        to_give = (
-            handing_out.roles_to_give if db_field.related_model is Group else handing_out.permissions_to_give
-        )
-        boxes = {"widget": forms.CheckboxSelectMultiple, "queryset": to_give(request.user)}
+        boxes: dict[str, Any] = {
+            "widget": forms.CheckboxSelectMultiple,
+            "queryset": handing_out.roles_to_give(request.user),
+        }
+        if db_field.related_model is Permission:
+            mine = handing_out.permissions_to_give(request.user)
+            boxes = {
+                "widget": AreaBoxes,
+                "queryset": offered_permissions.offered(mine),
+                "form_class": PermissionsField,
+            }
         return super().formfield_for_manytomany(db_field, request, **kwargs | boxes)
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Show permissions in words to those who may not change them."""
+        found = super().get_fieldsets(request, obj)
+        if obj is None or self.may_tick(request, obj):
+            return found
+        return [(heading, {**options, "fields": _in_words(options["fields"])}) for heading, options in found]
 
-class RoleForm(forms.ModelForm[Group]):
+    def may_tick(self, request: HttpRequest, row: Any) -> bool:
+        """Tell whether this person may change the permissions of the row."""
+        return self.has_change_permission(request, row)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = super().get_readonly_fields(request, obj)
+        return fields if obj is None or self.may_tick(request, obj) else (*fields, IN_WORDS)
+
+    @admin.display(description="permissions")
+    def permissions_in_words(self, row: Any) -> str:
+        held = (row.permissions if isinstance(row, Group) else row.user_permissions).all()
+        areas = ((name, ", ".join(map(label, rows))) for name, rows in by_area(held))
+        return format_html_join(SafeString("<br>"), "{}: {}", areas) or "none"
+
+
+def _in_words(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(IN_WORDS if name in PERMISSIONS else name for name in names))
+
+
+class WithPermissions(forms.BaseModelForm[Any]):
+    """A form with a field of permissions, in which those stay that the row has and the form does not offer."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for name in PERMISSIONS & self.fields.keys():
+            number = self._kept(name).count()
+            self.fields[name].help_text = offered_permissions.help_of(number)
+
+    def clean(self) -> Any:
+        cleaned = super().clean() or self.cleaned_data
+        for name in PERMISSIONS & cleaned.keys():
+            both = [row.pk for found in (cleaned[name], self._kept(name)) for row in found]
+            cleaned[name] = Permission.objects.filter(pk__in=both)
+        return cleaned
+
+    def _kept(self, name: str) -> QuerySet[Permission]:
+        if self.instance._state.adding:  # noqa: SLF001 - Django documents it
+            return Permission.objects.none()
+        offered = cast(PermissionsField, self.fields[name])
+        return offered_permissions.kept(getattr(self.instance, name).all(), offered)
+
+
+class RoleForm(WithPermissions, forms.ModelForm[Group]):
     reason = ReasonField()
 
 
-class PersonForm(UserChangeForm[User]):
+class PersonForm(WithPermissions, UserChangeForm[User]):
     reason = ReasonField()
 
 
@@ -142,9 +205,13 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
         return allowed and (obj is None or handing_out.may_manage_user(request.user, obj))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Let administrators assign the roles that they may give; only superusers assign single permissions or superuser status."""
+        """Let administrators assign the roles that they may give; only superusers assign superuser status."""
         fields = (*super().get_readonly_fields(request, obj), "last_login", "date_joined")
-        return fields if request.user.is_superuser else (*fields, "is_superuser", "user_permissions")
+        return fields if request.user.is_superuser else (*fields, "is_superuser")
+
+    def may_tick(self, request: HttpRequest, row: Any) -> bool:
+        """Let superusers alone give single permissions."""
+        return super().may_tick(request, row) and request.user.is_superuser
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001 - Django's signature
         super().save_related(request, form, formsets, change)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import singledispatch
 from typing import Any
 
 from django.db.models import Model, QuerySet
@@ -24,10 +25,16 @@ def shown(raw: Any) -> str:
         case float():
             text = f"{raw:g}"
         case list() | tuple() | set() | QuerySet():
-            text = ", ".join(sorted(map(str, raw)) if _are_rows(raw) else map(str, raw))
+            text = ", ".join(sorted(map(name_of, raw)) if _are_rows(raw) else map(str, raw))
         case _:
             text = "" if raw is None else str(raw)
     return text or "none"
+
+
+@singledispatch
+def name_of(row: object) -> str:
+    """Return how a related row is called; models of others register names that people understand."""
+    return str(row)
 
 
 def canonical(raw: Any) -> str:

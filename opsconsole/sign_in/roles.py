@@ -6,12 +6,15 @@ edits policies and rules, and manages people. Roles are Django groups: they can 
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from django.apps import apps as installed
 from django.apps.registry import Apps
 from django.contrib.auth.management import create_permissions
 from django.contrib.auth.models import Group, Permission
+from django.db.models import Q
 
 VIEWER, OPERATOR, ADMINISTRATOR = "Viewer", "Operator", "Administrator"
 APPS = ("opsconsole", "jobs", "alerts", "ratelimits", "django_q", "axes", "admin", "auth")
@@ -76,6 +79,24 @@ ADMINISTRATORS = {
     "ratelimits.change_policy",
     "ratelimits.switch_limiter",
 }
+
+
+def held_by_administrators() -> Q:
+    """Return the condition of the permissions that ``permissions_of`` gives to an administrator, for a QuerySet of them."""
+    seen = Q(content_type__app_label__in=APPS, codename__startswith="view_") & ~named(NOT_FOR_VIEWERS)
+    return seen | named(OPERATORS | ADMINISTRATORS)
+
+
+def named(names: Iterable[str]) -> Q:
+    """Return the condition of permissions with these names ('app.codename')."""
+    codenames = defaultdict(set)
+    for name in names:
+        app, _, codename = name.partition(".")
+        codenames[app].add(codename)
+    found = Q(pk__in=())
+    for app, each in codenames.items():
+        found |= Q(content_type__app_label=app, codename__in=each)
+    return found
 
 
 def permissions_of(role: str, every: set[str]) -> set[str]:

@@ -130,7 +130,7 @@ def test_permissions_of_a_role_are_told(client: Client) -> None:
     send(client, address, {"name": "Viewer", "permissions": kept, "reason": "they look at letters only"})
     assert lines()[-1] == (
         "olga",
-        "Permissions: removed Jobs | job | Can view job.",
+        "Permissions: removed View jobs.",
         "they look at letters only",
     )
 

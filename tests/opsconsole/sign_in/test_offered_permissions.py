@@ -1,0 +1,148 @@
+"""Forms of roles and users offer the permissions that mean something here, and keep those that they do not offer."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.core.management import call_command
+from django.test import Client
+from django.urls import reverse
+
+from opsconsole.sign_in import offered_permissions, roles
+from tests import people
+from tests.page_costs import fewest_statements
+from tests.sending import send
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _roles() -> None:
+    call_command("sync_roles", stdout=io.StringIO())
+
+
+def test_every_permission_of_a_role_is_offered_and_nothing_of_other_tables() -> None:
+    offered = offered_permissions.offered(Permission.objects.all())
+    granted = Permission.objects.filter(group__name=roles.ADMINISTRATOR)
+    assert set(granted) <= set(offered)
+    assert {each.codename for each in set(offered) - set(granted)} == {
+        "add_group",
+        "change_group",
+        "delete_group",
+    }
+
+
+def test_permissions_have_areas_and_plain_names(client: Client) -> None:
+    client.force_login(people.operator())
+    page = client.get(reverse("admin:auth_group_add")).content.decode()
+    boxes = page[page.index('id="id_permissions"') : page.index('name="reason"')]
+    words = " ".join(re.sub("<[^>]*>", " ", boxes).split())
+    for expected in (
+        "Failed logins Delete failed logins",
+        "View dead letters",
+        "Requeue a job",
+        "View scheduled tasks",
+        "View API keys",
+        "View tasks",
+    ):
+        assert expected in words
+    assert "|" not in words and "Can " not in words and "Otp" not in words and "session" not in words
+
+
+def test_each_app_of_the_roles_has_an_area() -> None:
+    assert set(offered_permissions.AREAS) == set(roles.APPS)
+
+
+def test_condition_of_roles_is_what_roles_are_given() -> None:
+    every = {
+        f"{row.content_type.app_label}.{row.codename}": row
+        for row in Permission.objects.select_related("content_type")
+        if row.content_type.app_label in roles.APPS
+    }
+    wanted = {every[name] for name in roles.permissions_of(roles.ADMINISTRATOR, set(every))}
+    assert set(Permission.objects.filter(roles.held_by_administrators())) == wanted
+
+
+def test_those_who_may_not_change_a_role_read_its_permissions_in_words(client: Client) -> None:
+    client.force_login(people.allowed("view_group", "view_user", "change_user"))
+    role = Group.objects.create(name="Mine")
+    role.permissions.set(
+        Permission.objects.filter(codename__in=("view_job", "requeue_job", "change_session"))
+    )
+    page = client.get(reverse("admin:auth_group_change", args=[role.pk])).content.decode()
+    assert page.count("Jobs, dead letters, workers and queues: Requeue a job, View jobs") == 1
+    assert "sessions: Change sessions" in page and "Jobs | job" not in page
+
+    user = User.objects.create_user("vic")
+    user.user_permissions.set(role.permissions.filter(codename="view_job"))
+    page = client.get(reverse("admin:auth_user_change", args=[user.pk])).content.decode()
+    assert "workers and queues: View jobs" in page
+
+
+def test_form_says_what_else_the_role_has(client: Client) -> None:
+    client.force_login(people.operator())
+    role = Group.objects.get(name=roles.VIEWER)
+    address = reverse("admin:auth_group_change", args=[role.pk])
+    assert "that guard nothing here" not in client.get(address).content.decode()
+    role.permissions.add(Permission.objects.get(codename="change_session"))
+    assert "It also has 1 permission that guards nothing here." in client.get(address).content.decode()
+
+
+def test_stale_form_keeps_what_was_ticked(client: Client) -> None:
+    client.force_login(people.operator())
+    role = Group.objects.create(name="Mine")
+    kept = {
+        name: Permission.objects.get(codename=name) for name in ("change_session", "view_job", "view_alert")
+    }
+    role.permissions.set([kept["change_session"]])
+    address = reverse("admin:auth_group_change", args=[role.pk])
+    opened = client.get(address).context["adminform"].form["version"].value()
+    role.permissions.add(kept["view_alert"])
+
+    entered = {"name": "Mine", "permissions": [str(kept["view_job"].pk)], "reason": "x", "version": opened}
+    answer = client.post(address, entered)
+    assert answer.status_code == 409
+    page = answer.content.decode()
+    assert "View alerts" in page and "Jobs | job" not in page
+    assert re.search(rf'value="{kept["view_job"].pk}"[^>]* checked', page)
+    assert set(role.permissions.all()) == {kept["change_session"], kept["view_alert"]}
+
+
+def test_page_of_a_role_takes_few_statements(client: Client) -> None:
+    client.force_login(people.operator())
+    role = Group.objects.get(name=roles.ADMINISTRATOR)
+    assert len(fewest_statements(client, reverse("admin:auth_group_change", args=[role.pk]))) <= 12
+
+
+@pytest.mark.parametrize("codename", ["change_session", "add_totpdevice"])
+def test_permission_that_is_not_offered_stays(client: Client, codename: str) -> None:
+    client.force_login(people.operator())
+    role = Group.objects.create(name="Mine")
+    hidden = Permission.objects.get(codename=codename)
+    taken, given = (Permission.objects.get(codename=name) for name in ("view_job", "requeue_job"))
+    role.permissions.set([hidden, taken])
+    form = {"name": "Mine", "permissions": [str(given.pk)], "reason": "a new duty"}
+    assert send(client, reverse("admin:auth_group_change", args=[role.pk]), form).status_code == 302
+    assert set(role.permissions.all()) == {hidden, given}
+
+
+def test_permission_of_a_user_that_is_not_offered_stays(client: Client) -> None:
+    client.force_login(people.operator())
+    user = people.allowed("change_session", "view_job")
+    hidden = Permission.objects.get(codename="change_session")
+    taken, given = (Permission.objects.get(codename=name) for name in ("view_job", "requeue_job"))
+    user.user_permissions.set([hidden, taken])
+    form = {
+        "username": user.username,
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00:00",
+        "is_active": "on",
+        "is_staff": "on",
+        "user_permissions": [str(given.pk)],
+        "reason": "a new duty",
+    }
+    assert send(client, reverse("admin:auth_user_change", args=[user.pk]), form).status_code == 302
+    assert set(user.user_permissions.all()) == {hidden, given}
