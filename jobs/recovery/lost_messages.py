@@ -257,8 +257,8 @@ def is_proven(job: JobWithMessage, proof: Proof) -> bool:
 
 
 def told(waited: timedelta, proof: Proof) -> str:
-    """Return the sentence about a job that waited for so long and whose message counts as lost."""
-    return f"Its message {proof.verdict}: it waited for {spell(waited)}, and {proof.sentence}."
+    """Return the sentence about a job whose last message nobody took for so long, and counts as lost."""
+    return f"Its message {proof.verdict}: no worker took it for {spell(waited)}, and {proof.sentence}."
 
 
 def _lost(job: JobWithMessage, proof: Proof) -> Lost:

@@ -127,14 +127,18 @@ def explain(job: JobWithMessageState, trouble: MessageTrouble, around: MessageSu
         )
     if trouble == MessageTrouble.UNSENT:
         return Waiting(trouble, _unsent(job), _sending(job))
-    facts: list[Fact] = [("Waiting since", job.waiting_since), *_sending(job), ("Proof", _proof(job, around))]
+    facts: list[Fact] = [
+        ("No worker took it since", job.waiting_since),
+        *_sending(job),
+        ("Proof", _proof(job, around)),
+    ]
     if trouble == MessageTrouble.USED_UP:
         return Waiting(trouble, _used_up(job), facts)
     facts.append(("Next re-send", _next(job, around)))
     if trouble == MessageTrouble.LOST and around.proof:
         sentence = lost_messages.told(waited, around.proof)
     else:
-        sentence = f"It has waited for {spell(waited)}. Its message may be lost; that is not proven."
+        sentence = f"No worker has taken it for {spell(waited)}. Its message may be lost; that is not proven."
     return Waiting(trouble, sentence, facts)
 
 

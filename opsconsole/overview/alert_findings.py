@@ -23,9 +23,9 @@ def of_alert(alert: FiringAlert, seen: Overview) -> Finding:
 
 
 def _present(alert: FiringAlert, seen: Overview) -> str:
-    """Return the title of an alert, with the figure of now where the overview shows it."""
+    """Return the title of an alert; of a dead letter queue, what SQS counts now, which need not be what the list shows."""
     depth = seen.dead_letters_by_queue.get(alert.scope) if alert.rule == "dlq_not_empty" else None
-    return alert.title if depth is None else f"{many(depth, 'dead letter')} ({alert.scope})"
+    return alert.title if depth is None else f"SQS counts {many(depth, 'dead letter')} ({alert.scope})"
 
 
 def of_more_alerts(seen: Overview) -> list[Finding]:

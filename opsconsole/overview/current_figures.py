@@ -80,8 +80,8 @@ class Overview:
 
     None means unknown, which is not zero (I8). ``stale_day`` and ``recovered`` count jobs of 24 hours,
     ``limited_hour`` the 429s of one; a ``_line`` is the figure above which their rules fire.
-    ``dead_letters`` is what SQS counts, ``letters`` what the console has stored of it, and
-    ``undecided`` the letters that the list shows at first: also those that are being replayed or kept in the console.
+    ``dead_letters`` is what SQS counts, ``undecided`` the letters that the navigation counts and the list shows at first:
+    also those that are being replayed or kept in the console.
     """
 
     read_at: datetime
@@ -126,7 +126,6 @@ class Overview:
     oldest_wait: timedelta | None = None
     dead_letters: int | None = None
     dead_letters_by_queue: Mapping[str, int] = field(default_factory=dict)
-    letters: int = 0
     undecided: int = 0
     soonest_expiry: datetime | None = None
     alerts_open: int = 0
@@ -142,13 +141,13 @@ class Overview:
 
     @property
     def letters_read(self) -> int | None:
-        """Return the dead letters that the console has read, or None when what SQS holds is unknown."""
-        return None if self.dead_letters is None else self.letters
+        """Return the undecided dead letters, or None when what SQS holds is unknown."""
+        return None if self.dead_letters is None else self.undecided
 
     @property
     def letters_note(self) -> str:
         """Return the target, or how many SQS counts when that is another number."""
-        same = self.dead_letters is None or self.dead_letters == self.letters
+        same = self.dead_letters is None or self.dead_letters == self.undecided
         return "target 0" if same else f"SQS counts {self.dead_letters:,}"
 
     @property
@@ -263,7 +262,6 @@ def _readings() -> dict[str, Reading[Any]]:
         "unsent": count_of(Outbox.objects.due()),
         "overdue": count_of(Outbox.objects.stuck()),
         "in_vain": count_of(waiting.having(MessageTrouble.USED_UP)),
-        "letters": count_of(DeadLetter.objects.present()),
         "undecided": count_of(DeadLetter.objects.open()),
         "soonest_expiry": last_day.soonest_expiry(),
         "waiting_longest": last_day.waiting_longest(),

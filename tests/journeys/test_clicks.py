@@ -66,7 +66,7 @@ def at_home(page: Page, address: str) -> Walk:
 
 def what_is_wrong(walk: Walk) -> None:
     page = walk.page
-    expect(page.locator(".headline")).to_have_text("7 dead letters (default).")
+    expect(page.locator(".headline")).to_have_text("SQS counts 7 dead letters (default).")
     walk.link("Open alert")
     expect(page.locator(".runbook")).to_contain_text("Follow Review")
     expect(page.locator(".facts")).to_contain_text("CUST-")

@@ -75,7 +75,7 @@ def scene() -> None:
     letter(job(), due=SECOND)
     letter(job(), due=-HOUR)
     queue = dead_letter_queue(url=DLQ, visible=2, in_flight=0, delayed=0, read_at=Now())
-    for state in ("in_queue", "in_queue", "kept", "replayed"):
+    for state in ("in_queue", "in_queue", "replaying", "outcome_unknown", "kept", "replayed"):
         dead_letter(dlq=queue, state=state)
     for fingerprint in ("one", "two", "three"):
         notify.fire(fingerprint, Trouble(title=f"Problem {fingerprint}", severity="warning"))
@@ -111,6 +111,16 @@ def test_each_tile_opens_a_list_of_as_many_rows(client: Client) -> None:
     shown = {label: int(figure) for label, (_, figure) in counted.items() if label in lists}
     assert shown == lists
     assert (shown["Stale in 24 h"], shown["Jobs recovered in 24 h"], shown["Scheduled"]) == (5, 2, 3)
+
+
+def test_dead_letters_are_one_number_on_the_overview(client: Client) -> None:
+    scene()
+    client.force_login(people.operator())
+    page = client.get(reverse("admin:index")).content.decode()
+    navigation = re.search(r"Dead letters.*?>(\d+)<", page, re.DOTALL)
+    assert navigation
+    assert tiles(client)["Dead letters"][1] == navigation[1] == "5"
+    assert "SQS counts 2" in page
 
 
 def test_requeued_stale_run_still_counts_as_lost() -> None:

@@ -65,10 +65,10 @@ def test_everything_about_a_queue(operator: Client) -> None:
 def test_what_was_not_counted_yet_is_not_shown_as_zero(operator: Client) -> None:
     QueueState.objects.create(name="default")
     text = operator.get(address()).content.decode()
-    assert "Nothing was counted yet" in text and 'data-label="Completed"' not in text
+    assert "No run that ended was counted yet" in text and 'data-label="Completed"' not in text
     RunRollupState.objects.update_or_create(pk=1, defaults={"counted_until": Now()})
     text = operator.get(address()).content.decode()
-    assert "Counted up to" in text and 'data-label="Completed"' in text and "Nothing was counted" not in text
+    assert "Counted up to" in text and 'data-label="Completed"' in text and "was counted yet" not in text
 
 
 def test_links_lead_there(operator: Client) -> None:

@@ -143,7 +143,9 @@ def test_empty_queue_proves_loss(empty_queue: QueueState) -> None:
     assert Outbox.objects.due().get() == row
     event = JobEvent.objects.get(job=waiting)
     assert (event.kind, event.run_epoch, event.actor) == ("resent", 1, "sweep")
-    assert event.reason == "Its message is lost: it waited for 2 d, and queue 'default' was seen empty."
+    assert (
+        event.reason == "Its message is lost: no worker took it for 2 d, and queue 'default' was seen empty."
+    )
     assert (event.details["resend"], event.details["queue"]) == (1, "default")
     assert resend_lost() == 0
 
@@ -220,7 +222,9 @@ def test_no_more_is_resent_than_is_missing(figures: dict[str, int], expected: in
     assert set(again) == {each.pk for each in jobs[:expected]}
     if expected:
         reason = JobEvent.objects.order_by("id")[0].reason
-        assert reason.startswith("Its message is probably lost: it waited for 2 d, and queue 'default' held ")
+        assert reason.startswith(
+            "Its message is probably lost: no worker took it for 2 d, and queue 'default' held "
+        )
         assert reason.endswith(" fewer than jobs wait whose message was sent.")
 
 

@@ -85,11 +85,17 @@ def test_proven_loss_is_shown_with_its_proof() -> None:
     seen()
     found = look(made)
     assert found.trouble == MessageTrouble.LOST
-    assert found.sentence == "Its message is lost: it waited for 1 h, and queue 'default' was seen empty."
+    assert (
+        found.sentence
+        == "Its message is lost: no worker took it for 1 h, and queue 'default' was seen empty."
+    )
     assert fact(found, "Proof") == "queue 'default' was seen empty"
     assert fact(found, "Re-sent") == "0 of 3 times"
     assert fact(found, "Next re-send") == "by the next sweep once its loss is proven"
     assert dict(found.facts)["Last sent"] == Outbox.objects.get().sent_at
+    # The job has waited since it was created, which its page tells elsewhere; this is about its last message.
+    told = dict(found.facts)
+    assert "No worker took it since" in told and "Waiting since" not in told
 
 
 @pytest.mark.parametrize(
@@ -117,7 +123,7 @@ def test_wording_of_missing_messages() -> None:
     found = look(made)
     words = "queue 'default' held 1 message fewer than jobs wait whose message was sent"
     assert found.trouble == MessageTrouble.LOST
-    assert found.sentence == f"Its message is probably lost: it waited for 2 h, and {words}."
+    assert found.sentence == f"Its message is probably lost: no worker took it for 2 h, and {words}."
     assert fact(found, "Proof") == words
     assert look(other).trouble == MessageTrouble.UNPROVEN
 
