@@ -155,6 +155,14 @@ RULES = {
             reminder_interval=DAY,
         ),
         RuleDefinition(
+            name="runs_by_hand",
+            title="Runs that wait for an operator",
+            unit="runs",
+            threshold=0,
+            severity="warning",
+            reminder_interval=4 * HOUR,
+        ),
+        RuleDefinition(
             name="worker_clocks",
             title="Clocks of workers are wrong",
             unit="workers",

@@ -226,3 +226,10 @@ def recoverable(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
     if policy.cutoff:
         runs = runs.begun_since(policy.cutoff)
     return runs.filter(queue__in=policy.recovered_queues)
+
+
+def left_by_hand(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
+    """Return the stale runs that sweeps leave to operators because their queue says so, and not for their age."""
+    if policy.cutoff:
+        runs = runs.begun_since(policy.cutoff)
+    return runs.filter(queue__in=policy.queues & policy.by_hand)

@@ -29,6 +29,7 @@ GAUGES: dict[str, Callable[[], Reading]] = {
     "outbox_stuck": message_gauges.outbox_stuck,
     "no_live_worker": worker_gauges.no_live_worker,
     "unknown_runs": run_gauges.unknown_runs,
+    "runs_by_hand": run_gauges.runs_by_hand,
     "worker_clocks": worker_gauges.worker_clocks,
     "short_visibility": worker_gauges.short_visibility,
     "refused_claims": run_gauges.refused_claims,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+from django.conf import settings
 from django.db.models import Count, QuerySet
 
 from alerts.notify import Trouble
 from jobs.models import Job, JobEvent, RecoveryControl, Status
 from jobs.models.job import UNKNOWN_CUSTOMER, JobQuerySet
 from jobs.recovery import outlook, outlook_wording, surroundings
+from jobs.recovery.decision import Policy
 from jobs.watch import lost_workers
 from jobs.watch import refused_claims as jobs_refused
 from jobs.watch.gauge_reading import Reading, list_of
@@ -85,6 +87,29 @@ def told_unknown(count: int, state: RecoveryControl) -> Reading:
             "requeue them by hand or choose a rule for unknown runs.",
             link=list_of("job", "?stale=unknown"),
             facts=(("Rule", outlook_wording.of_unknown_rule(state)),),
+        ),
+    )
+
+
+def runs_by_hand() -> Reading:
+    policy = Policy.current(RecoveryControl.load()) if settings.OPSCONSOLE_RECOVERY_BY_HAND else None
+    if policy is None or not _possibly_silent().exists():
+        return told_by_hand(0, [])
+    runs = surroundings.left_by_hand(Job.objects.stale(), policy)
+    rows = runs.order_by("updated_at", "pk").values_list("pk", "customer_id", "queue")[:3]
+    longest = [f"{customer or UNKNOWN_CUSTOMER}: job {pk}, queue {queue}" for pk, customer, queue in rows]
+    return told_by_hand(counting.count(runs) if longest else 0, longest)
+
+
+def told_by_hand(count: int, longest: list[str]) -> Reading:
+    return Reading(
+        count,
+        Trouble(
+            title=f"{many(count, 'run waits', 'runs wait')} for an operator",
+            summary="Their workers died, and sweeps leave runs of their queues alone. See what was done already, then requeue or "
+            "cancel.",
+            link=list_of("job", "?stale=any"),
+            facts=(("Silent longest", "\n".join(longest)),) if longest else (),
         ),
     )
 

@@ -70,7 +70,7 @@ def of_stale_runs(seen: Overview, around: Surroundings) -> list[Finding]:
         whose, wait = ("its", "waits") if seen.stale_by_hand == 1 else ("their", "wait")
         sentence = f"{runs(seen.stale_by_hand)} lost {whose} worker and {wait} for an operator."
         advice = "No sweep takes such runs. See what was done already, then requeue or cancel."
-        problems.append(Finding("warning", sentence, advice, *page))
+        problems.append(Finding("warning", sentence, advice, *page, rule="runs_by_hand"))
     if seen.stale_unknown_queue:
         number = seen.stale_unknown_queue
         sentence = f"{runs(number)} of queues that are not configured {_are(number)} stale."

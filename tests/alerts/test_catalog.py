@@ -37,6 +37,7 @@ def test_stored_rules_equal_the_catalogue() -> None:
     import_module("alerts.migrations.0016_old_transaction_rule").store(apps, None)
     import_module("alerts.migrations.0018_local_log_ins_rule").store(apps, None)
     import_module("alerts.migrations.0019_failing_tasks_rule").store(apps, None)
+    import_module("alerts.migrations.0020_runs_by_hand_rule").store(apps, None)
 
     stored = {rule.pk: model_to_dict(rule) for rule in Rule.objects.all()}
     assert stored == {

@@ -16,7 +16,10 @@ from jobs import tasks
 from jobs.inspection import inspect_database
 from jobs.messaging import queue_depths
 from jobs.models import Job, JobEvent, Outbox, QueueState, RecoveryControl, Status
+from jobs.operations import job_operations
+from jobs.operations.steps import JobAction
 from jobs.recovery import surroundings, sweeps
+from jobs.runs.timeline import Actor
 from jobs.watch import gauges, lost_workers, message_gauges, run_gauges, worker_gauges
 from jobs.watch.gauge_reading import Reading
 from opsconsole import overview
@@ -220,6 +223,55 @@ def test_alert_on_unknown_runs_resolves_when_they_are_known() -> None:
     beat("worker-1", unheard.pk)
     gauges.watch()
     assert open_alert("unknown_runs") is None
+
+
+@pytest.fixture
+def one_queue(settings: Settings) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/jobs", None)}
+
+
+@pytest.mark.usefixtures("one_queue")
+def test_alert_on_runs_that_wait_for_an_operator_lasts_until_somebody_decides(settings: Settings) -> None:
+    settings.OPSCONSOLE_RECOVERY_BY_HAND = ("default",)
+    gauges.watch()
+    assert open_alert("runs_by_hand") is None
+
+    left = run(age=HOUR, silent=HOUR)
+    run(age=HOUR, silent=SECOND, worker="alive")
+    gauges.watch()
+    alert = open_alert("runs_by_hand")
+    assert alert and alert.title == "1 run waits for an operator"
+    assert alert.link == "/admin/jobs/job/?stale=any" and str(left.pk) in alert.facts[0][1]
+    overview.memory.clear()
+    assert current_figures.read().stale_by_hand == alert.value == 1
+    # What the figure and its alert both say is said once.
+    told = findings(current_figures.read(), surroundings.read())
+    assert [each.sentence for each in told if "operator" in each.sentence] == [
+        "1 run lost its worker and waits for an operator."
+    ]
+
+    job_operations.carry_out(
+        job_operations.plan(JobAction.REQUEUE, [left.pk]), Actor.operator("olga", None), "Nothing was paid."
+    )
+    gauges.watch()
+    assert open_alert("runs_by_hand") is None
+
+
+@pytest.mark.usefixtures("one_queue")
+@pytest.mark.parametrize("by_hand", [(), ("another",)])
+def test_runs_that_sweeps_may_take_wait_for_nobody(settings: Settings, by_hand: tuple[str, ...]) -> None:
+    settings.OPSCONSOLE_RECOVERY_BY_HAND = by_hand
+    run(age=HOUR, silent=HOUR)
+    assert run_gauges.runs_by_hand().value == 0
+
+
+@pytest.mark.usefixtures("one_queue")
+def test_runs_from_before_the_cutoff_are_not_counted_as_waiting_for_an_operator(settings: Settings) -> None:
+    settings.OPSCONSOLE_RECOVERY_BY_HAND = ("default",)
+    run(age=2 * HOUR, silent=HOUR)
+    assert run_gauges.runs_by_hand().value == 1
+    RecoveryControl.objects.update_or_create(pk=1, defaults={"cutoff": Now() - HOUR})
+    assert run_gauges.runs_by_hand().value == 0
 
 
 def test_alert_on_wrong_clocks_names_worker_and_offset() -> None:
