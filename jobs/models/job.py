@@ -199,8 +199,9 @@ class JobQuerySet(models.QuerySet["Job"]):
 
         The rows are annotated as by ``with_message()``.
         """
-        # The comparison of updated_at is implied by waiting_since; it lets PostgreSQL use the index.
-        waiting = self.waiting().filter(updated_at__lt=Now() - lost_after())
+        # Both comparisons are implied by waiting_since: updated_at lets PostgreSQL use the index, and scheduled jobs are left
+        # out before their messages are looked up.
+        waiting = self.startable(lost_after()).filter(updated_at__lt=Now() - lost_after())
         return waiting.with_message().filter(unclaimed())
 
     def sent_and_waiting(self) -> JobQuerySet[JobWithMessage]:

@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from alerts.models import Alert
 from jobs.models import Sweep
-from opsconsole.kit import charts, figures
+from opsconsole.kit import addresses, charts, figures
 from opsconsole.kit.charts import Series
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import HOUR
@@ -119,11 +119,11 @@ def _charts() -> list[QuotedChart]:
         return [int(value or 0) for value in values[name]]
 
     def events(kind: str) -> list[str]:
-        return hour_events.list_urls(kind, hours)
+        return [hour_events.list_url(kind, hour) for hour in hours]
 
     jobs = [Series(outcome, tone, whole(f"jobs {outcome}"), events(outcome)) for outcome, tone in OUTCOMES]
     recovered = [Series("recovered", "running", whole(RECOVERED), events("recovered"))]
-    arrived = [Series("arrived", "running", whole(ARRIVED), _arrived_urls(hours))]
+    arrived = [Series("arrived", "running", whole(ARRIVED), [_arrived_url(hour) for hour in hours])]
     threshold = lines["dlq_not_empty"].threshold
     return [
         QuotedChart("jobs_job", charts.stacked("Jobs by outcome, UTC", labels, jobs), OUTCOMES_ANCHOR),
@@ -135,11 +135,10 @@ def _charts() -> list[QuotedChart]:
     ]
 
 
-def _arrived_urls(hours: Iterable[datetime]) -> list[str]:
-    """Return the address of the list of the jobs that arrived in each of these hours."""
-    page = reverse("admin:jobs_job_changelist")
-    spans = ([f"{each.astimezone(UTC):%Y-%m-%dT%H:%M:%S}" for each in (hour, hour + HOUR)] for hour in hours)
-    return [f"{page}?{urlencode({'since': begin, 'before': end})}" for begin, end in spans]
+def _arrived_url(hour: datetime) -> str:
+    """Return the address of the list of the jobs that arrived in this hour."""
+    begin, end = (f"{each.astimezone(UTC):%Y-%m-%dT%H:%M:%S}" for each in (hour, hour + HOUR))
+    return f"{addresses.fixed('admin:jobs_job_changelist')}?{urlencode({'since': begin, 'before': end})}"
 
 
 def _waiting_and_running(labels: list[str], values: Mapping[str, Sequence[float | None]]) -> charts.Chart:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from django.db.models import Q
-from django.urls import reverse
 
 from jobs.models import Job, JobEvent
 from jobs.watch import hourly_counts
-from opsconsole.kit import counting
+from opsconsole.kit import addresses, counting
 from opsconsole.kit.durations import HOUR
 
 PAGE = "admin:jobs_runrollup_events"
@@ -39,14 +38,8 @@ class HourEvents:
 
 def list_url(kind: str, hour: datetime) -> str:
     """Return the address of the list of the events of this kind in the hour that begins then."""
-    return list_urls(kind, [hour])[0]
-
-
-def list_urls(kind: str, hours: Iterable[datetime]) -> list[str]:
-    """Return the address of the list of each of these hours."""
-    page = reverse(PAGE)
-    starts = (f"{hour.astimezone(UTC):%Y-%m-%dT%H:%MZ}" for hour in hours)
-    return [f"{page}?{urlencode({'kind': kind, 'at': start})}" for start in starts]
+    start = f"{hour.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+    return f"{addresses.fixed(PAGE)}?{urlencode({'kind': kind, 'at': start})}"
 
 
 def read(kind: str, hour: datetime, after: Place | None = None) -> HourEvents:

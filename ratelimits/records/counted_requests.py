@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.urls import reverse
 from django.utils import timezone
 
+from opsconsole.kit import addresses
 from opsconsole.kit.durations import HOUR, MINUTE
 from opsconsole.kit.postgresql.timestamps import begin_of
 from ratelimits.records import usage_report
@@ -76,7 +76,7 @@ def list_url(start: datetime, length: timedelta, counted: str, **filters: str) -
         "minutes": str(length // MINUTE),
         "counted": counted,
     }
-    return f"{reverse(PAGE)}?{urlencode(named | {name: value for name, value in filters.items() if value})}"
+    return f"{addresses.fixed(PAGE)}?{urlencode(named | {name: value for name, value in filters.items() if value})}"
 
 
 def kept_step(start: datetime, length: timedelta) -> tuple[datetime, timedelta]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -15,7 +16,16 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.messaging.dispatcher import dispatch
 from jobs.messaging.queue_depths import refresh_queue_states
-from jobs.models import Job, JobEvent, MessageTrouble, Outbox, QueueState, RecoveryControl, Status
+from jobs.models import (
+    Job,
+    JobEvent,
+    MessageTrouble,
+    Outbox,
+    QueueState,
+    RecoveryControl,
+    Status,
+    waiting_message,
+)
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
 from jobs.recovery import control, lost_messages, sweeps, waiting
@@ -67,6 +77,21 @@ def candidates() -> set[Job]:
 
 
 # --- which jobs are candidates ---
+
+
+def test_conditions_for_the_index_and_the_schedule_leave_nobody_out() -> None:
+    """They only help PostgreSQL: when a worker could have received the message decides alone."""
+    times = [None, -LONG, -LOST_AFTER - ROOM, -LOST_AFTER / 2, timedelta(0), LONG]
+    for updated, not_before, sent_at in itertools.product(times[1:], times, times):
+        waiting = job(
+            updated_at=Now() + updated, not_before=None if not_before is None else Now() + not_before
+        )
+        if sent_at is not None:
+            letter(waiting, state=State.SENT, sent_at=Now() + sent_at)
+    by_definition = Job.objects.waiting().with_message().filter(waiting_message.unclaimed())
+    assert set(Job.objects.unclaimed()) == set(by_definition)
+    # Each of the three times is absent, where it may be, or older than the limit.
+    assert len(by_definition) == 2 * 3 * 3
 
 
 @pytest.mark.parametrize(("resends", "patience"), [(0, 1), (1, 2), (2, 4)])
