@@ -1,6 +1,7 @@
-"""The console as it is installed: the sweep, and beside it ``dispatch_outbox --loop`` in a process of its own.
+"""The console as it is installed: the sweep, and beside it ``dispatch_outbox --loop`` in a fork of the same process.
 
-The dispatcher rests up to a second while nothing waits, so a sweep begins at any moment of that rest.
+The dispatcher rests up to a second while nothing waits, and a sweep begins at any moment of that rest. As in ``run_cluster``,
+the two have a bell that ends it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from typing import Any
 
-import django
 from django.db import connection
 
 from bench.shape import Shape
 from bench.stub_sqs import StubSqs
+from opsconsole.kit import doorbell
 
 LONGEST_SECONDS = 120
 LOOK_SECONDS = 0.02
@@ -33,9 +34,12 @@ def recover(url: str, queue_url: str, shape: Shape) -> dict[str, float]:
 
     ours.use(url)
     ours.release_mass_staleness()
-    context = get_context("spawn")
+    # A fork must not have our connection.
+    connection.close()
+    context = get_context("fork")
     ready, sent = context.Event(), context.Queue()
     with ExitStack() as ended:
+        ended.enter_context(doorbell.hung())
         dispatcher = context.Process(target=_dispatch, args=(url, queue_url, ready, sent))
         dispatcher.start()
         ended.callback(dispatcher.kill)
@@ -61,13 +65,13 @@ def recover(url: str, queue_url: str, shape: Shape) -> dict[str, float]:
 
 def _dispatch(url: str, queue_url: str, ready: Event, sent: Queue[Any]) -> None:
     """Be the dispatcher, until SIGTERM; then say which jobs were sent."""
-    django.setup()
     logging.disable(logging.WARNING)
     from django.core.management import call_command  # noqa: PLC0415
 
     from bench import ours  # noqa: PLC0415
 
     ours.use(url)
+    # A fork makes clients of its own.
     stub = StubSqs(queue_url)
     connection.ensure_connection()
     ready.set()

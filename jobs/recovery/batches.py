@@ -8,6 +8,7 @@ from threading import Lock
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 
+from jobs.messaging import outbox
 from jobs.models import Job
 from jobs.recovery import rescue
 from jobs.recovery.decision import Policy, SweepAction, decide
@@ -53,6 +54,7 @@ class _Batches:
                 limit_page(self.budget)
                 page, full = self._next_page()
                 totals = recover(page, self.policy)
+                outbox.announce(totals.recovered)
         except DatabaseError as error:
             if not page.held:
                 raise

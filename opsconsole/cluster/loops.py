@@ -18,7 +18,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from opsconsole import error_reports
-from opsconsole.kit import alive, commands
+from opsconsole.kit import alive, commands, doorbell
 from opsconsole.kit.supervision.supervisor import Program, StopRequests
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,7 @@ def run(loops: Sequence[Words], grace: float) -> None:
             connection.wait([stop.fd], LOOK_SECONDS)
             troubles = {each: told for each in threads if (told := each.trouble)}
         stopped.set()
+        doorbell.ring()
         ends_at = time.monotonic() + grace
         for each in threads:
             # The others finish their turns: nobody would know whether what they are sending arrived.

@@ -26,7 +26,7 @@ from django_q.tasks import async_task
 from opsconsole.cluster import forks, loops, schedules
 from opsconsole.cluster.broker import CLUSTER_ID, private_queue
 from opsconsole.cluster.task_table import PROBE
-from opsconsole.kit import alive, intervals, schema_version
+from opsconsole.kit import alive, doorbell, intervals, schema_version
 from opsconsole.kit.database_troubles import Trouble, headline, require_writable, trouble_behind
 from opsconsole.kit.errors import first_line
 from opsconsole.kit.models import ClusterProgress
@@ -52,7 +52,7 @@ def run(stop: StopRequests, beside: Iterable[Program] = ()) -> None:
     """Keep the cluster, its loops and what is ``beside`` running until asked to stop, then let them finish."""
     life = alive.SignOfLife()
     # A fork must not have our connection.
-    with Supervisor(_log, before_start=connections.close_all) as supervisor:
+    with doorbell.hung(), Supervisor(_log, before_start=connections.close_all) as supervisor:
         forks.share_memory()
         for program in beside:
             supervisor.start(program)

@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, close_old_connections, connection
 from django.utils import timezone
 
-from opsconsole.kit import alive, schema_version
+from opsconsole.kit import alive, doorbell, schema_version
 from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.errors import first_line
 
@@ -214,9 +214,15 @@ def repeat(turn: Callable[[], object], interval: float, report: Callable[[str], 
             rest(min(interval, AWAY_SECONDS) if away else interval, life, stopped)
 
 
-def rest(seconds: float, life: alive.SignOfLife, stopped: threading.Event) -> None:
-    """Wait until the next turn or until stopped, and give signs of life: a long interval is no turn that hangs."""
+def rest(seconds: float, life: alive.SignOfLife, stopped: threading.Event, *, or_rung: bool = False) -> None:
+    """Wait until the next turn or until stopped, and give signs of life: a long interval is no turn that hangs.
+
+    ``or_rung``: the bell ends the rest, where there is one; whoever stops the loop rings it, too.
+    """
+    wait = doorbell.wait if or_rung and doorbell.hangs() else stopped.wait
     ends_at = time.monotonic() + seconds
     life.give()
-    while (left := ends_at - time.monotonic()) > 0 and not stopped.wait(min(left, SIGN_SECONDS)):
+    while (left := ends_at - time.monotonic()) > 0 and not stopped.is_set():
+        if wait(min(left, SIGN_SECONDS)):
+            return
         life.give()

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from django.core.management.base import CommandError
 from django.db import Error, close_old_connections, connection
 
+from jobs.messaging import outbox
 from jobs.messaging.dispatcher import Dispatched, dispatch
 from opsconsole.kit import alive, commands, schema_version
 from opsconsole.kit.database_troubles import headline, trouble_behind
@@ -20,8 +21,7 @@ LIMIT = 1_000
 LOOP_LIMIT = 20_000
 PASS_SECONDS = 2.0
 # After a burst, the next one is looked for soon, and then after twice as long each time, until the interval is reached:
-# whoever writes many messages, such as a sweep, commits them page by page. A steady flow of fewer waits for full calls of ten.
-BURST = 100
+# whoever writes many messages, such as a sweep, commits them page by page.
 SOON_SECONDS = 0.02
 
 
@@ -73,7 +73,7 @@ class Command(commands.ConsoleCommand):
                 result = self._pass(limit, away)
                 total += result.sent
                 rest = _rest_after(result, limit, rest, interval)
-                commands.rest(rest, life, stopped)
+                commands.rest(rest, life, stopped, or_rung=True)
         commands.say(self, f"stopped; {total} sent.")
 
     def _pass(self, limit: int, away: dict[str, str]) -> Dispatched:
@@ -103,5 +103,5 @@ def _rest_after(result: Dispatched, limit: int, before: float, interval: float) 
     if result.sent and result.taken >= limit:
         # More messages are waiting.
         return 0.0
-    is_burst = result.sent >= BURST and not result.waiting_on
+    is_burst = result.sent >= outbox.BURST and not result.waiting_on
     return min(SOON_SECONDS if is_burst else max(2 * before, SOON_SECONDS), interval)

@@ -172,7 +172,8 @@ def test_loop_looks_again_soon_after_a_burst_and_ever_more_seldom(monkeypatch: p
         assert (limit, seconds) == (20_000, 2.0)
         return left.pop(0)
 
-    def rest(seconds: float, *_: object) -> None:
+    def rest(seconds: float, *_: object, or_rung: bool) -> None:
+        assert or_rung
         rests.append(seconds)
         if not left:
             stopped.set()

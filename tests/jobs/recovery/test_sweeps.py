@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from alerts.models import Alert
+from jobs.messaging import outbox
 from jobs.models import DeadLetter, Job, JobEvent, Outbox, QueueState, RecoveryControl, Status, Sweep
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
@@ -25,6 +26,7 @@ from jobs.recovery.stale_pages import lock_again
 from jobs.recovery.totals import Totals
 from jobs.runs.diagnosis import Reason
 from jobs.runs.timeline import Actor
+from opsconsole.kit import doorbell
 from opsconsole.kit.row_locks import locked
 from opsconsole_worker.environment import QueueConfig
 from opsconsole_worker.runs import heartbeats, lifecycle
@@ -61,6 +63,18 @@ def test_dead_run_waits_again_with_event_and_message() -> None:
     assert (event.kind, event.run_epoch, event.actor) == ("recovered", 1, "sweep")
     assert event.details["why"] == Reason.DEAD_WORKER
     assert "stopped during this run" in event.reason
+
+
+@pytest.mark.parametrize(("number", "rings"), [(2, True), (1, False)])
+def test_sweep_wakes_the_dispatcher_with_each_page_that_is_a_burst(
+    number: int, rings: bool, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    monkeypatch.setattr(outbox, "BURST", 2)
+    for _ in range(number):
+        dead_run()
+    with django_capture_on_commit_callbacks() as once_committed:
+        assert sweeps.sweep("test").requeued == number
+    assert (doorbell.ring in once_committed) == rings
 
 
 def test_evidence_is_counted_only_where_a_run_may_be_silent() -> None:

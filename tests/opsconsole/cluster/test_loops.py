@@ -12,11 +12,16 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
+from django.core.management import CommandError
 from django.db import connections
 
+from jobs.intake import enqueue
+from jobs.intake.enqueue import NewJob
+from jobs.management.commands import dispatch_outbox
+from jobs.messaging import outbox
 from jobs.models import Outbox
 from opsconsole.cluster import loops
-from opsconsole.kit import alive, commands
+from opsconsole.kit import alive, commands, doorbell
 from tests import factories
 from tests.conftest import TestQueue
 from tests.waiting import wait_until
@@ -62,6 +67,25 @@ def test_all_loops_work_and_end_when_asked(sqs_queue: TestQueue) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_bell_ends_the_rest_of_the_dispatcher(sqs_queue: TestQueue) -> None:
+    """Its next look would be in an hour. It hears who commits a burst, and who stops it."""
+    before = Outbox.objects.filter(pk=factories.letter(factories.job()).pk, state="sent")
+    with doorbell.hung():
+        process = start(("dispatch_outbox", "--loop", "--interval=3600"))
+        try:
+            wait_until(before.exists, 60)
+            enqueue.enqueue_many(
+                [NewJob(customer_id="TEST-001", package_size=1) for _ in range(outbox.BURST)]
+            )
+            wait_until(lambda: not Outbox.objects.filter(state="waiting").exists(), 60)
+            os.kill(process.pid or 0, signal.SIGTERM)
+            process.join(60)
+            assert process.exitcode == 0
+        finally:
+            process.kill()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_end_of_one_loop_ends_the_process(log: Path) -> None:
     process = start(SENDER, ("dispatch_outbox", "--loop", "--json"))
     process.join(60)
@@ -90,15 +114,23 @@ def test_others_finish_their_turns_when_one_loop_ends(
 ) -> None:
     """An alert that is being posted would have an unknown outcome, and be sent again at each start."""
 
+    delivering = threading.Event()
+
     def deliver() -> None:
         stopped: threading.Event = commands._stopped.by
+        delivering.set()
         stopped.wait(60)
         # The channel takes a while to answer.
         threading.Event().wait(0.3)
         (tmp_path / "answered").touch()
 
+    def end(*_: object, **__: object) -> None:
+        delivering.wait(60)
+        raise CommandError("It ends while an alert is being posted.")
+
     monkeypatch.setattr("alerts.sending.delivery.deliver", deliver)
-    process = start(SENDER, ("dispatch_outbox", "--loop", "--json"))
+    monkeypatch.setattr(dispatch_outbox.Command, "handle", end)
+    process = start(SENDER, ("dispatch_outbox", "--loop"))
     process.join(60)
     assert process.exitcode == loops.FAILED
     assert (tmp_path / "answered").exists()
