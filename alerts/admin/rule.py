@@ -35,29 +35,33 @@ CHANGES_SHOWN = 20
 GAUGES_SHOWN = 50
 
 
+class Number(forms.FloatField):
+    """A number that may have decimals; a whole one is shown without."""
+
+    widget = forms.NumberInput(attrs={"step": "any"})
+
+    def prepare_value(self, value: Any) -> Any:
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class RuleForm(ReasonForm):
     enabled = forms.BooleanField(required=False)
-    threshold = forms.FloatField(min_value=0, widget=forms.NumberInput(attrs={"step": "any"}))
-    hysteresis = forms.FloatField(
+    threshold = Number(min_value=0)
+    hysteresis = Number(
         min_value=0,
-        widget=forms.NumberInput(attrs={"step": "any"}),
         help_text="The alert resolves only when the value has fallen this far below the threshold.",
     )
     severity = forms.ChoiceField(choices=[(each.value, each.label) for each in Severity])
-    keep_minutes = forms.FloatField(
+    keep_minutes = Number(
         label="Keep firing for (minutes)",
         min_value=0,
-        widget=forms.NumberInput(attrs={"step": "any"}),
         help_text="The alert resolves only when the problem has stayed away for this long, so that a value that goes up and "
         "down is one alert.",
     )
-    remind_hours = forms.FloatField(
-        label="Send a reminder every (hours)", min_value=0, widget=forms.NumberInput(attrs={"step": "any"})
-    )
-    news_minutes = forms.FloatField(
+    remind_hours = Number(label="Send a reminder every (hours)", min_value=0)
+    news_minutes = Number(
         label="Send updates at most every (minutes)",
         min_value=0,
-        widget=forms.NumberInput(attrs={"step": "any"}),
         help_text="News that comes sooner waits. Tenfold growth and a higher severity are sent at once.",
     )
     reason = ReasonField(rows=2)

@@ -41,6 +41,9 @@ PERMISSIONS = {"permissions", "user_permissions"}
 IN_WORDS = "permissions_in_words"
 
 
+BY_SINGLE_SIGN_ON = "Disabled: this person logs in by single sign-on only."
+
+
 class PasswordForm(VersionedForm, AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
     """Sets a password, unless somebody has set one since the form was opened."""
 
@@ -49,6 +52,7 @@ class PasswordForm(VersionedForm, AdminPasswordChangeForm):  # type: ignore[type
     def __init__(self, user: User, *args: Any, **options: Any) -> None:
         now = form_versions.of_row(user, ["password", "is_active"], secret=["password"])
         super().__init__(user, *args, version=now, **options)
+        self.fields["usable_password"].help_text = BY_SINGLE_SIGN_ON
 
 
 class Ticked(VersionedAdmin):
@@ -139,6 +143,10 @@ class NewPersonForm(AdminUserCreationForm[User]):
     )
     reason = ReasonField()
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.fields["usable_password"].help_text = BY_SINGLE_SIGN_ON
+
 
 @admin.register(Group)
 class RolesAdmin(Ticked, GroupAdmin):
@@ -148,10 +156,12 @@ class RolesAdmin(Ticked, GroupAdmin):
     form = RoleForm
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Name the role alone: its ties to permissions and users have no names, and are counted."""
-        named, *others = super().get_deleted_objects(objs, request)
+        """Name the role alone: of what goes with it, its permissions and members, the form says what it was."""
+        named, counts, *others = super().get_deleted_objects(objs, request)
         # Django's list has a list behind each object: what goes with it.
-        return [each for each in cast(list[Any], named) if not isinstance(each, list)], *others
+        rows = [each for each in cast(list[Any], named) if not isinstance(each, list)]
+        groups = self.opts.verbose_name_plural
+        return rows, {name: number for name, number in counts.items() if name == groups}, *others
 
     def last_words(self, row: Any) -> str:
         had = ", ".join(sorted(row.permissions.values_list("codename", flat=True))) or "none"

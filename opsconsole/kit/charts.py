@@ -54,7 +54,6 @@ class Word:
     x: str
     y: str
     text: str
-    anchor: str = "middle"
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def stacked(
         base=f"{HEIGHT - BOTTOM}",
         bars=list(_bars(labels, series, highest)),
         lines=[
-            Word("0%", number_text(height_at(value, highest)), f"{value:,}", "start")
+            Word("0%", number_text(height_at(value, highest)), f"{value:,}")
             for value in range(step, highest + 1, step)
         ],
         words=list(axis_words(labels)),
@@ -184,12 +183,10 @@ def axis_words(labels: Sequence[str]) -> Iterator[Word]:
         return
     room = (100 - LEFT) / len(labels)
     every = -(-len(labels) // MOST_WORDS)
-    for place in range(0, len(labels), every):
-        at_edge = place == 0
-        x = float(LEFT) if at_edge else LEFT + (place + 0.5) * room
-        yield Word(
-            f"{number_text(x)}%", number_text(HEIGHT - 6), labels[place], "start" if at_edge else "middle"
-        )
+    # From half a step on: so far from the edge, the first word is centred like the others and keeps its distance from them.
+    for place in range(every // 2, len(labels), every):
+        x = LEFT + (place + 0.5) * room
+        yield Word(f"{number_text(x)}%", number_text(HEIGHT - 6), labels[place])
 
 
 def _summary(labels: Sequence[str], series: Sequence[Series], totals: Sequence[int], *, level: bool) -> str:

@@ -140,7 +140,7 @@ def durations(frame: Frame, layers: Sequence[Layer]) -> TrendChart:
     def at(value: float) -> float:
         return height_at((math.log(max(value, ticks[0])) - low) / (high - low) * 100, 100)
 
-    words = [Word("0%", number_text(at(tick)), brief(tick), "start") for tick in ticks[1:]]
+    words = [Word("0%", number_text(at(tick)), brief(tick)) for tick in ticks[1:]]
     return _lines(frame, layers, at, words)
 
 
@@ -164,7 +164,7 @@ def _scale(reach: int, unit: str = "") -> tuple[Height, list[Word]]:
     step = step_of(reach)
     highest = max(step * -(-reach // step), step)
     labels = [
-        Word("0%", number_text(height_at(value, highest)), f"{value:,}{unit}", "start")
+        Word("0%", number_text(height_at(value, highest)), f"{value:,}{unit}")
         for value in range(step, highest + 1, step)
     ]
     return (lambda value: height_at(value, highest)), labels

@@ -64,7 +64,7 @@ class OutboxAdmin(AgedAdmin):
         "destination",
         "queue",
         "message_reason",
-        "retry",
+        "is_retry",
         "dead_letter_id",
         "created_at",
         "available_at",
@@ -94,6 +94,10 @@ class OutboxAdmin(AgedAdmin):
     @admin.display(description="reason")
     def message_reason(self, message: Outbox) -> str:
         return labels.message_reason(message.reason)
+
+    @admin.display(description="retry")
+    def is_retry(self, message: Outbox) -> str:
+        return "yes" if message.retry else "no"
 
     @admin.display(description="written")
     def written(self, message: WithAnnotations[Outbox, DbNow]) -> SafeString:

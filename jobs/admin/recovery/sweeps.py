@@ -132,4 +132,4 @@ class SweepAdmin(AgedAdmin):
 
     @admin.display(description="skipped, locked or failed")
     def lines(self, sweep: Sweep) -> SafeString:
-        return pretty(sweep.details)
+        return pretty(sweep.details) if sweep.details else NOTHING
