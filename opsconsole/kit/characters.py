@@ -10,6 +10,26 @@ INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
+_MADE_VISIBLE = INVISIBLE - {"Zs"}
+
+
+def made_visible(text: str) -> str:
+    """Return the text with what nobody sees as escapes, except spaces, tabs and ends of lines.
+
+    Written to a terminal as they are, some would move the cursor, hide what was written or turn its order around.
+    """
+    if text.isascii() and (
+        text.isprintable() or not _CONTROL.search(text.replace("\n", "").replace("\t", ""))
+    ):
+        return text
+    return "".join(
+        each.encode("unicode_escape").decode()
+        if each not in "\n\t" and unicodedata.category(each) in _MADE_VISIBLE
+        else each
+        for each in text
+    )
+
+
 def first_visible(text: str) -> str:
     """Return the first character that shows something; '' if there is none."""
     return next((each for each in text if unicodedata.category(each) not in INVISIBLE), "")

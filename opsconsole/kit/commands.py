@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import signal
+import sys
 import threading
 import time
 from argparse import ArgumentParser
@@ -12,11 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, ClassVar, TextIO
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
+from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter, OutputWrapper
 from django.db import Error, close_old_connections, connection
 from django.utils import timezone
 
 from opsconsole.kit import alive, doorbell, schema_version
+from opsconsole.kit.characters import made_visible
+from opsconsole.kit.command_arguments import refuse_odd_texts, wrong
 from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.errors import first_line
 
@@ -41,6 +44,13 @@ class _HelpFormatter(DjangoHelpFormatter):
         return super()._fill_text(text, width, indent)
 
 
+class VisibleOutput(OutputWrapper):
+    """Output that shows what nobody sees: customers and strangers name what commands list."""
+
+    def write(self, msg: str = "", *style_and_ending: Any, **more: Any) -> None:  # type: ignore[override]  # as Django's
+        super().write(made_visible(msg), *style_and_ending, **more)
+
+
 # Checks of settings, which differ from one installation to the next. ``manage.py check`` also checks what is the same everywhere:
 # models, templates and pages. Reading all of them takes longer than most commands do.
 CHECKS_OF_SETTINGS: tuple[str, ...] = (
@@ -63,10 +73,23 @@ class ConsoleCommand(BaseCommand):
     # Where a code means more than it says in ``EXIT_CODES``.
     exit_codes: ClassVar[Mapping[int, str]] = {}
 
+    def __init__(self, stdout: TextIO | None = None, stderr: TextIO | None = None, **options: bool) -> None:
+        super().__init__(stdout, stderr, **options)
+        style = self.stderr.style_func
+        self.stdout, self.stderr = VisibleOutput(stdout or sys.stdout), VisibleOutput(stderr or sys.stderr)
+        self.stderr.style_func = style
+
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         kwargs.setdefault("formatter_class", _HelpFormatter)
         kwargs.setdefault("epilog", self._epilog(prog_name))
-        return super().create_parser(prog_name, subcommand, **kwargs)
+        parser = super().create_parser(prog_name, subcommand, **kwargs)
+        refuse_odd_texts(parser)
+        return parser
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        for name in {"stdout", "stderr"} & options.keys():
+            options[name] = options[name] and VisibleOutput(options[name])
+        return super().execute(*args, **options)
 
     @classmethod
     def all_exit_codes(cls) -> dict[int, str]:
@@ -114,14 +137,14 @@ def add_json(parser: ArgumentParser) -> None:
 def refuse_json_in_loop(*, as_json: bool, loop: bool) -> None:
     """Raise ``CommandError`` where both were asked for: a loop prints lines as it goes on."""
     if as_json and loop:
-        raise CommandError("--json can't be combined with --loop. Nothing was done.")
+        raise wrong("--json can't be combined with --loop.")
 
 
 def refuse_odd_interval(seconds: float) -> None:
     """Raise ``CommandError`` for what no loop can wait for, such as nan."""
     if not 0 < seconds <= LONGEST_INTERVAL_SECONDS:
-        raise CommandError(
-            f"--interval must be more than 0 seconds, and at most {LONGEST_INTERVAL_SECONDS} (a week). Nothing was done."
+        raise wrong(
+            f"--interval must be more than 0 seconds, and at most {LONGEST_INTERVAL_SECONDS} (a week)."
         )
 
 

@@ -23,6 +23,7 @@ DEAD_LETTER_CHECKS = "dead letter checks"
 QUEUE = "queue:"
 BY_THE_CLOCK = "automatically"
 LONGEST = timedelta(days=7)
+LONGEST_MINUTES = LONGEST // timedelta(minutes=1)
 
 
 class PauseRefused(OpsConsoleError):

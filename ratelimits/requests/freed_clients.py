@@ -26,6 +26,8 @@ from ratelimits.models import LimiterControl, RateLimitHour
 from ratelimits.policies import policy_cache
 from ratelimits.policies.policy_snapshot import OFF
 
+# How the records write one client: an address, and the network of an address of IPv6.
+_LENGTHS = {4: {"32"}, 6: {"128", str(client_ip.IPV6_PREFIX)}}
 KINDS = ("address:", "user:", "key:", "check:")
 
 
@@ -84,10 +86,9 @@ def key_of(term: str) -> str:
     term = plain_text(term).strip()[:200]
     if term.startswith(KINDS):
         kind, _, value = term.partition(":")
-        address = client_ip.parse(value.partition("/")[0]) if kind == "address" else None
-        return f"address:{client_ip.group(address)}" if address else term
-    if address := client_ip.parse(term.partition("/")[0]):
-        return f"address:{client_ip.group(address)}"
+        return (_address(value) if kind == "address" else "") or term
+    if client := _address(term):
+        return client
     found = [each for each in client_names.find(term) if not each.key.startswith("check:")]
     if len(found) != 1:
         some = "; ".join(f"{each.key} ({each.name})" for each in found) or "none"
@@ -95,6 +96,19 @@ def key_of(term: str) -> str:
             f"Name one client, by its address or its key in the records. Clients that match: {some}. Nothing was changed."
         )
     return found[0].key
+
+
+def _address(text: str) -> str:
+    """Return the client's key for an address, or for the network that counts as one client; '' where it is neither."""
+    host, slash, length = text.partition("/")
+    address = client_ip.parse(host)
+    if address is None:
+        return ""
+    if slash and length not in _LENGTHS[address.version]:
+        raise FreeRefused(
+            f"{text} is a network of several clients. Name one client, by its address. Nothing was changed."
+        )
+    return f"address:{client_ip.group(address)}"
 
 
 def version_of(client: str) -> Version:

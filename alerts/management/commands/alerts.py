@@ -10,10 +10,12 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from alerts import operator_decisions
+from alerts.catalog import RULES
 from alerts.models import Alert
 from alerts.models.alert import DatedAlert, Severity
 from alerts.operator_decisions import PAST_TENSE, Decision
 from opsconsole.kit import audit, commands
+from opsconsole.kit.command_arguments import row_number, whole_number
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError
@@ -40,17 +42,20 @@ class Command(commands.ConsoleCommand):
         listing.add_argument("--severity", choices=Severity.values, help="only alerts of this severity")
         listing.add_argument("--rule", help="only alerts of this rule")
         listing.add_argument(
-            "--limit", type=int, default=MOST, help=f"the most alerts to show (default {MOST})"
+            "--limit", type=whole_number(), default=MOST, help=f"the most alerts to show (default {MOST})"
         )
         commands.add_json(listing)
         for decision in Decision:
             one = actions.add_parser(decision, help=f"{decision} alerts by their numbers")
             one.add_argument(
-                "number", nargs="+", type=int, help="the number of an alert, as the list shows it"
+                "number", nargs="+", type=row_number, help="the number of an alert, as the list shows it"
             )
             if decision == Decision.SNOOZE:
                 one.add_argument(
-                    "--minutes", type=int, required=True, help=f"for how long, at most {LONGEST_MINUTES}"
+                    "--minutes",
+                    type=whole_number(most=LONGEST_MINUTES),
+                    required=True,
+                    help=f"for how long, at most {LONGEST_MINUTES}",
                 )
             one.add_argument("--reason", default="", help="the reason, kept with the alert and in the audit")
             commands.add_operator(one)
@@ -66,9 +71,14 @@ class Command(commands.ConsoleCommand):
             raise CommandError(f"{error} Nothing was changed.") from error
 
     def _list(self, options: dict[str, Any]) -> None:
-        if options["limit"] < 1:
-            raise CommandError("--limit must be at least 1.")
         alerts = Alert.objects.all() if options["all"] else Alert.objects.open()
+        if (
+            options["rule"]
+            and options["rule"] not in RULES
+            and not alerts.filter(rule=options["rule"]).exists()
+        ):
+            known = ", ".join(sorted(RULES))
+            raise CommandError(f"There is no rule '{options['rule']}'. Rules: {known}.")
         wanted = {name: options[name] for name in ("severity", "rule") if options[name]}
         rows = list(alerts.filter(**wanted).annotate(db_now=Now())[: options["limit"] + 1])
         shown = rows[: options["limit"]]

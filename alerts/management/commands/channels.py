@@ -74,7 +74,10 @@ class Command(commands.ConsoleCommand):
 
     def _route(self, options: dict[str, Any]) -> None:
         if unknown := sorted(set(options["queue"]) - set(settings.QUEUES)):
-            raise CommandError(f"There is no queue {unknown[0]}. Nothing was changed.")
+            known = ", ".join(sorted(settings.QUEUES)) or "none"
+            raise CommandError(
+                f"There is no queue '{unknown[0]}'. Known queues: {known}. Nothing was changed."
+            )
         begin, end = options["hours"]
         route = Route(options["severity"], options["rule"], begin, end, options["queue"])
         try:

@@ -23,6 +23,7 @@ from jobs.models import BulkOperation, Job
 from jobs.runs import status_wording
 from jobs.runs.timeline import Actor
 from opsconsole.kit import audit, commands, reasons
+from opsconsole.kit.command_arguments import row_number
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.storable import plain_text
 
@@ -50,10 +51,13 @@ class Command(commands.ConsoleCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("action", nargs="?", help=f"the action: {', '.join(KINDS)}")
         parser.add_argument(
-            "--cancel", type=int, metavar="ID", help="stop this operation after its current chunk"
+            "--cancel", type=row_number, metavar="ID", help="stop this operation after its current chunk"
         )
         parser.add_argument(
-            "--resume", type=int, metavar="ID", help="continue this operation with its remaining members"
+            "--resume",
+            type=row_number,
+            metavar="ID",
+            help="continue this operation with its remaining members",
         )
         for name in FILTERS:
             parser.add_argument(f"--{name}", help=f"the value of the list's filter '{name}'")

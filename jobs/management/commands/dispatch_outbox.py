@@ -11,6 +11,7 @@ from django.db import Error, close_old_connections, connection
 from jobs.messaging import outbox
 from jobs.messaging.dispatcher import Dispatched, dispatch
 from opsconsole.kit import alive, commands, schema_version
+from opsconsole.kit.command_arguments import whole_number
 from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.errors import first_line
 
@@ -33,7 +34,7 @@ class Command(commands.ConsoleCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--limit",
-            type=int,
+            type=whole_number(),
             help=f"messages per pass (default {LIMIT}; with --loop {LOOP_LIMIT}, in at most {PASS_SECONDS:.0f} seconds)",
         )
         parser.add_argument("--loop", action="store_true", help="send until stopped by SIGTERM or SIGINT")
@@ -44,8 +45,6 @@ class Command(commands.ConsoleCommand):
         commands.refuse_json_in_loop(as_json=options["json"], loop=loop)
         commands.refuse_odd_interval(interval)
         limit = (LOOP_LIMIT if loop else LIMIT) if limit is None else limit
-        if limit <= 0:
-            raise CommandError("--limit must be more than 0. Nothing was done.")
         if loop:
             self._loop(limit, interval)
         else:

@@ -6,12 +6,11 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import CommandError
-
 from jobs.recovery import outlook, surroundings
 from jobs.recovery.outlook import Outlook
 from jobs.runs.diagnosis import diagnose
 from opsconsole.kit import commands
+from opsconsole.kit.command_arguments import whole_number
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 
@@ -21,12 +20,12 @@ class Command(commands.ConsoleCommand):
     examples = ("find_stale_jobs", "find_stale_jobs --limit 20", "find_stale_jobs --json")
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--limit", type=int, default=100, help="the most rows to show (default 100)")
+        parser.add_argument(
+            "--limit", type=whole_number(), default=100, help="the most rows to show (default 100)"
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
     def handle(self, *args: Any, limit: int, json: bool, **options: Any) -> None:
-        if limit < 1:
-            raise CommandError("--limit must be at least 1.")
         around = surroundings.read()
         outlooks = outlook.preview(around, limit + 1)
         for each in outlooks[:limit]:

@@ -13,6 +13,7 @@ from jobs.models import Sweep
 from jobs.recovery import outlook, surroundings, sweeps
 from jobs.runs import life_wording
 from opsconsole.kit import audit, commands, intervals
+from opsconsole.kit.command_arguments import whole_number
 
 
 class Command(commands.ConsoleCommand):
@@ -27,7 +28,7 @@ class Command(commands.ConsoleCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands.add_dry_run(parser)
         parser.add_argument(
-            "--limit", type=int, default=500, help="the most rows shown by --dry-run (default 500)"
+            "--limit", type=whole_number(), default=500, help="the most rows shown by --dry-run (default 500)"
         )
         commands.add_json(parser)
         parser.add_argument("--loop", action="store_true", help="sweep until stopped by SIGTERM or SIGINT")

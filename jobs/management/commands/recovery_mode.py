@@ -160,11 +160,11 @@ def _cutoff(text: str) -> datetime | None:
         return _database_now()
     try:
         time = parse_datetime(text)
-    except ValueError as error:
-        raise CommandError(f"--cutoff {text} is not a time: {error}. Nothing was changed.") from error
+    except ValueError:
+        time = None
     if time is None or is_naive(time):
         raise CommandError(
-            f"--cutoff {text} is not 'now', 'all' or a time with a time zone, such as 2026-01-31T08:00:00Z. Nothing was changed."
+            f"--cutoff '{text}' is not 'now', 'all' or a time with a time zone, such as 2026-01-31T08:00:00Z. Nothing was changed."
         )
     return time
 

@@ -24,6 +24,7 @@ from jobs.models.dead_letter import DeadLetterQuerySet
 from jobs.operations.steps import OperationRefused, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import actors, audit, commands, reasons
+from opsconsole.kit.command_arguments import whole_number
 from opsconsole.kit.counting import exactly
 
 PAGE = 500
@@ -47,7 +48,7 @@ class Command(commands.ConsoleCommand):
         parser.add_argument(
             "--group", help="only letters of this failure group, by its number or fingerprint"
         )
-        parser.add_argument("--limit", type=int, help="the most letters to replay")
+        parser.add_argument("--limit", type=whole_number(), help="the most letters to replay")
         parser.add_argument("--reason", help="the reason, kept in each letter's ledger")
         commands.add_operator(parser)
         commands.add_dry_run(parser)
@@ -57,8 +58,6 @@ class Command(commands.ConsoleCommand):
         self._as_json: bool = options["json"]
         self._progress = commands.Progress(sys.stderr)
         self._skipped: list[dict[str, str]] = []
-        if options["limit"] is not None and options["limit"] <= 0:
-            raise CommandError("--limit must be more than 0.")
         if dry_run:
             self._preview(options)
         else:

@@ -11,6 +11,7 @@ from django.core.management.base import CommandError
 from jobs.worker import Consumer
 from jobs.worker.traced import traced
 from opsconsole.kit import commands
+from opsconsole.kit.command_arguments import whole_number
 from opsconsole_worker.working.handlers import InvalidHandler, load
 from opsconsole_worker.working.signals import drain_on_signals
 
@@ -25,11 +26,9 @@ class Command(commands.ConsoleCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--handler", required=True, help="dotted path of the function that runs a job")
         parser.add_argument("--queue", default="default", help="name of the queue (default: default)")
-        parser.add_argument("--max-jobs", type=int, help="stop after this many runs")
+        parser.add_argument("--max-jobs", type=whole_number(), help="stop after this many runs")
 
     def handle(self, *args: Any, handler: str, queue: str, max_jobs: int | None, **options: Any) -> None:
-        if max_jobs is not None and max_jobs < 1:
-            raise CommandError("--max-jobs must be at least 1.")
         if queue not in settings.QUEUES:
             known = ", ".join(sorted(settings.QUEUES)) or "none; set SQS_QUEUE_URL"
             raise CommandError(f"There is no queue named '{queue}'. Known queues: {known}.")

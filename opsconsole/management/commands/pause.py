@@ -7,6 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from opsconsole import switches
 from opsconsole.kit import audit, commands, pauses
+from opsconsole.kit.command_arguments import whole_number
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.models import Pause
 
@@ -28,7 +29,7 @@ class Command(commands.ConsoleCommand):
         )
         parser.add_argument(
             "--minutes",
-            type=int,
+            type=whole_number(most=pauses.LONGEST_MINUTES),
             help="resume automatically after this many minutes; without it, the pause lasts until it is resumed",
         )
         parser.add_argument("--resume", action="store_true", help="let it go on")

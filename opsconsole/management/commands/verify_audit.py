@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from django.core.management.base import CommandError, CommandParser
+from django.db.models import Max
 
+from jobs.models import JobEvent
 from opsconsole.kit import audit, commands
+from opsconsole.kit.audit_models import AuditSeal
+from opsconsole.kit.command_arguments import WRONG_ARGUMENTS, whole_number
 from opsconsole.kit.counting import exactly
 from opsconsole.seals import checking, exported, verification
 from opsconsole.seals.chain import Seal
 from opsconsole.seals.report import Report
 
+LARGEST_ID = 2**63 - 1
 # As the dead man's switch sends it: 'seal 812:<hash>'.
 _ANCHOR = re.compile(r"\s*(?:seal\s+)?((?:[0-9]{1,18}:)?[0-9a-f]{64}|)\s*", re.IGNORECASE | re.ASCII)
 
@@ -37,13 +42,12 @@ class Command(commands.ConsoleCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
         parser.add_argument(
             "--anchor",
-            default="",
             metavar="HASH",
             help="the hash of a seal that was kept elsewhere, 64 hex digits, with or without its number before it ('812:ab12...')",
         )
         parser.add_argument(
             "--events-from",
-            type=int,
+            type=whole_number(0, most=LARGEST_ID),
             default=0,
             metavar="ID",
             help="do not compare events below this id, whose month was dropped on purpose; the checks of each minute, "
@@ -57,10 +61,11 @@ class Command(commands.ConsoleCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        anchor = _anchor(options["anchor"])
+        anchor = _anchor(options["anchor"] or "")
         if options["folder"]:
             self._tell(_exported(options["folder"], anchor), as_json=options["json"])
             return
+        _refuse_future(options["events_from"])
         report = verification.verify(anchor=anchor, events_from=options["events_from"])
         checking.record(report)
         if report.events_from:
@@ -75,6 +80,20 @@ class Command(commands.ConsoleCommand):
         self.stdout.write(_as_json(report) if as_json else _as_text(report))
         if report.break_count:
             sys.exit(1)
+
+
+def _refuse_future(event: int) -> None:
+    """Refuse an event that does not exist yet: nothing that is written until then would ever be compared."""
+    if not event:
+        return
+    sealed = AuditSeal.objects.filter(source=AuditSeal.Source.TIMELINE).aggregate(newest=Max("last_id"))
+    written = JobEvent.objects.aggregate(newest=Max("pk"))
+    newest = max(sealed["newest"] or 0, written["newest"] or 0)
+    if event > newest + 1:
+        raise CommandError(
+            f"There is no event {event:,} yet; the newest is {newest:,}. Nothing was verified.",
+            returncode=WRONG_ARGUMENTS,
+        )
 
 
 def _anchor(text: str) -> str:

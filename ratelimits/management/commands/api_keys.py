@@ -47,15 +47,12 @@ class Command(commands.ConsoleCommand):
         create.add_argument(
             "--policy", default="api-key", help="the policy that limits it (default: api-key)"
         )
+        create.add_argument("--expires", metavar="DAY", help="its last day in UTC, such as 2027-03-31")
         create.add_argument(
-            "--expires", default="", metavar="DAY", help="its last day in UTC, such as 2027-03-31"
-        )
-        create.add_argument(
-            "--succeeds", default="", metavar="NAME", help="the valid key that it replaces, by name or id"
+            "--succeeds", metavar="NAME", help="the valid key that it replaces, by name or id"
         )
         create.add_argument(
             "--account",
-            default="",
             metavar="NAME",
             help="the account for which a key of the operator's API acts; it may do nothing that the account may not",
         )
@@ -116,7 +113,7 @@ class Command(commands.ConsoleCommand):
         self.tell({"revoked": [str(key.pk) for key in revoked]}, lines, as_json=options["json"])
 
 
-def _account(name: str) -> User | None:
+def _account(name: str | None) -> User | None:
     """Return the account for which the key acts. Raise ``CommandError`` for one that may not use the console."""
     account = User.objects.filter(username=name, is_active=True, is_staff=True).first() if name else None
     if name and account is None:
@@ -133,7 +130,7 @@ def _checked(options: dict[str, Any], account: User | None) -> dict[str, Any]:
             "scopes": options["scope"],
             "policy": options["policy"],
             "succeeds": str(_named(options["succeeds"]).pk) if options["succeeds"] else "",
-            "expires_on": options["expires"],
+            "expires_on": options["expires"] or "",
             "reason": options["reason"],
         },
         maker=account,

@@ -59,7 +59,7 @@ class Command(commands.ConsoleCommand):
         free.add_argument(
             "client", help="an address, or a key of the records such as user:7 or check:customer-1"
         )
-        free.add_argument("--policy", default="", help="only under this policy (default: under all)")
+        free.add_argument("--policy", help="only under this policy (default: under all)")
         self._change(free, confirm=False)
 
     def _action(self, actions: Any, name: str, text: str) -> CommandParser:
@@ -144,7 +144,7 @@ class Command(commands.ConsoleCommand):
         client = freed_clients.key_of(options["client"])
         freed = freed_clients.free(
             client,
-            policy=options["policy"],
+            policy=options["policy"] or "",
             account=audit.account_of(by),
             by=by,
             reason=options["reason"],
@@ -160,4 +160,7 @@ def _fields(options: dict[str, Any]) -> dict[str, str]:
         raise CommandError(
             "Say what to change: --set limit=100 --set deny_networks=203.0.113.0/24. Nothing was changed."
         )
+    fields = [field.strip() for field, _, _ in pairs]
+    if twice := [field for field in fields if fields.count(field) > 1]:
+        raise CommandError(f"{twice[0]} is set twice. Nothing was changed.")
     return {field.strip(): value for field, _, value in pairs}

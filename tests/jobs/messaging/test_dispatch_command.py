@@ -96,7 +96,7 @@ def test_one_pass_says_that_the_database_is_away(monkeypatch: pytest.MonkeyPatch
     "words", [("--limit", "0"), ("--loop", "--interval", "0"), ("--loop", "--interval", "nan")]
 )
 def test_invalid_arguments_are_refused(words: tuple[str, ...]) -> None:
-    with pytest.raises(CommandError, match="must be more than 0"):
+    with pytest.raises(CommandError, match=r"must be more than 0|whole number from 1"):
         call_command("dispatch_outbox", *words)
 
 

@@ -75,7 +75,7 @@ def test_without_a_cutoff_all_runs_are_recovered() -> None:
     [
         (["arm", "--cutoff", "yesterday", "--reason", "x"], "is not 'now', 'all' or a time"),
         (["arm", "--cutoff", "2026-01-31T08:00:00", "--reason", "x"], "with a time zone"),
-        (["arm", "--cutoff", "2026-02-31T08:00:00Z", "--reason", "x"], "is not a time"),
+        (["arm", "--cutoff", "2026-02-31T08:00:00Z", "--reason", "x"], "is not 'now', 'all' or a time"),
         (["arm", "--cutoff", "now", "--reason", "  "], "Give a reason"),
         (["arm", "--cutoff", "now"], "--reason"),
         (["arm", "--reason", "x"], "--cutoff"),

@@ -58,13 +58,19 @@ def test_invalid_handler_is_refused(handler: str, sentence: str, sqs_queue: Test
     ("options", "sentence"),
     [
         ({"queue": "nowhere"}, "There is no queue named 'nowhere'. Known queues: default."),
-        ({"max_jobs": 0}, "--max-jobs must be at least 1."),
     ],
 )
 def test_invalid_arguments_are_refused(options: dict[str, Any], sentence: str, sqs_queue: TestQueue) -> None:
     with pytest.raises(CommandError) as refused:
         call_command("run_worker", handler="tests.jobs.worker.handlers.return_at_once", **options)
     assert str(refused.value) == sentence
+
+
+def test_no_jobs_at_all_is_refused() -> None:
+    with pytest.raises(CommandError, match="argument --max-jobs: give a whole number from 1 to"):
+        call_command(
+            "run_worker", "--handler", "tests.jobs.worker.handlers.return_at_once", "--max-jobs", "0"
+        )
 
 
 def test_missing_queue_names_the_setting(settings: Any) -> None:

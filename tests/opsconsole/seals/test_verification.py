@@ -218,6 +218,13 @@ def test_cut_end_is_found_by_a_seal_that_was_kept_elsewhere(sealed: list[int]) -
     assert verification.verify(anchor="no-number:" + anchor).break_count == 1
 
 
+@pytest.mark.parametrize("events", ["9999999999", "-1", "99999999999999999999"])
+def test_events_that_do_not_exist_yet_are_not_left_out(sealed: list[int], events: str) -> None:
+    with pytest.raises(CommandError, match=r"There is no event|argument --events-from"):
+        call_command("verify_audit", f"--events-from={events}", stdout=StringIO())
+    assert not SealCheck.objects.filter(events_from__gt=0).exists()
+
+
 def test_dropped_month_can_be_left_out(sealed: list[int]) -> None:
     first = AuditSeal.objects.filter(source="timeline").order_by("number")[0]
     tamper("DELETE FROM job_events WHERE id <= %s", first.last_id)
