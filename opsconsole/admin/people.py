@@ -47,12 +47,16 @@ BY_SINGLE_SIGN_ON = "Disabled: this person logs in by single sign-on only."
 class PasswordForm(VersionedForm, AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
     """Sets a password, unless somebody has set one since the form was opened."""
 
+    # Django's script shows the warning while "Disabled" is chosen.
+    usable_password_help_text = (
+        f'{BY_SINGLE_SIGN_ON}<ul id="id_unusable_warning" class="messagelist"><li class="warning">'
+        "The present password will be lost.</li></ul>"
+    )
     reason = ReasonField()
 
     def __init__(self, user: User, *args: Any, **options: Any) -> None:
         now = form_versions.of_row(user, ["password", "is_active"], secret=["password"])
         super().__init__(user, *args, version=now, **options)
-        self.fields["usable_password"].help_text = BY_SINGLE_SIGN_ON
 
 
 class Ticked(VersionedAdmin):

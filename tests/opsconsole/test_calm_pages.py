@@ -64,6 +64,9 @@ def test_forms_of_people_speak_of_ways_that_exist(operator: Client) -> None:
         page = operator.get(address).content.decode()
         assert "single sign-on only" in page
         assert "LDAP" not in page
+    user.set_unusable_password()
+    user.save()
+    assert operator.get(address).status_code == 200
 
 
 def test_what_is_empty_or_no_is_said_in_words(operator: Client) -> None:
