@@ -15,7 +15,10 @@ Choices = Iterable[tuple[str, str]]
 
 
 class KnownFilter(admin.SimpleListFilter):
-    """A filter that ignores values outside its choices. ``by_number``: what is stored names a choice by its value."""
+    """A filter of known choices; ``DeclaredChangeList`` shows no rows for others.
+
+    ``by_number``: what is stored names a choice by its value.
+    """
 
     by_number = False
 

@@ -46,7 +46,7 @@ class ListChoice:
 
 
 def choose(model: type[Model], filters: Mapping[str, str], search: str, asker: Asker) -> ListChoice:
-    """Return what the list of this model shows to ``asker``. Raise ``UnknownFilter``: a list ignores a value that it does not know.
+    """Return what the list of this model shows to ``asker``. Raise ``UnknownFilter`` for what a page would show as no rows.
 
     Nothing is read yet, but what the filters offer.
     """

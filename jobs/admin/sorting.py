@@ -42,6 +42,8 @@ class OrderMenu(KnownFilter):
     title = "sort"
     parameter_name = PARAMETER
     for_pages_only = True
+    # An unknown order leaves no rows out.
+    reads_any = True
     orders: Mapping[str, Order]
     unsorted = "Newest first"
 

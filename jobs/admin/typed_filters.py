@@ -24,6 +24,8 @@ class TypedFilter(KnownFilter):
     """``wants`` says what can be typed; ``input_type`` is that of its field, and ``hint`` stands below it."""
 
     typed = True
+    # It says itself what can't be read.
+    reads_any = True
     input_type = "text"
     wants = "a text of at most 500 characters"
     hint = ""

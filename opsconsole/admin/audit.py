@@ -45,6 +45,7 @@ COLUMNS = ("when", "who", "what", "object_type", "object_id", "object", "why", "
 
 
 class WhoFilter(admin.SimpleListFilter):
+    reads_any = True
     title = "who"
     parameter_name = "who"
 
@@ -64,6 +65,7 @@ class WhoFilter(admin.SimpleListFilter):
 
 
 class ObjectFilter(admin.SimpleListFilter):
+    reads_any = True
     title = "object"
     parameter_name = "object"
 

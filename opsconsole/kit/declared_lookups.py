@@ -52,7 +52,25 @@ def without_empty(request: HttpRequest) -> str | None:
 
 
 class DeclaredChangeList(ChangeList):
-    """A list that is sorted by the columns that it offers for sorting only; Django sorts by any column shown."""
+    """A list that is sorted by the columns that it offers for sorting only; Django sorts by any column shown.
+
+    A choice that a filter does not have matches nothing: a mistyped or outdated address would show all rows, to be acted upon.
+    """
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
+        rows = super().get_queryset(request, exclude_parameters)
+        return rows.none() if self.unknown_choices else rows
+
+    @property
+    def unknown_choices(self) -> list[tuple[str, str]]:
+        """Return the filters whose choice does not exist, each with the choice. Some read any value: ``reads_any``."""
+        return [
+            (str(spec.title), str(value)[:100])
+            for spec in self.filter_specs
+            if isinstance(spec, SimpleListFilter) and not getattr(spec, "reads_any", False)
+            if (value := spec.value()) is not None
+            and value not in {str(known) for known, _ in spec.lookup_choices}
+        ]
 
     def get_ordering(self, request: HttpRequest, queryset: Any) -> Any:
         offered = [column for column in self.params.pop(ORDER_VAR, "").split(".") if self._offers(column)]

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin import SimpleListFilter
 from django.contrib.admin.exceptions import DisallowedModelAdminLookup
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth.models import Group, User
@@ -194,3 +195,31 @@ def test_empty_name_of_a_field_names_rows_by_their_key(admin_client: Client) -> 
     for row in (Group.objects.create(name="night"), User.objects.create_user("nina"), factories.job()):
         page = reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
         assert admin_client.get(page, {"_to_field": ""}).status_code == 200
+
+
+@pytest.mark.parametrize("choice", ["fialed", "-1", "9" * 31, "\u200b", "None"])
+def test_choice_that_a_filter_does_not_have_matches_nothing(client: Client, choice: str) -> None:
+    """Ignored, a mistyped address would show every row, to be acted upon."""
+    client.force_login(people.operator("root"))
+    factories.job()
+    factories.dead_letter()
+    asked_filters = 0
+    for name, _ in lists():
+        address = reverse(f"admin:{name}_changelist")
+        for spec in client.get(address).context["cl"].filter_specs:
+            if not isinstance(spec, SimpleListFilter) or getattr(spec, "reads_any", False):
+                continue
+            page = client.get(address, {str(spec.parameter_name): choice})
+            shown = page.context["cl"]
+            assert (shown.result_count, list(shown.result_list)) == (0, []), (name, spec.title)
+            # Queues and priorities may be others than those that are known.
+            if spec.parameter_name not in {"queue", "priority"}:
+                assert f"has no choice “{choice}”" in page.text, (name, spec.title)
+                asked_filters += 1
+    assert asked_filters > 9
+
+
+def test_sorting_by_an_order_that_a_list_does_not_have_leaves_no_rows_out(client: Client) -> None:
+    client.force_login(people.operator("root"))
+    factories.job()
+    assert client.get(reverse("admin:jobs_job_changelist"), {"sort": "x"}).context["cl"].result_count == 1

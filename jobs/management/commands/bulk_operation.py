@@ -238,7 +238,7 @@ def _chosen(kind: Kind, options: dict[str, Any]) -> tuple[QuerySet[Any], str, st
     try:
         choice = list_choice.choose(kind.model, filters, customer, AnonymousUser())
     except UnknownFilter as error:
-        # A list would ignore an unknown value and show everything, which a typo must not do.
+        # A page shows no rows for an unknown value; here, the known ones are told.
         if error.value is None:
             raise CommandError(
                 f"This list has no filter --{error.name}; it has --{', --'.join(error.known)}."

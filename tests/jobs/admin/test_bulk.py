@@ -91,7 +91,6 @@ def preview(jobs: Any = None, action: str = "requeue") -> BulkOperation:
         ("?status=failed&priority=gold", "status: Failed, priority: gold"),
         ("?stale=any", "stale now: Any reason"),
         ("?age=older&queue=slow", "age: Older than 7 days, queue: slow"),
-        ("?status=nonsense", "all rows of the list"),
     ],
 )
 def test_select_all_matches_filtered_list(operator: Client, query: str, scope: str) -> None:

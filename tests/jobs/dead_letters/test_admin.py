@@ -102,7 +102,7 @@ def test_undecided_letters_come_first_and_others_by_the_filter(operator: Client)
     assert set(shown(operator)) == {letters[state].pk for state in DeadLetter.OPEN}
     assert shown(operator, "?state=discarded") == [letters[State.DISCARDED].pk]
     assert len(shown(operator, "?state=all")) == len(State)
-    assert len(shown(operator, "?state=nonsense")) == 4
+    assert shown(operator, "?state=nonsense") == []
 
 
 def test_filters_by_group_time_left_queue_and_dead_letter_queue(operator: Client) -> None:
@@ -114,7 +114,8 @@ def test_filters_by_group_time_left_queue_and_dead_letter_queue(operator: Client
     assert shown(operator, "?left=day") == [first.pk]
     assert shown(operator, "?queue=slow") == [second.pk]
     assert shown(operator, f"?dlq={other.pk}") == [second.pk]
-    assert len(shown(operator, "?group=99999999999999999999&dlq=x&left=x")) == 2
+    for query in ("?group=99999999999999999999", "?dlq=x", "?left=x"):
+        assert shown(operator, query) == []
 
 
 def test_search_by_words_and_ids(operator: Client) -> None:
