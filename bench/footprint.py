@@ -159,7 +159,7 @@ def main() -> None:
         folder = Path(place)
         env = environment(started, folder)
         console = [sys.executable, "manage.py"]
-        for command in (["migrate", "-v0"], ["sync_schedules"]):
+        for command in (["migrate", "-v0"], ["sync_schedules"], ["collectstatic", "--noinput", "-v0"]):
             subprocess.run([*console, *command], env=env, check=True, stdout=subprocess.DEVNULL)
         port = free_port()
         (folder / "site").mkdir()
@@ -186,9 +186,10 @@ def look_at(commands: dict[str, list[str]], address: str, **options: Any) -> Non
             for name, command in commands.items()
         }
         wait_until(lambda: answers(f"{address}/readyz"), timeout=60, what="the web server")
-        for _ in range(ASKED):
-            for page in PAGES:
-                answers(address + page)
+        if unanswered := {page for page in PAGES * ASKED if not answers(address + page)}:
+            sys.exit(
+                f"No answer to {', '.join(sorted(unanswered))}: what is loaded for it would not be measured."
+            )
         time.sleep(SETTLE_SECONDS)
         measure(roots)
 

@@ -8,7 +8,6 @@ from datetime import datetime
 from urllib.parse import urljoin, urlsplit
 
 from django.conf import settings
-from django.urls import reverse
 from django.utils.text import capfirst
 
 from alerts.catalog import RULES
@@ -82,7 +81,7 @@ def _item(notifications: Sequence[Notification], now: datetime) -> MessageItem:
     last = notifications[-1]
     kinds = tuple(Kind(notification.kind) for notification in notifications)
     if last.alert is None:
-        link = absolute(reverse("admin:alerts_channel_changelist"))
+        link = absolute(addresses.of_list("alerts_channel"))
         links = (("Open channels", link),) if link else ()
         return MessageItem(
             kinds=kinds, severity="info", title=last.title, headline=f"Test: {TEST}", links=links
@@ -134,7 +133,7 @@ def figures(last: Notification, alert: Alert) -> str:
 
 
 def _links(last: Notification, alert: Alert) -> Links:
-    page = reverse("admin:alerts_alert_change", args=[alert.pk])
+    page = addresses.of_row("alerts_alert", alert.pk)
     targets = [("Review", last.link or page), *((str(label), str(to)) for label, to in last.links)]
     if last.link:
         targets.append(("Open alert", page))

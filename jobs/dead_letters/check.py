@@ -10,7 +10,6 @@ from django.db import OperationalError, transaction
 from django.db.models import Q
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
-from django.urls import reverse
 
 from alerts import notify
 from alerts.notify import Fact, Trouble
@@ -22,7 +21,7 @@ from jobs.dead_letters.queue_visit import Visit, coverage, visit
 from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter, DeadLetterQueue
 from jobs.models.dead_letter import DeadLetterQuerySet
-from opsconsole.kit import figures, intervals, pauses, redaction_version
+from opsconsole.kit import addresses, figures, intervals, pauses, redaction_version
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.job_pages import job_page
 from opsconsole.kit.row_locks import locked, waited_in_vain
@@ -198,7 +197,7 @@ def _links(
     if page := sqs.console_link(dlq.url):
         yield "View DLQ", page
     if failures.others:
-        yield "All failures", reverse("admin:jobs_failuregroup_changelist")
+        yield "All failures", addresses.of_list("jobs_failuregroup")
     for job in affected.overdue if affected else ():
         yield f"Job {short_id(job.pk)}", job_page(job.pk)
 
@@ -219,4 +218,4 @@ def _tell_expiring(dlq: DeadLetterQueue) -> None:
 
 
 def _list_of(dlq: DeadLetterQueue) -> str:
-    return f"{reverse('admin:jobs_deadletter_changelist')}?dlq={dlq.pk}"
+    return f"{addresses.of_list('jobs_deadletter')}?dlq={dlq.pk}"

@@ -10,7 +10,6 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
-from django.urls import reverse
 
 from alerts import notify
 from alerts.notify import Trouble
@@ -18,7 +17,7 @@ from jobs.models import Job, RecoveryControl
 from jobs.models.worker import stale_after
 from jobs.recovery.decision import Policy
 from jobs.runs.timeline import Actor
-from opsconsole.kit import activity, intervals, reasons
+from opsconsole.kit import activity, addresses, intervals, reasons
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.lateness import INTERVALS
@@ -181,7 +180,7 @@ def _begin_hold(stale: int) -> None:
                 "and the workers may be alive. Check the workers, then release the hold or let it end automatically.",
                 value=stale,
                 threshold=settings.OPSCONSOLE_MASS_STALE_RUNS,
-                link=reverse("admin:jobs_recoverycontrol_changelist"),
+                link=addresses.of_list("jobs_recoverycontrol"),
             ),
         )
 

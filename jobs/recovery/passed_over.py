@@ -12,12 +12,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.urls import reverse
-
 from alerts import notify
 from alerts.notify import Trouble
 from jobs.models import Sweep
 from jobs.recovery.lock_holders import LockHolder, holders_of
+from opsconsole.kit import addresses
 from opsconsole.kit.counting import runs
 
 LOCKED_RUNS = "locked-runs"
@@ -115,6 +114,6 @@ def watch(sweep: Sweep, now: datetime) -> None:
             summary=f"{locked.sentence(now)} {locked.advice}",
             value=len(locked.job_ids),
             threshold=0,
-            link=reverse("admin:jobs_job_changelist") + "?stale=any",
+            link=addresses.of_list("jobs_job") + "?stale=any",
         ),
     )

@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.urls import reverse
-
 from alerts import notify
 from alerts.notify import Trouble
 from jobs.models import Sweep
+from opsconsole.kit import addresses
 from opsconsole.kit.counting import runs
 
 REFUSED_RUNS = "refused-runs"
@@ -68,6 +67,6 @@ def watch(sweep: Sweep) -> None:
                 ("Refused by", "\n".join(f"{rule}: {runs(count)}" for rule, count in refused.rules.items())),
                 ("PostgreSQL said", refused.said),
             ],
-            link=reverse("admin:jobs_sweep_change", args=[sweep.pk]),
+            link=addresses.of_row("jobs_sweep", sweep.pk),
         ),
     )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from django.db import connection
 from django.db.models.functions import Coalesce, Now
-from django.urls import reverse
 
 from alerts import notify
 from alerts.notify import Trouble
@@ -21,7 +20,7 @@ from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.recovery import control
 from jobs.restores import server
 from jobs.restores.server import Position
-from opsconsole.kit import one_statement, store_marks
+from opsconsole.kit import addresses, one_statement, store_marks
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.one_statement import Reading
 
@@ -184,7 +183,7 @@ def _keep(signs: list[str]) -> None:
             f"runbook, then run: {COMMAND}",
             value=len(signs),
             threshold=0,
-            link=reverse("admin:jobs_recoverycontrol_changelist"),
+            link=addresses.of_list("jobs_recoverycontrol"),
             facts=(("Noticed", "\n".join(signs[:SHOWN])),),
         ),
     )

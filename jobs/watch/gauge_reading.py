@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.urls import reverse
-
 from alerts.notify import UNTITLED, Trouble
+from opsconsole.kit import addresses
 
 
 @dataclass(frozen=True)
@@ -20,4 +19,4 @@ class Reading:
 
 def list_of(model: str, query: str = "") -> str:
     """Return the path of a list of the jobs app."""
-    return reverse(f"admin:jobs_{model}_changelist") + query
+    return addresses.of_list(f"jobs_{model}") + query

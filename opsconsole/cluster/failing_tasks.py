@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Count, F, Max, Min, Q
-from django.urls import reverse
 from django_q.models import Failure, Task
 
 from alerts import notify
 from alerts.trouble import Trouble
 from opsconsole.cluster import task_table
 from opsconsole.cluster.task_table import Entry
+from opsconsole.kit import addresses
 from opsconsole.kit.counting import exactly, plural, runs
 
 RULE = "failing_tasks"
@@ -68,7 +68,7 @@ def told(tasks: list[FailingTask]) -> Trouble:
     return Trouble(
         title=headline(tasks),
         summary=" ".join(f"'{task.entry.name}' should {task.entry.why}." for task in named),
-        link=reverse("admin:django_q_failure_changelist"),
+        link=addresses.of_list("django_q_failure"),
         facts=[(task.entry.name, task.sentence) for task in named],
     )
 

@@ -11,10 +11,9 @@ from importlib import import_module
 from types import MappingProxyType
 
 from django.core.management import CommandError, call_command, get_commands, load_command_class
-from django.urls import get_resolver
 
 from opsconsole.cluster import task_table
-from opsconsole.kit import commands
+from opsconsole.kit import commands, model_caches
 from opsconsole.kit.supervision.supervisor import Program
 from opsconsole_worker import sqs
 
@@ -29,13 +28,13 @@ def program(name: str, *words: str, grace: float, env: Mapping[str, str] = NOTHI
 
 def share_memory() -> None:
     """Load what the commands need, and keep the garbage collector from writing to it: a page is shared until it is written to."""
+    # First: what is read after it fills the holes that botocore's list of endpoints leaves.
+    sqs.load()
     for command in COMMANDS:
         load_command_class(get_commands()[command], command)
     for entry in task_table.every_entry():
         import_module(entry.task.rpartition(".")[0])
-    sqs.load()
-    # Alerts link to pages.
-    get_resolver().url_patterns  # noqa: B018 - reading it imports them
+    model_caches.fill()
     gc.collect()
     gc.freeze()
 

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 
 from django.db import transaction
 from django.db.models.functions import Now
-from django.urls import reverse
 
 from alerts import notify
 from alerts.trouble import Trouble
-from opsconsole.kit import one_statement
+from opsconsole.kit import addresses, one_statement
 from opsconsole.kit.audit_models import AuditSeal, SealCheck
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.one_statement import Reading
@@ -123,7 +122,7 @@ def _tell(state: SealCheck) -> None:
             severity="critical",
             summary=" ".join(new[:SENTENCES_TOLD]),
             value=len(new),
-            link=reverse("admin:admin_logentry_changelist"),
+            link=addresses.of_list("admin_logentry"),
             facts=[("Breaks", f"{len(new):,}")],
         ),
     )

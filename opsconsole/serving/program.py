@@ -15,7 +15,7 @@ from django.urls import get_resolver, reverse
 from django.utils.module_loading import import_string
 
 from opsconsole import script_name
-from opsconsole.kit import schema_version
+from opsconsole.kit import model_caches, schema_version
 from opsconsole.kit.supervision.supervisor import Program
 from opsconsole.serving import graceful_timeout
 from opsconsole.timeouts import limit_statements
@@ -49,6 +49,7 @@ def load() -> None:
     for folder in pages.template_dirs:
         for file in Path(folder).rglob("*.html"):
             pages.get_template(str(file.relative_to(folder)))
+    model_caches.fill()
     schema_version.ask_before_forks()
 
 

@@ -6,11 +6,10 @@ from collections import Counter
 
 from django.contrib.admin.models import LogEntry
 from django.db.models.functions import Now
-from django.urls import reverse
 
 from alerts import notify
 from alerts.trouble import Trouble
-from opsconsole.kit import audit
+from opsconsole.kit import addresses, audit
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import HOUR
 from opsconsole.sign_in.oidc import configuration
@@ -36,7 +35,7 @@ def watch() -> str:
         Trouble(
             title=f"{exactly(count, 'log-in')} with a password in the last hour, beside single sign-on",
             summary="Somebody used a local password in place of the identity provider. Is it away, or was a password stolen?",
-            link=reverse("admin:admin_logentry_changelist"),
+            link=addresses.of_list("admin_logentry"),
             facts=_named(by_name),
             news=" ".join(f"{name}: {times}." for name, times in _named(untold)),
             is_all_news=True,

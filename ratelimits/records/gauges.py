@@ -5,10 +5,10 @@ from __future__ import annotations
 from django.db import DatabaseError, transaction
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Now
-from django.urls import reverse
 
 from alerts import notify
 from alerts.notify import Trouble
+from opsconsole.kit import addresses
 from opsconsole.kit.durations import HOUR
 from opsconsole.kit.errors import first_line
 from ratelimits.models import RateLimitRequest
@@ -34,7 +34,7 @@ def watch() -> str:
         Trouble(
             title=f"{total:,} requests were refused with 429 in the last hour",
             summary="A client sends more requests than its limit allows, or the limit is too low for normal use.",
-            link=reverse("admin:ratelimits_ratelimithour_changelist"),
+            link=addresses.of_list("ratelimits_ratelimithour"),
             facts=facts(by_policy),
         ),
     )

@@ -12,6 +12,7 @@ from opsconsole.cluster import supervised
 from opsconsole.kit import commands
 from opsconsole.kit.supervision.supervisor import StopRequests
 from opsconsole.serving import program as web_server
+from opsconsole_worker import sqs
 
 
 class Command(commands.ConsoleCommand):
@@ -36,6 +37,8 @@ class Command(commands.ConsoleCommand):
         call_command("check", tags=["store"], deploy=True)
         beside = metrics_server.programs()
         if web:
+            # First: the pages fill the 5 MB of holes that botocore's list of endpoints leaves.
+            sqs.load()
             beside.append(web_server.program())
         with StopRequests() as stop:
             supervised.run(stop, beside)
