@@ -40,6 +40,9 @@ class CausesOnly(logging.Filter):
         if told_elsewhere and error and (state := _state_behind(error)):
             record.msg, record.args = "%s: %s", (record.getMessage(), state)
             record.exc_info = None
+        elif status is not None and status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            # A request that is refused is no failure of the console: where it was noticed says nothing.
+            record.exc_info = None
         return not told_elsewhere or error is not None
 
 

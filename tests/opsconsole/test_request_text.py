@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from django.urls import reverse
 from jobs.models import Job, JobEvent
 from opsconsole.kit.models import Pause
 from opsconsole.kit.problems import MEDIA_TYPE
+from opsconsole.logs import LineFormatter
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
 from tests import people
@@ -159,6 +161,24 @@ def test_url_with_it_is_refused_with_problem_document_for_api(client: Client, ad
     answer = client.get(address)
 
     assert (answer.status_code, answer.headers["Content-Type"]) == (400, MEDIA_TYPE)
+
+
+def test_url_with_it_is_one_line_in_the_log(client: Client) -> None:
+    """A scanner sends thousands of them."""
+    lines: list[str] = []
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter())
+    handler.emit = lambda record: lines.append(handler.format(record))  # type: ignore[method-assign]  # keeps the lines
+    logger = logging.getLogger("django.request")
+    logger.addHandler(handler)
+    try:
+        client.get(f"/admin/jobs/job/?queue={NUL}")
+    finally:
+        logger.removeHandler(handler)
+
+    [line] = lines
+    assert "The address has a NUL character or invalid UTF-8" in line
+    assert "Traceback" not in line
 
 
 @pytest.mark.parametrize(
