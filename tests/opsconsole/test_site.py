@@ -347,7 +347,7 @@ def test_messages_by_state(operator: Client) -> None:
     response = operator.get(changelist(Outbox), {"state": "waiting"})
 
     assert [row.pk for row in response.context["cl"].result_list] == [waiting.pk]
-    assert len(operator.get(changelist(Outbox), {"state": "nonsense"}).context["cl"].result_list) == 2
+    assert not operator.get(changelist(Outbox), {"state": "nonsense"}).context["cl"].result_list
 
 
 def test_live_fragment_reports_end_of_session_without_redirect(client: Client) -> None:
