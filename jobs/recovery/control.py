@@ -25,6 +25,8 @@ from opsconsole.kit.row_locks import locked
 
 MASS_STALENESS = "mass-staleness"
 LONGEST_RULE = timedelta(days=90)
+# How far ahead of the database's clock a cutoff may be that somebody took from their own.
+AHEAD = timedelta(minutes=1)
 
 
 class ControlRefused(OpsConsoleError):
@@ -37,8 +39,28 @@ def locked_state() -> RecoveryControl:
 
 
 def arm(actor: Actor, reason: str, cutoff: datetime | None) -> None:
-    """Let recovery act automatically on runs that began at or after ``cutoff`` (None: on all runs)."""
+    """Let recovery act automatically on runs that began at or after ``cutoff`` (None: on all runs).
+
+    Raises ``ControlRefused`` for a cutoff that is still to come.
+    """
+    require_passed(cutoff)
     _change(actor, reason, mode=RecoveryControl.Mode.ARMED, cutoff=cutoff)
+
+
+def require_passed(cutoff: datetime | None) -> None:
+    """Refuse a cutoff that is still to come, such as one of a wrong year: armed, sweeps would recover nothing until then."""
+    now = database_now()
+    if cutoff is not None and cutoff > now + AHEAD:
+        raise ControlRefused(
+            f"{cutoff:%Y-%m-%d %H:%M %Z} is still to come: until then, nothing would be recovered. Give a time that "
+            "has passed. Nothing was changed."
+        )
+
+
+def database_now() -> datetime:
+    """Return the time by the database's clock, which times of runs are compared with."""
+    now: datetime = RecoveryControl.objects.annotate(db_now=Now()).values_list("db_now", flat=True).get(pk=1)
+    return now
 
 
 def disarm(actor: Actor, reason: str) -> None:

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import forms
-from django.db.models.functions import Now
 
 from jobs.models import RecoveryControl
+from jobs.recovery import control
+from jobs.recovery.control import ControlRefused
 from opsconsole.kit.reasons import ReasonForm
 
 
@@ -52,12 +53,17 @@ class ArmForm(ReasonForm):
         cleaned = super().clean() or self.cleaned_data
         if cleaned.get("scope") == self.SINCE and not cleaned.get("since") and "since" not in self.errors:
             self.add_error("since", "Give the time from which runs are recovered.")
+        if cleaned.get("scope") == self.SINCE:
+            try:
+                control.require_passed(cleaned.get("since"))
+            except ControlRefused as refusal:
+                self.add_error("since", str(refusal))
         return cleaned
 
     def cutoff(self) -> datetime | None:
         match self.cleaned_data["scope"]:
             case self.NOW:
-                return _database_now()
+                return control.database_now()
             case self.SINCE:
                 since: datetime = self.cleaned_data["since"]
                 return since.astimezone(UTC)
@@ -82,8 +88,3 @@ class UnknownRunsForm(ReasonForm):
         if cleaned.get("rule") == RecoveryControl.UnknownRule.AFTER and hours_missing:
             self.add_error("hours", "Give the hours of silence after which unknown runs are recovered.")
         return cleaned
-
-
-def _database_now() -> datetime:
-    now: datetime = RecoveryControl.objects.annotate(db_now=Now()).values_list("db_now", flat=True).get(pk=1)
-    return now

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
-from django.db import connection
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive
 
@@ -157,7 +156,7 @@ def _cutoff(text: str) -> datetime | None:
     if text == "all":
         return None
     if text == "now":
-        return _database_now()
+        return control.database_now()
     try:
         time = parse_datetime(text)
     except ValueError:
@@ -167,13 +166,6 @@ def _cutoff(text: str) -> datetime | None:
             f"--cutoff '{text}' is not 'now', 'all' or a time with a time zone, such as 2026-01-31T08:00:00Z. Nothing was changed."
         )
     return time
-
-
-def _database_now() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement_timestamp()")
-        now: datetime = cursor.fetchone()[0]
-        return now
 
 
 def _ids(file: Path) -> set[UUID]:

@@ -200,6 +200,7 @@ def test_time_is_read_as_utc(operator: Client) -> None:
         ("now", "", "  ", "Give a reason: it is kept with the change."),
         ("since", "", "why", "Give the time from which runs are recovered."),
         ("since", "yesterday", "why", "Enter a valid date/time."),
+        ("since", "2999-01-02T03:04", "why", "2999-01-02 03:04 UTC is still to come"),
         ("never", "", "why", "Select a valid choice."),
     ],
 )

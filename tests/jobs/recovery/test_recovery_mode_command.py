@@ -77,6 +77,7 @@ def test_without_a_cutoff_all_runs_are_recovered() -> None:
         (["arm", "--cutoff", "2026-01-31T08:00:00", "--reason", "x"], "with a time zone"),
         (["arm", "--cutoff", "2026-02-31T08:00:00Z", "--reason", "x"], "is not 'now', 'all' or a time"),
         (["arm", "--cutoff", "now", "--reason", "  "], "Give a reason"),
+        (["arm", "--cutoff", "9999-12-31T23:59:59-12:00", "--reason", "x"], "is still to come"),
         (["arm", "--cutoff", "now"], "--reason"),
         (["arm", "--reason", "x"], "--cutoff"),
         (["release-hold", "--reason", "x"], "There is no hold to release"),
