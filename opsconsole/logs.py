@@ -26,6 +26,10 @@ __all__ = [
 ]
 
 
+# Marks a record that has passed the filter.
+TOLD = "has_cause"
+
+
 class CausesOnly(logging.Filter):
     """Drops the line that Django writes per answer below 500, which the access log has, or 503: its cause has a line, once.
 
@@ -34,6 +38,9 @@ class CausesOnly(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if TOLD in record.__dict__:
+            # Whoever configures logging again adds this filter a second time.
+            return True
         status = getattr(record, "status_code", None)
         told_elsewhere = status is not None and (status < 500 or status == HTTPStatus.SERVICE_UNAVAILABLE)
         error = record.exc_info[1] if record.exc_info else None
@@ -43,7 +50,10 @@ class CausesOnly(logging.Filter):
         elif status is not None and status < HTTPStatus.INTERNAL_SERVER_ERROR:
             # A request that is refused is no failure of the console: where it was noticed says nothing.
             record.exc_info = None
-        return not told_elsewhere or error is not None
+        if told_elsewhere and error is None:
+            return False
+        record.__dict__[TOLD] = True
+        return True
 
 
 def _state_behind(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp import admin as __  # noqa: F401 - likewise
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from opsconsole.kit import audit, form_versions
+from opsconsole.kit import audit, form_values, form_versions
 from opsconsole.kit.audit import Told
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.form_versions import Value, Version, VersionedForm
@@ -168,7 +168,7 @@ class RolesAdmin(Ticked, GroupAdmin):
         return rows, {name: number for name, number in counts.items() if name == groups}, *others
 
     def last_words(self, row: Any) -> str:
-        had = ", ".join(sorted(row.permissions.values_list("codename", flat=True))) or "none"
+        had = form_values.shown(row.permissions.all())
         members = ", ".join(row.user_set.order_by("username").values_list("username", flat=True)) or "none"
         return f"Deleted. Members: {members}; permissions: {had}"
 

@@ -159,11 +159,19 @@ def test_rows_that_postgresql_quotes_are_in_no_line(style: str) -> None:
 
 @pytest.mark.parametrize(
     ("status", "error", "kept"),
-    [(503, None, False), (503, ValueError("x"), True), (500, None, True), (404, None, False)],
+    [
+        (503, None, False),
+        (503, ValueError("x"), True),
+        (500, None, True),
+        (404, None, False),
+        (400, ValueError("x"), True),
+    ],
 )
 def test_answers_without_an_error_are_left_to_the_access_log(status: int, error: Any, kept: bool) -> None:
     record = logging.LogRecord("django.request", logging.ERROR, "x.py", 1, "/", (), error and _raised(error))
     record.__dict__["status_code"] = status
+    assert CausesOnly().filter(record) is kept
+    # Logging that is configured twice has the filter twice.
     assert CausesOnly().filter(record) is kept
 
 
@@ -174,7 +182,7 @@ def test_page_during_an_outage_is_one_line() -> None:
         "django.request", logging.ERROR, "x.py", 1, "Gone: %s", ("/admin/",), _raised(error)
     )
     record.__dict__["status_code"] = 503
-    assert CausesOnly().filter(record)
+    assert CausesOnly().filter(record) and CausesOnly().filter(record)
     told = LineFormatter(TEXT).format(record)
     assert told.endswith("Gone: /admin/: The database does not answer: connection refused")
 

@@ -156,7 +156,7 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
     @admin.display(description="metadata")
     def told(self, worker: WorkerHeartbeat) -> SafeString:
         if not is_cut(worker.metadata):
-            return pretty(worker.metadata)
+            return pretty(worker.metadata) if worker.metadata else NOTHING
         return pretty(worker.metadata) + whole_link("jobs_workerheartbeat_whole", worker.pk, "metadata")
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command, get_commands
 from django.db import connection
 from django.test import Client
@@ -161,11 +161,14 @@ def test_role_is_deleted_for_a_reason(client: Client) -> None:
     client.force_login(people.operator())
     role = Group.objects.create(name="Night shift")
     role.user_set.add(people.viewer())
+    role.permissions.set(Permission.objects.filter(codename__in=("view_job", "requeue_job")))
     address = reverse("admin:auth_group_delete", args=[role.pk])
     asked = send(client, address, {"post": "yes"}).content.decode()
     assert "Give a reason" in asked and Group.objects.filter(pk=role.pk).exists() and lines() == []
     assert send(client, address, {"post": "yes", "reason": "no night shift any more"}).status_code == 302
-    assert lines() == [("olga", "Deleted. Members: vera; permissions: none", "no night shift any more")]
+    assert lines() == [
+        ("olga", "Deleted. Members: vera; permissions: Requeue a job, View jobs", "no night shift any more")
+    ]
     assert not Group.objects.filter(pk=role.pk).exists()
 
 
