@@ -17,7 +17,7 @@ from django.db.models.functions import Cast
 from django.db.models.lookups import GreaterThan
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django_q.models import Failure, OrmQ, Schedule, Success, Task
@@ -90,7 +90,10 @@ class ScheduleAdmin(ReadOnlyAdmin):
 
     @admin.display(description="next run")
     def next(self, schedule: Schedule) -> SafeString:
-        return NOTHING if schedule.repeats == schedules.PAUSED else age(schedule.next_run, suffix=" ago")
+        if schedule.repeats == schedules.PAUSED or schedule.next_run is None:
+            return NOTHING
+        due = schedule.next_run <= timezone.now()
+        return format_html("due for {}" if due else "{}", age(schedule.next_run))
 
     @admin.display(description="what it does")
     def why(self, schedule: Schedule) -> str:

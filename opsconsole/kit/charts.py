@@ -195,7 +195,8 @@ def _summary(labels: Sequence[str], series: Sequence[Series], totals: Sequence[i
         return "Nothing in this time."
     sums = ", ".join(f"{sum(each.values):,} {each.label}" for each in series)
     top = max(range(len(totals)), key=totals.__getitem__)
-    sum_text = "" if level else f"{sums}. "
+    # From the full hour on, where a figure of the last 24 hours begins at this minute.
+    sum_text = "" if level else f"{sums} since {labels[0]}. "
     return f"{sum_text}Most at {labels[top]}: {totals[top]:,}."
 
 

@@ -34,7 +34,7 @@ ABOUT_MEMBERS = (*MEMBER_LISTS, "will", "skipped", "why", "results", "helped")
 # What says something of the jobs that letters name.
 ABOUT_JOBS = ("failed_again", "why", "results", "helped")
 
-JOB_UNSEEN = "To see what its job has to do with it, you need the permission “Can view job”."
+JOB_UNSEEN = "To see what its job has to do with it, you need the permission “View jobs”."
 
 State = BulkOperation.State
 Outcome = BulkMember.Outcome

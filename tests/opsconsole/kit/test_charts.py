@@ -60,7 +60,7 @@ def test_bar_heights_match_figures() -> None:
 def test_chart_has_text_alternative() -> None:
     chart = two([(1_000, 0), (2_000, 500)])
 
-    assert chart.summary == "3,000 allowed, 500 refused. Most at 01:00: 2,500."
+    assert chart.summary == "3,000 allowed, 500 refused since 00:00. Most at 01:00: 2,500."
     assert chart.rows == [["00:00", "1,000", "0"], ["01:00", "2,000", "500"]]
     assert two([(0, 0)]).summary == "Nothing in this time."
 
@@ -95,4 +95,4 @@ def test_svg_is_escaped_and_has_no_inline_style() -> None:
     assert "<b>" not in svg and "<i>" not in svg and "<u>" not in svg
     assert "style=" not in svg
     assert 'role="img"' in svg
-    assert "3 &lt;u&gt;. Most at &lt;i&gt;: 3." in svg
+    assert "3 &lt;u&gt; since &lt;i&gt;. Most at &lt;i&gt;: 3." in svg

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
@@ -17,6 +18,8 @@ from tests.page_costs import fewest_statements
 from tests.sending import send
 
 pytestmark = pytest.mark.django_db
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +83,18 @@ def test_those_who_may_not_change_a_role_read_its_permissions_in_words(client: C
     user.user_permissions.set(role.permissions.filter(codename="view_job"))
     page = client.get(reverse("admin:auth_user_change", args=[user.pk])).content.decode()
     assert "workers and queues: View jobs" in page
+
+
+def test_pages_name_permissions_as_the_form_does() -> None:
+    code = [
+        path
+        for folder in ("templates", "jobs", "alerts", "ratelimits", "opsconsole")
+        for path in (ROOT / folder).rglob("*")
+    ]
+    texts = [path.read_text() for path in code if path.suffix in (".html", ".py")]
+    named = {name for text in texts for name in re.findall("permission “([^”{]+)”", text)}
+    assert "View jobs" in named
+    assert named <= {offered_permissions.label(each) for each in Permission.objects.all()}
 
 
 def test_form_says_what_else_the_role_has(client: Client) -> None:
