@@ -49,8 +49,7 @@ def arm(actor: Actor, reason: str, cutoff: datetime | None) -> None:
 
 def require_passed(cutoff: datetime | None) -> None:
     """Refuse a cutoff that is still to come, such as one of a wrong year: armed, sweeps would recover nothing until then."""
-    now = database_now()
-    if cutoff is not None and cutoff > now + AHEAD:
+    if cutoff is not None and cutoff > database_now() + AHEAD:
         raise ControlRefused(
             f"{cutoff:%Y-%m-%d %H:%M %Z} is still to come: until then, nothing would be recovered. Give a time that "
             "has passed. Nothing was changed."
