@@ -16,6 +16,7 @@ from tests.responses import next_response, whole_response
 
 JSON = {"Content-Type": "application/json"}
 NEW_JOB = json.dumps({"customer_id": "c-1", "package_size": 3})
+KEY_TWICE = '{"customer_id": "c-1", "customer_id": "c-2", "package_size": 3}'
 CLAIM = json.dumps({"worker_id": "w-1"})
 PROBE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 # Method, path, body, headers, and the status of the answer.
@@ -49,6 +50,7 @@ def test_every_api_error_is_complete_on_a_kept_connection(console: Console, prox
         ("POST", "/api/jobs", NEW_JOB, JSON | {"Authorization": f"Bearer {checker}"}, 403),
         ("POST", "/api/jobs", "", JSON, 401),
         ("POST", "/api/jobs", "{}", JSON | may, 422),
+        ("POST", "/api/jobs", KEY_TWICE, JSON | may, 422),
         ("POST", claim, CLAIM, JSON | may, 409),
         ("POST", "/api/jobs", theirs, JSON | may, 500),
         *[("POST", "/api/jobs", "{}", JSON | {"Authorization": f"Bearer {strict}"}, 422)] * 10,
@@ -61,7 +63,7 @@ def test_every_api_error_is_complete_on_a_kept_connection(console: Console, prox
     for client in (through_nginx, direct):
         client.connect()
         kept = client.sock
-        for method, path, body, headers, status in errors if client is through_nginx else odd + errors[:8]:
+        for method, path, body, headers, status in errors if client is through_nginx else odd + errors[:9]:
             client.request(method, path, body, headers)
             answer = client.getresponse()
             received = answer.read()
