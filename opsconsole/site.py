@@ -21,67 +21,19 @@ from django.views.decorators.cache import never_cache
 
 from alerts.sending import banner as alert_banner
 from jobs.models import RecoveryControl
-from opsconsole import live_pages, overview, switches, unavailable
+from opsconsole import live_pages, navigation, overview, switches, unavailable
 from opsconsole.kit import audit, full_disk, one_statement
 from opsconsole.kit.display import NOTHING
 from opsconsole.kit.one_statement import models_of
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.live_pages import Followed
 from opsconsole.overview import Finding
-from opsconsole.overview.navigation_counts import Counted
 from opsconsole.sign_in import password_guesses, second_factor, sessions, unsent_forms
 from opsconsole.sign_in.oidc import log_out
 from opsconsole.sign_in.oidc import pages as oidc_pages
 from opsconsole.verification import first_run
 from ratelimits.policies import policy_cache
 
-# The entries of the navigation, in order, with their pages; the first page is what the entry opens. The last entry also has
-# every page that is not named here.
-NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (
-        "Alerts",
-        (
-            "alerts.Alert",
-            "alerts.Rule",
-            "alerts.Channel",
-            "alerts.SlackPerson",
-            "alerts.Monitor",
-            "alerts.DeadManPing",
-            "alerts.SnsMessage",
-        ),
-    ),
-    ("Jobs", ("jobs.Job", "jobs.RunRollup", "jobs.BulkOperation")),
-    ("Dead letters", ("jobs.DeadLetter", "jobs.FailureGroup")),
-    ("Workers & queues", ("jobs.WorkerHeartbeat", "jobs.QueueState", "jobs.Outbox", "jobs.Sweep")),
-    ("Limits", ("ratelimits.RateLimitHour", "ratelimits.Policy", "ratelimits.ApiKey")),
-    (
-        "Controls",
-        (
-            "opsconsole.Pause",
-            "jobs.RecoveryControl",
-            "ratelimits.LimiterControl",
-            "django_q.Schedule",
-            "django_q.Failure",
-            "django_q.Success",
-            "django_q.OrmQ",
-        ),
-    ),
-    ("Settings", ("admin.LogEntry", "auth.User", "auth.Group", "axes.AccessAttempt")),
-)
-NAMES = {
-    "jobs.Attachment": "Attach",
-    "jobs.RecoveryControl": "Recovery",
-    "jobs.RunRollup": "Trends",
-    "opsconsole.TableSize": "Data",
-    "opsconsole.Pause": "Controls",
-    "opsconsole.Verification": "Verification",
-    "opsconsole.SignInIdentity": "Sign-in identities",
-    "alerts.SlackPerson": "People in Slack",
-    "ratelimits.RateLimitHour": "Limited requests",
-    "ratelimits.LimiterControl": "Limiter",
-    "axes.AccessAttempt": "Failed logins",
-    "admin.LogEntry": "Audit",
-}
 RECENT_ACTIONS = 8
 QUEUES_NAMED = 20
 # The figures of the overview are cached for five seconds, and those of a day for twenty.
@@ -191,7 +143,7 @@ class ConsoleSite(AdminSite):
             return super().get_app_list(request, app_label)
         kept: list[Any] | None = getattr(request, "navigation", None)
         if kept is None:
-            kept = [_overview_link(request), *_grouped(super().get_app_list(request), request)]
+            kept = navigation.entries(super().get_app_list(request), request)
             request.navigation = kept  # type: ignore[attr-defined]  # kept until the request ends
         return kept
 
@@ -284,32 +236,3 @@ def _of_now() -> list[Finding]:
     seen = None if control.armed and not control.hold_until else overview.read()
     waiting = overview.of_recovery(seen, overview.surroundings_now(seen)) if seen else []
     return [*waiting, *overview.of_switches(read["pauses"])]
-
-
-def _overview_link(request: HttpRequest) -> dict[str, Any]:
-    url = reverse("admin:index")
-    link = {"name": "Overview", "object_name": "Overview", "admin_url": url, "current": request.path == url}
-    return _entry("Overview", [link], None)
-
-
-def _grouped(apps: list[Any], request: HttpRequest) -> list[dict[str, Any]]:
-    models = {f"{app['app_label']}.{model['object_name']}": model for app in apps for model in app["models"]}
-    for key, model in models.items():
-        model["name"] = NAMES.get(key, model["name"])
-        model["current"] = bool(model["admin_url"]) and request.path.startswith(model["admin_url"])
-    pages = {name: [models.pop(key) for key in keys if key in models] for name, keys in NAVIGATION}
-    pages[NAVIGATION[-1][0]] += models.values()
-    counts = overview.navigation_counts.for_user(request.user)
-    return [_entry(name, members, counts.get(name)) for name, members in pages.items() if members]
-
-
-def _entry(name: str, members: list[Any], count: Counted | None) -> dict[str, Any]:
-    """Return an entry: it opens the first of its pages, and lists them while one of them is open."""
-    return {
-        "name": name,
-        "count": count,
-        "app_label": name.lower().replace(" ", "-"),
-        "app_url": members[0]["admin_url"],
-        "current": any(member["current"] for member in members),
-        "models": members,
-    }

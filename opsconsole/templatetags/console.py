@@ -34,7 +34,7 @@ from opsconsole.kit.audit import Told
 from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.page_permissions import Person
-from opsconsole.site import NAMES
+from opsconsole.navigation import NAMES
 from opsconsole.trends import drawing, marks
 from opsconsole.trends.drawing import MarkedAxis
 

@@ -21,7 +21,7 @@ from alerts.sending import banner
 from jobs.models import DeadLetter, Job, QueueState, RecoveryControl, Status, Sweep, WorkerHeartbeat
 from opsconsole import overview
 from opsconsole.kit import audit
-from opsconsole.site import NAVIGATION
+from opsconsole.navigation import NAVIGATION
 from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import SECOND, beat, dead_letter, job, letter, run
@@ -147,6 +147,30 @@ def test_entry_lists_its_pages_while_one_of_them_is_open(operator: Client) -> No
         for page in entry["models"]
     }
     assert pages <= reached
+
+
+def test_each_page_of_an_area_shows_the_tabs_of_all_with_itself_marked(operator: Client) -> None:
+    entries = operator.get(INDEX).context["available_apps"]
+    areas = [[page["admin_url"] for page in entry["models"]] for entry in entries if len(entry["models"]) > 1]
+    assert sum(map(len, areas)) > 25
+    shown = {url: tabs(operator.get(url)) for area in areas for url in area}
+
+    wanted = {url: [(other, other == url) for other in area] for area in areas for url in area}
+    assert {url: found for url, found in shown.items() if found != wanted[url]} == {}
+
+
+def test_page_below_a_tab_and_page_without_neighbours_show_no_tabs(operator: Client) -> None:
+    assert tabs(operator.get(INDEX)) == []
+    assert tabs(operator.get(reverse("admin:jobs_job_change", args=[job().pk]))) == []
+
+
+def tabs(response: Any) -> list[tuple[str, bool]]:
+    """Return the addresses of the tabs of a page, and of which it is."""
+    [links] = re.findall(r'<nav class="tabs".*?</nav>', response.content.decode(), re.DOTALL) or [""]
+    return [
+        (url, bool(current))
+        for url, current in re.findall(r'<a href="([^"]+)"( aria-current="page")?>', links)
+    ]
 
 
 def test_navigation_counts_what_waits_for_a_decision(operator: Client) -> None:

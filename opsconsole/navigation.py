@@ -1,0 +1,104 @@
+"""The navigation: its entries, the pages of each, and the tabs that each of these pages shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from opsconsole import overview
+from opsconsole.overview.navigation_counts import Counted
+
+# The entries of the navigation, in order, with their pages; the first page is what the entry opens. The last entry also has
+# every page that is not named here.
+NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (
+        "Alerts",
+        (
+            "alerts.Alert",
+            "alerts.Rule",
+            "alerts.Channel",
+            "alerts.SlackPerson",
+            "alerts.Monitor",
+            "alerts.DeadManPing",
+            "alerts.SnsMessage",
+        ),
+    ),
+    ("Jobs", ("jobs.Job", "jobs.RunRollup", "jobs.BulkOperation")),
+    ("Dead letters", ("jobs.DeadLetter", "jobs.FailureGroup")),
+    ("Workers & queues", ("jobs.WorkerHeartbeat", "jobs.QueueState", "jobs.Outbox", "jobs.Sweep")),
+    ("Limits", ("ratelimits.RateLimitHour", "ratelimits.Policy", "ratelimits.ApiKey")),
+    (
+        "Controls",
+        (
+            "opsconsole.Pause",
+            "jobs.RecoveryControl",
+            "ratelimits.LimiterControl",
+            "django_q.Schedule",
+            "django_q.Failure",
+            "django_q.Success",
+            "django_q.OrmQ",
+        ),
+    ),
+    ("Settings", ("admin.LogEntry", "auth.User", "auth.Group", "axes.AccessAttempt")),
+)
+NAMES = {
+    "jobs.Attachment": "Attach",
+    "jobs.RecoveryControl": "Recovery",
+    "jobs.RunRollup": "Trends",
+    "opsconsole.TableSize": "Data",
+    "opsconsole.Pause": "Controls",
+    "opsconsole.Verification": "Verification",
+    "opsconsole.SignInIdentity": "Sign-in identities",
+    "alerts.SlackPerson": "People in Slack",
+    "ratelimits.RateLimitHour": "Limited requests",
+    "ratelimits.LimiterControl": "Limiter",
+    "axes.AccessAttempt": "Failed logins",
+    "admin.LogEntry": "Audit",
+}
+
+
+def entries(apps: list[Any], request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the entries with the pages that the admin lists for this person."""
+    return [_overview_link(request), *_grouped(apps, request)]
+
+
+def _overview_link(request: HttpRequest) -> dict[str, Any]:
+    url = reverse("admin:index")
+    link = {"name": "Overview", "object_name": "Overview", "admin_url": url, "current": request.path == url}
+    return _entry("Overview", [link], None)
+
+
+def _grouped(apps: list[Any], request: HttpRequest) -> list[dict[str, Any]]:
+    models = {f"{app['app_label']}.{model['object_name']}": model for app in apps for model in app["models"]}
+    for key, model in models.items():
+        model["name"] = NAMES.get(key, model["name"])
+        model["current"] = bool(model["admin_url"]) and request.path.startswith(model["admin_url"])
+    pages = {name: [models.pop(key) for key in keys if key in models] for name, keys in NAVIGATION}
+    pages[NAVIGATION[-1][0]] += models.values()
+    counts = overview.navigation_counts.for_user(request.user)
+    return [
+        _entry(name, members, counts.get(name)) | {"tabs": _tabs(members, request)}
+        for name, members in pages.items()
+        if members
+    ]
+
+
+def _tabs(members: list[Any], request: HttpRequest) -> list[Any]:
+    """Return the pages of an entry while one of them is open, not a page below it, such as that of a row."""
+    pages = [member for member in members if member["admin_url"]]
+    is_open = len(pages) > 1 and any(member["admin_url"] == request.path for member in pages)
+    return pages if is_open else []
+
+
+def _entry(name: str, members: list[Any], count: Counted | None) -> dict[str, Any]:
+    """Return an entry: it opens the first of its pages, and lists them while one of them is open."""
+    return {
+        "name": name,
+        "count": count,
+        "app_label": name.lower().replace(" ", "-"),
+        "app_url": members[0]["admin_url"],
+        "current": any(member["current"] for member in members),
+        "models": members,
+    }
