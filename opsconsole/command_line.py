@@ -9,16 +9,28 @@ import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from opsconsole import __version__
 from opsconsole.kit.errors import first_line
 
-REFUSED = 2
+REFUSED = 1
+WRONG_ARGUMENTS = 2
+# Neither a finding of the command nor its refusal: a script must not take it for "late" or "there are dead letters".
+COULD_NOT = 3
 _OF_DJANGO = ("core", "management", "base.py")
 
 
 def main() -> None:
     """Run the command that the arguments name; end the process with its exit code when it fails."""
+    try:
+        _run_and_write()
+    except Exception:  # noqa: BLE001 - whatever the error is, it is told with its traceback, and is no finding
+        sys.excepthook(*sys.exc_info())
+        sys.exit(COULD_NOT)
+
+
+def _run_and_write() -> None:
     _prepare_output()
     try:
         try:
@@ -28,9 +40,14 @@ def main() -> None:
     except OSError as error:
         if not _drop_output_of(error):
             raise
-        sys.exit(
+        _end(
             f"The answer could not be written whole: {error.strerror}. Look at what the command did before you repeat it."
         )
+
+
+def _end(sentence: str, code: int = COULD_NOT) -> NoReturn:
+    sys.stderr.write(f"{sentence}\n")
+    sys.exit(code)
 
 
 def _prepare_output() -> None:
@@ -71,7 +88,7 @@ def _run_demo() -> None:
             f"The demo needs the embedded services, and {error.name} is not installed. "
             "Install opsconsole[embedded] (in a checkout: requirements-dev.txt).\n"
         )
-        sys.exit(REFUSED)
+        sys.exit(WRONG_ARGUMENTS)
     sys.exit(run_demo())
 
 
@@ -105,16 +122,16 @@ def _run_django() -> None:
         foreign_commands.note(sys.argv[1:])
     except ImproperlyConfigured as error:
         # The sentence names the setting; a traceback would hide it.
-        sys.exit(str(error))
+        _end(str(error))
     except (Error, TypeError, ValueError, AttributeError) as error:
         from opsconsole.kit.database_troubles import Trouble, headline, trouble_behind  # noqa: PLC0415
 
         trouble = trouble_behind(error)
         if trouble is not Trouble.TABLES_CHANGED and (refusal := refusals.of(error)):
-            sys.exit(f"{refusal.sentence} {kept_changes.kept(error, since=0).sentence}")
+            _end(f"{refusal.sentence} {kept_changes.kept(error, since=0).sentence}", REFUSED)
         if trouble is None and not isinstance(error, OperationalError):
             raise
         # Whatever the command, a database that can't be used now is a sentence and no traceback.
         kept = kept_changes.kept(error, since=0)
         told = "" if kept is kept_changes.Kept.NOTHING else f". {kept.sentence}"
-        sys.exit(f"{headline(trouble)}: {first_line(error)}{told}")
+        _end(f"{headline(trouble)}: {first_line(error)}{told}")

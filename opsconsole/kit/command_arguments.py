@@ -1,23 +1,47 @@
-"""Arguments of commands: texts that are texts, whole numbers within bounds, and the refusal of what fits no command."""
+"""Arguments of commands: texts that are texts, whole numbers within bounds, and the refusal of what fits no command or no other."""
 
 from __future__ import annotations
 
 import argparse
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from django.core.management.base import CommandError
 
+from opsconsole.kit import reasons
 from opsconsole.kit.storable import LARGEST_INTEGER, is_storable
 
 WRONG_ARGUMENTS = 2
+# Nagios and what followed it read 3 as "unknown", too.
+COULD_NOT = 3
 MOST_ROWS = 1_000_000
 
 
 def wrong(sentence: str) -> CommandError:
     """Return the refusal of arguments that are wrong whatever the state of the console is. The exit code is 2."""
     return CommandError(f"{sentence} Nothing was done.", returncode=WRONG_ARGUMENTS)
+
+
+def could_not(sentence: str) -> CommandError:
+    """Return the end of a command that could not find out what it was asked, or not do it: neither a finding nor a refusal."""
+    return CommandError(sentence, returncode=COULD_NOT)
+
+
+def refuse_ignored(options: Mapping[str, Any], names: Iterable[str], because: str) -> None:
+    """Refuse options that were given and would be ignored: whoever gives one believes that it has an effect.
+
+    ``because`` ends the sentence: "with --resume", "without --loop".
+    """
+    given = [f"--{name.replace('_', '-')}" for name in names if options[name] not in (None, False, [])]
+    if given:
+        raise wrong(f"{' and '.join(given)} {'have' if len(given) > 1 else 'has'} no effect {because}.")
+
+
+def required_reason(reason: str | None, kept: str = reasons.WITH_THE_CHANGE) -> str:
+    """Return the reason as it is stored. Refuse one without visible text before anything is asked or done."""
+    return reasons.required(reason, wrong, kept, name="--reason")
 
 
 def whole_number(least: int = 1, most: int = MOST_ROWS) -> Callable[[str], int]:

@@ -13,13 +13,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, ClassVar, TextIO
 
-from django.core.management.base import BaseCommand, CommandParser, DjangoHelpFormatter, OutputWrapper
+from django.core.management.base import (
+    BaseCommand,
+    CommandParser,
+    DjangoHelpFormatter,
+    OutputWrapper,
+    SystemCheckError,
+)
 from django.db import Error, close_old_connections, connection
 from django.utils import timezone
 
 from opsconsole.kit import alive, doorbell, schema_version
 from opsconsole.kit.characters import made_visible
-from opsconsole.kit.command_arguments import refuse_odd_texts, wrong
+from opsconsole.kit.command_arguments import COULD_NOT, WRONG_ARGUMENTS, refuse_odd_texts, wrong
 from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.errors import first_line
 
@@ -31,7 +37,8 @@ LONGEST_INTERVAL_SECONDS = 7 * 24 * 3_600
 EXIT_CODES: Mapping[int, str] = {
     0: "done, or there was nothing to do",
     1: "refused or failed; a sentence on standard error says why",
-    2: "the arguments are wrong",
+    WRONG_ARGUMENTS: "the arguments are wrong",
+    COULD_NOT: "it could not be found out or done: the database, the settings or the output failed; a sentence says why",
 }
 
 
@@ -90,6 +97,14 @@ class ConsoleCommand(BaseCommand):
         for name in {"stdout", "stderr"} & options.keys():
             options[name] = options[name] and VisibleOutput(options[name])
         return super().execute(*args, **options)
+
+    def check(self, *args: Any, **options: Any) -> None:
+        """Check the settings. That they are wrong answers nothing that a command is asked."""
+        try:
+            super().check(*args, **options)
+        except SystemCheckError as error:
+            error.returncode = COULD_NOT
+            raise
 
     @classmethod
     def all_exit_codes(cls) -> dict[int, str]:

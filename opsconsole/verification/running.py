@@ -10,6 +10,7 @@ from threading import Thread
 
 from django.db import Error, connection
 
+from opsconsole.kit.command_arguments import COULD_NOT
 from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError, first_line
@@ -74,8 +75,8 @@ def _answer(check: Check, wishes: Wishes, answer: Future[Judgement]) -> None:
 
 
 def exit_code(results: Iterable[Result]) -> int:
-    """Return 1 when something is wrong, 2 when nothing is wrong and something could not be judged, otherwise 0."""
+    """Return 1 when something is wrong, 3 when nothing is wrong and something could not be judged, otherwise 0."""
     verdicts = {result.verdict for result in results}
     if Verdict.WRONG in verdicts:
         return 1
-    return 2 if Verdict.UNKNOWN in verdicts else 0
+    return COULD_NOT if Verdict.UNKNOWN in verdicts else 0

@@ -41,6 +41,10 @@ class ChangeRefused(OpsConsoleError):
     """The policy was not changed; the message says why."""
 
 
+class ValueRefused(ChangeRefused):
+    """A field does not exist or can't have this value, whatever policies there are."""
+
+
 def change(name: str, values: Mapping[str, Any], *, by: str, reason: str, check: Check) -> str:
     """Change these fields of a policy with a command and return what differs, which is '' if nothing does. The audit says so.
 
@@ -97,7 +101,7 @@ def log_mode(by: str, before: str, after: str, reason: str) -> None:
 
 def _read(field: str, text: Any) -> Any:
     if field not in FIELDS:
-        raise ChangeRefused(f"There is no field '{field}'. Fields: {', '.join(FIELDS)}. Nothing was changed.")
+        raise ValueRefused(f"There is no field '{field}'. Fields: {', '.join(FIELDS)}. Nothing was changed.")
     if field in LISTS:
         words = [word.strip() for word in str(text).split(",") if word.strip()]
         return [word.upper() for word in words] if field == "methods" else words
@@ -105,7 +109,7 @@ def _read(field: str, text: Any) -> Any:
         try:
             return int(text)
         except ValueError as error:
-            raise ChangeRefused(
+            raise ValueRefused(
                 f"'{text}' is not a whole number, as {field} needs. Nothing was changed."
             ) from error
     return str(text)
@@ -116,4 +120,4 @@ def _validate(policy: Policy) -> None:
         policy.full_clean()
     except ValidationError as error:
         told = "; ".join(f"{field}: {' '.join(found)}" for field, found in error.message_dict.items())
-        raise ChangeRefused(f"{told} Nothing was changed.") from error
+        raise ValueRefused(f"{told} Nothing was changed.") from error

@@ -81,7 +81,7 @@ def test_invalid_setting_is_reported_in_a_sentence(programs: Path, tmp_path: Pat
         timeout=60,
         check=False,
     )
-    assert refused.returncode == 1
+    assert refused.returncode == 3
     assert refused.stderr.startswith("OPSCONSOLE_ENV ") and "Traceback" not in refused.stderr
 
 

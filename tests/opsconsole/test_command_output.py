@@ -33,7 +33,7 @@ def test_reader_that_has_gone_away() -> None:
     with os.fdopen(writing, "w") as pipe:
         ended = run(stdout=pipe)
     assert (ended.returncode, ended.stderr) == (
-        1,
+        3,
         f"{CUT}Broken pipe. Look at what the command did before you repeat it.\n",
     )
 
@@ -43,7 +43,7 @@ def test_full_disk() -> None:
     with Path("/dev/full").open("w") as full:
         ended = run(stdout=full)
     assert (ended.returncode, ended.stderr) == (
-        1,
+        3,
         f"{CUT}No space left on device. Look at what the command did before you repeat it.\n",
     )
 

@@ -15,7 +15,7 @@ from alerts.models import Alert
 from alerts.models.alert import DatedAlert, Severity
 from alerts.operator_decisions import PAST_TENSE, Decision
 from opsconsole.kit import audit, commands
-from opsconsole.kit.command_arguments import row_number, whole_number
+from opsconsole.kit.command_arguments import required_reason, row_number, whole_number, wrong
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError
@@ -78,7 +78,7 @@ class Command(commands.ConsoleCommand):
             and not alerts.filter(rule=options["rule"]).exists()
         ):
             known = ", ".join(sorted(RULES))
-            raise CommandError(f"There is no rule '{options['rule']}'. Rules: {known}.")
+            raise wrong(f"There is no rule '{options['rule']}'. Rules: {known}.")
         wanted = {name: options[name] for name in ("severity", "rule") if options[name]}
         rows = list(alerts.filter(**wanted).annotate(db_now=Now())[: options["limit"] + 1])
         shown = rows[: options["limit"]]
@@ -88,6 +88,8 @@ class Command(commands.ConsoleCommand):
         self.tell([_as_json(alert) for alert in shown], lines, as_json=options["json"])
 
     def _decide(self, decision: Decision, options: dict[str, Any]) -> None:
+        if decision == Decision.RESOLVE:
+            required_reason(options["reason"], operator_decisions.KEPT)
         numbers, by, reason = list(dict.fromkeys(options["number"])), options["operator"], options["reason"]
         with transaction.atomic():
             until = _end(options["minutes"]) if decision == Decision.SNOOZE else None
@@ -102,8 +104,6 @@ class Command(commands.ConsoleCommand):
 
 
 def _end(minutes: int) -> datetime:
-    if not 0 < minutes <= LONGEST_MINUTES:
-        raise CommandError(f"--minutes must be from 1 to {LONGEST_MINUTES}. Nothing was changed.")
     # The database's clock, by which the snooze ends.
     now: datetime | None = Alert.objects.values_list(Now(), flat=True).first()
     if now is None:

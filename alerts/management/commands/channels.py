@@ -19,6 +19,7 @@ from alerts.models import Channel
 from alerts.models.alert import Severity
 from alerts.sending import addressing, channel_state, routing
 from opsconsole.kit import audit, commands
+from opsconsole.kit.command_arguments import required_reason, wrong
 from opsconsole.kit.errors import OpsConsoleError
 
 
@@ -75,9 +76,8 @@ class Command(commands.ConsoleCommand):
     def _route(self, options: dict[str, Any]) -> None:
         if unknown := sorted(set(options["queue"]) - set(settings.QUEUES)):
             known = ", ".join(sorted(settings.QUEUES)) or "none"
-            raise CommandError(
-                f"There is no queue '{unknown[0]}'. Known queues: {known}. Nothing was changed."
-            )
+            raise wrong(f"There is no queue '{unknown[0]}'. Known queues: {known}.")
+        required_reason(options["reason"])
         begin, end = options["hours"]
         route = Route(options["severity"], options["rule"], begin, end, options["queue"])
         try:

@@ -9,12 +9,17 @@ from django.core.management.base import CommandParser
 
 from alerts.watch import monitor_alerts
 from opsconsole.kit import commands
+from opsconsole.kit.command_arguments import COULD_NOT
 
 
 class Command(commands.ConsoleCommand):
     help = "Check whether sweeps, checks and senders still succeed on time, and fire or resolve their alerts."
     examples = ("judge_monitors", "judge_monitors --json")
-    exit_codes: ClassVar = {0: "no monitor is late", 1: "a monitor is late"}
+    exit_codes: ClassVar = {
+        0: "no monitor is late",
+        1: "a monitor is late",
+        COULD_NOT: "unknown, because the database, the settings or the output failed",
+    }
 
     def add_arguments(self, parser: CommandParser) -> None:
         commands.add_json(parser)

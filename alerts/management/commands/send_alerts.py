@@ -9,13 +9,10 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 from django.core.management.base import CommandError
-from django.db import Error
 
 from alerts.channels.targets import all_targets
 from alerts.sending import delivery, sender
 from opsconsole.kit import commands
-from opsconsole.kit.database_troubles import headline, trouble_behind
-from opsconsole.kit.errors import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +40,7 @@ class Command(commands.ConsoleCommand):
         if loop:
             self._loop()
             return
-        try:
-            counts = sender.send_until_idle()
-        except Error as error:
-            raise CommandError(f"{headline(trouble_behind(error))}: {first_line(error)}") from error
+        counts = sender.send_until_idle()
         self.tell(asdict(counts), [f"{counts}."], as_json=options["json"])
         if counts.again or counts.refused:
             raise CommandError("Some alerts were not delivered. The Channels page shows why.")

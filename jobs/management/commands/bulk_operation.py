@@ -22,14 +22,15 @@ from jobs.bulk.registry import KINDS, kind_of
 from jobs.models import BulkOperation, Job
 from jobs.runs import status_wording
 from jobs.runs.timeline import Actor
-from opsconsole.kit import audit, commands, reasons
-from opsconsole.kit.command_arguments import row_number
+from opsconsole.kit import audit, commands
+from opsconsole.kit.command_arguments import refuse_ignored, required_reason, row_number, wrong
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.storable import plain_text
 
 CHOICES = ("status", "stale", "priority", "age", "queue", "state", "group", "source", "left")
 TYPED = ("worker", "error", "since", "before", "finished_since", "finished_before")
 FILTERS = CHOICES + TYPED
+OF_AN_ACTION = (*FILTERS, "customer", "all", "dry_run")
 LOOK_SECONDS = 0.5
 SAMPLE = 10
 State = BulkOperation.State
@@ -76,11 +77,13 @@ class Command(commands.ConsoleCommand):
         self._progress = commands.Progress(sys.stderr)
         wanted = [name for name in ("action", "cancel", "resume") if options[name] is not None]
         if len(wanted) != 1:
-            raise CommandError(
-                "Give exactly one of these: an action with filters, --cancel ID, --resume ID. Nothing was changed."
-            )
+            raise wrong("Give exactly one of these: an action with filters, --cancel ID, --resume ID.")
+        if wanted != ["action"]:
+            refuse_ignored(options, OF_AN_ACTION, f"with --{wanted[0]}")
+        if wanted == ["cancel"]:
+            refuse_ignored(options, ["wait"], "with --cancel")
         if not options["dry_run"]:
-            reasons.required(options["reason"], CommandError, decisions.KEPT, name="--reason")
+            required_reason(options["reason"], decisions.KEPT)
         try:
             operation = self._decide(wanted[0], options)
         except OpsConsoleError as error:
@@ -234,14 +237,14 @@ def _chosen(kind: Kind, options: dict[str, Any]) -> tuple[QuerySet[Any], str, st
     ):
         raise CommandError(f"There are no {kind.many} of a customer '{customer}'. Nothing was changed.")
     if bool(filters or customer) == options["all"]:
-        raise CommandError("Give either at least one filter or --all for everything. Nothing was changed.")
+        raise wrong("Give either at least one filter or --all for everything.")
     try:
         choice = list_choice.choose(kind.model, filters, customer, AnonymousUser())
     except UnknownFilter as error:
         # A page shows no rows for an unknown value; here, the known ones are told.
         if error.value is None:
-            raise CommandError(
+            raise wrong(
                 f"This list has no filter --{error.name}; it has --{', --'.join(error.known)}."
             ) from error
-        raise CommandError(f"--{error.name} {error.value} is none of: {', '.join(error.known)}.") from error
+        raise wrong(f"--{error.name} {error.value} is none of: {', '.join(error.known)}.") from error
     return choice.rows, choice.scope, choice.query

@@ -10,8 +10,7 @@ from django.core.management.base import CommandError
 
 from jobs.dead_letters.check import CheckedQueue, check
 from opsconsole.kit import commands, intervals
-
-UNREADABLE = 2
+from opsconsole.kit.command_arguments import COULD_NOT, could_not, refuse_ignored
 
 
 class Command(commands.ConsoleCommand):
@@ -20,7 +19,7 @@ class Command(commands.ConsoleCommand):
     exit_codes: ClassVar = {
         0: "all queues are empty",
         1: "there are dead letters",
-        UNREADABLE: "a queue could not be read, none is configured, or the arguments are wrong",
+        COULD_NOT: "no dead letters were found, but a queue was not read or none is configured; or nothing could be checked",
     }
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -29,12 +28,15 @@ class Command(commands.ConsoleCommand):
         parser.add_argument(
             "--interval",
             type=float,
-            default=intervals.of_dead_letter_checks().seconds,
             help="seconds between the checks of --loop (default: OPSCONSOLE_DLQ_CHECK_INTERVAL_SECONDS)",
         )
 
-    def handle(self, *args: Any, loop: bool, interval: float, **options: Any) -> None:
+    def handle(self, *args: Any, loop: bool, interval: float | None, **options: Any) -> None:
         commands.refuse_json_in_loop(as_json=options["json"], loop=loop)
+        if not loop:
+            refuse_ignored({"interval": interval}, ["interval"], "without --loop")
+        if interval is None:
+            interval = intervals.of_dead_letter_checks().seconds
         commands.refuse_odd_interval(interval)
         if loop:
             commands.repeat(
@@ -48,18 +50,19 @@ class Command(commands.ConsoleCommand):
     def _once(self, *, as_json: bool) -> None:
         checked = check()
         if not checked:
-            raise CommandError(
-                "No dead letter queue is configured: set SQS_DLQ_URL or OPSCONSOLE_QUEUES.",
-                returncode=UNREADABLE,
-            )
+            raise could_not("No dead letter queue is configured: set SQS_DLQ_URL or OPSCONSOLE_QUEUES.")
         if as_json:
             self.tell([_as_json(each) for each in checked], (), as_json=True)
         else:
             self._say(checked)
-        if any(each.visited.problem for each in checked):
-            raise CommandError("Some dead letter queues could not be read.", returncode=UNREADABLE)
         if any(each.visited.depth for each in checked):
             raise CommandError("There are dead letters.")
+        if unread := [
+            str(each.dlq) for each in checked if each.visited.problem or each.visited.depth is None
+        ]:
+            raise could_not(
+                f"Whether there are dead letters is unknown, because these queues were not read: {', '.join(unread)}."
+            )
 
     def _say(self, checked: list[CheckedQueue]) -> None:
         for each in checked:

@@ -11,12 +11,12 @@ from django.db import Error, close_old_connections, connection
 from jobs.messaging import outbox
 from jobs.messaging.dispatcher import Dispatched, dispatch
 from opsconsole.kit import alive, commands, schema_version
-from opsconsole.kit.command_arguments import whole_number
-from opsconsole.kit.database_troubles import headline, trouble_behind
+from opsconsole.kit.command_arguments import refuse_ignored, whole_number
 from opsconsole.kit.errors import first_line
 
 DATABASE = "the database"
 LIMIT = 1_000
+INTERVAL_SECONDS = 1.0
 # The loop sends what is due in long passes: only within a pass is a page leased while the one before is being sent. A pass
 # ends after so long, so that a stop and the signs of life never wait for a large burst.
 LOOP_LIMIT = 20_000
@@ -39,10 +39,15 @@ class Command(commands.ConsoleCommand):
         )
         parser.add_argument("--loop", action="store_true", help="send until stopped by SIGTERM or SIGINT")
         commands.add_json(parser)
-        parser.add_argument("--interval", type=float, default=1.0, help="seconds between passes (default 1)")
+        parser.add_argument("--interval", type=float, help="seconds between the passes of --loop (default 1)")
 
-    def handle(self, *_args: Any, limit: int | None, loop: bool, interval: float, **options: Any) -> None:
+    def handle(
+        self, *_args: Any, limit: int | None, loop: bool, interval: float | None, **options: Any
+    ) -> None:
         commands.refuse_json_in_loop(as_json=options["json"], loop=loop)
+        if not loop:
+            refuse_ignored({"interval": interval}, ["interval"], "without --loop")
+        interval = INTERVAL_SECONDS if interval is None else interval
         commands.refuse_odd_interval(interval)
         limit = (LOOP_LIMIT if loop else LIMIT) if limit is None else limit
         if loop:
@@ -51,10 +56,7 @@ class Command(commands.ConsoleCommand):
             self._once(limit, as_json=options["json"])
 
     def _once(self, limit: int, *, as_json: bool) -> None:
-        try:
-            result = dispatch(limit)
-        except Error as error:
-            raise CommandError(f"{headline(trouble_behind(error))}: {first_line(error)}") from error
+        result = dispatch(limit)
         counts = {name: getattr(result, name) for name in ("sent", "dropped", "held", "failed", "refused")}
         self.tell(counts | {"waiting_on": result.waiting_on}, [f"{result}."], as_json=as_json)
         for target, reason in result.waiting_on.items():

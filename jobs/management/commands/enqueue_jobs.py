@@ -15,11 +15,13 @@ from jobs.intake.enqueue import InvalidJob, NewJob, enqueue_many, first_refused
 from jobs.intake.parse import parse_job, parse_lines, parse_payload
 from jobs.models import Job
 from opsconsole.kit import audit, commands
+from opsconsole.kit.command_arguments import WRONG_ARGUMENTS, could_not, refuse_ignored, whole_number, wrong
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 from opsconsole_worker import refusals
 
 LINES_SHOWN = 20
+OF_ONE_JOB = ("customer", "package_size", "priority", "payload", "queue", "count")
 # More would be one transaction of many minutes, and many gigabytes of memory.
 MOST_IDENTICAL = 100_000
 
@@ -35,12 +37,11 @@ class Command(commands.ConsoleCommand):
         parser.add_argument("--customer", help="id of the customer")
         parser.add_argument("--package-size", type=int, help="size of the package")
         parser.add_argument("--priority", help="priority level (default: that of the database)")
-        parser.add_argument("--payload", default="{}", help="a JSON object for the handler")
+        parser.add_argument("--payload", help="a JSON object for the handler")
         parser.add_argument("--queue", help="name of the queue (default: default)")
         parser.add_argument(
             "--count",
-            type=int,
-            default=1,
+            type=whole_number(most=MOST_IDENTICAL),
             help=f"number of identical jobs (default 1, at most {MOST_IDENTICAL:,})",
         )
         parser.add_argument(
@@ -59,7 +60,7 @@ class Command(commands.ConsoleCommand):
                 ids = [str(job_id) for job_id in enqueue_many(new_jobs)]
                 _log(new_jobs, ids, options["operator"], options["reason"])
         except OutcomeUnknown as error:
-            raise CommandError(
+            raise could_not(
                 f"{Kept.UNKNOWN.sentence} All of the jobs were enqueued or none: {_look_for(new_jobs[0])}."
             ) from error
         except DatabaseError as error:
@@ -101,11 +102,7 @@ def _which(new_jobs: list[NewJob], file: str | None) -> str:
 
 def _from_options(options: dict[str, Any]) -> list[NewJob]:
     if options["customer"] is None or options["package_size"] is None:
-        raise CommandError("Give --customer and --package-size, or --from-file. Nothing was enqueued.")
-    if options["count"] < 1:
-        raise CommandError("--count must be at least 1.")
-    if options["count"] > MOST_IDENTICAL:
-        raise CommandError(f"--count must be at most {MOST_IDENTICAL:,}. Nothing was enqueued.")
+        raise wrong("Give --customer and --package-size, or --from-file.")
     given = {
         "customer_id": options["customer"],
         "package_size": options["package_size"],
@@ -114,23 +111,23 @@ def _from_options(options: dict[str, Any]) -> list[NewJob]:
     }
     record = {name: value for name, value in given.items() if value is not None}
     try:
-        record["payload"] = parse_payload(options["payload"])
-        return [parse_job(record) for _ in range(options["count"])]
+        record["payload"] = parse_payload(options["payload"] or "{}")
+        return [parse_job(record) for _ in range(options["count"] or 1)]
     except InvalidJob as error:
-        raise CommandError(f"Nothing was enqueued: {error}") from error
+        raise wrong(str(error)) from error
 
 
 def _from_file(options: dict[str, Any]) -> list[NewJob]:
-    if options["customer"] is not None or options["package_size"] is not None:
-        raise CommandError(
-            "--from-file can't be combined with --customer or --package-size. Nothing was enqueued."
-        )
+    refuse_ignored(options, OF_ONE_JOB, "with --from-file: each line says it of its job")
     jobs, bad = parse_lines(_read(options["from_file"]).split("\n"))
     if bad:
         shown = "\n".join(str(line) for line in bad[:LINES_SHOWN])
-        raise CommandError(f"Nothing was enqueued. Lines that are not a job: {len(bad)}.\n{shown}")
+        raise CommandError(
+            f"Nothing was enqueued. Lines that are not a job: {len(bad)}.\n{shown}",
+            returncode=WRONG_ARGUMENTS,
+        )
     if not jobs:
-        raise CommandError("Nothing was enqueued: the file has no jobs.")
+        raise wrong("The file has no jobs.")
     return jobs
 
 
@@ -142,7 +139,7 @@ def _read(name: str) -> str:
             else Path(name).read_text(encoding="utf-8-sig")
         )
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"'{name}' can't be read: {error}") from error
+        raise wrong(f"'{name}' can't be read: {error}.") from error
 
 
 def _as_json(ids: list[str]) -> str:

@@ -7,13 +7,14 @@ import sys
 from dataclasses import asdict
 from typing import Any, ClassVar
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.db import OperationalError
 
 from jobs.inspection import Finding, blockers, inspect_database, locked_tables
 from jobs.inspection.proof import prove
 from jobs.inspection.proposal import Proposal, propose_mapping, render, unsupported
 from opsconsole.kit import commands, schema_version
+from opsconsole.kit.command_arguments import could_not, refuse_ignored
 from opsconsole.kit.database_troubles import Trouble, trouble_behind
 
 WAITED = (
@@ -46,6 +47,8 @@ class Command(commands.ConsoleCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["propose"]:
+            refuse_ignored(options, ["yes_run_triggers"], "with --propose")
         try:
             if options["propose"]:
                 self._propose(as_json=options["json"])
@@ -53,7 +56,7 @@ class Command(commands.ConsoleCommand):
                 self._inspect(options)
         except OperationalError as error:
             if trouble_behind(error) in {Trouble.LOCKED, Trouble.TOO_SLOW}:
-                raise CommandError("\n".join([*locked_tables.sentences(), WAITED])) from error
+                raise could_not("\n".join([*locked_tables.sentences(), WAITED])) from error
             raise
 
     def _inspect(self, options: dict[str, Any]) -> None:

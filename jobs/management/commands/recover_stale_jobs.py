@@ -13,7 +13,9 @@ from jobs.models import Sweep
 from jobs.recovery import outlook, surroundings, sweeps
 from jobs.runs import life_wording
 from opsconsole.kit import audit, commands, intervals
-from opsconsole.kit.command_arguments import whole_number
+from opsconsole.kit.command_arguments import refuse_ignored, whole_number
+
+SHOWN = 500
 
 
 class Command(commands.ConsoleCommand):
@@ -28,7 +30,7 @@ class Command(commands.ConsoleCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands.add_dry_run(parser)
         parser.add_argument(
-            "--limit", type=whole_number(), default=500, help="the most rows shown by --dry-run (default 500)"
+            "--limit", type=whole_number(), help=f"the most rows shown by --dry-run (default {SHOWN})"
         )
         commands.add_json(parser)
         parser.add_argument("--loop", action="store_true", help="sweep until stopped by SIGTERM or SIGINT")
@@ -39,19 +41,22 @@ class Command(commands.ConsoleCommand):
         )
 
     def handle(
-        self, *args: Any, dry_run: bool, limit: int, loop: bool, interval: float | None, **options: Any
+        self, *args: Any, dry_run: bool, limit: int | None, loop: bool, interval: float | None, **options: Any
     ) -> None:
         as_json: bool = options["json"]
         commands.refuse_json_in_loop(as_json=as_json, loop=loop)
+        given = {"loop": loop, "limit": limit, "interval": interval}
+        if dry_run:
+            refuse_ignored(given, ["loop", "interval"], "with --dry-run")
+        else:
+            refuse_ignored(given, ["limit"], "without --dry-run")
+        if not loop:
+            refuse_ignored(given, ["interval"], "without --loop")
         if interval is None:
             interval = intervals.of_sweeps().seconds
-        elif not loop or dry_run:
-            raise CommandError(
-                "--interval only has an effect with --loop and without --dry-run. Nothing was changed."
-            )
         commands.refuse_odd_interval(interval)
         if dry_run:
-            self._preview(limit, as_json=as_json)
+            self._preview(SHOWN if limit is None else limit, as_json=as_json)
         elif loop:
             self._loop(interval)
         elif self._once(as_json=as_json).errors:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentTypeError
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
@@ -18,6 +20,7 @@ from jobs.restores import fencing, signs, suspects
 from jobs.runs import status_wording, worker_kinds
 from jobs.runs.timeline import Actor
 from opsconsole.kit import actors, audit, commands, job_ids
+from opsconsole.kit.command_arguments import required_reason, wrong
 from opsconsole.kit.errors import OpsConsoleError
 
 if TYPE_CHECKING:
@@ -88,7 +91,7 @@ class Command(commands.ConsoleCommand):
             choices=UnknownRule.values,
             help="never: operators decide; after: recover them after --hours; visibility: after their queue's visibility timeout",
         )
-        unknown.add_argument("--hours", type=float, help="with --rule after: the hours of silence")
+        unknown.add_argument("--hours", type=_hours, help="with --rule after: the hours of silence")
         changes.append(unknown)
         for change in changes:
             change.add_argument("--reason", required=True, help="the reason, kept with the change")
@@ -96,6 +99,8 @@ class Command(commands.ConsoleCommand):
             commands.add_json(change)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["step"] != "show":
+            options["reason"] = required_reason(options["reason"])
         try:
             if options["step"] == "restored":
                 self._restored(options)
@@ -143,13 +148,20 @@ def _log(options: dict[str, Any]) -> None:
     audit.log_command(options["operator"], [RecoveryControl.load()], said, why=options["reason"])
 
 
-def _choose_rule(actor: Actor, reason: str, rule: str, hours: float | None) -> None:
+def _choose_rule(actor: Actor, reason: str, rule: str, hours: timedelta | None) -> None:
     if (rule == UnknownRule.AFTER) != (hours is not None):
-        raise CommandError("--hours goes with --rule after, and with no other. Nothing was changed.")
+        raise wrong("--hours goes with --rule after, and with no other.")
     if rule == UnknownRule.NEVER:
         control.leave_unknown_runs(actor, reason)
     else:
-        control.give_up_unknown_runs(actor, reason, after=None if hours is None else control.hours(hours))
+        control.give_up_unknown_runs(actor, reason, after=hours)
+
+
+def _hours(text: str) -> timedelta:
+    try:
+        return control.hours(float(text))
+    except (ValueError, control.ControlRefused) as error:
+        raise ArgumentTypeError("give a number of hours") from error
 
 
 def _cutoff(text: str) -> datetime | None:
@@ -162,8 +174,8 @@ def _cutoff(text: str) -> datetime | None:
     except ValueError:
         time = None
     if time is None or is_naive(time):
-        raise CommandError(
-            f"--cutoff '{text}' is not 'now', 'all' or a time with a time zone, such as 2026-01-31T08:00:00Z. Nothing was changed."
+        raise wrong(
+            f"--cutoff '{text}' is not 'now', 'all' or a time with a time zone, such as 2026-01-31T08:00:00Z."
         )
     return time
 
@@ -173,13 +185,13 @@ def _ids(file: Path) -> set[UUID]:
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{file} can't be read: {error}. Nothing was changed.") from error
+        raise wrong(f"{file} can't be read: {error}.") from error
     ids = set()
     # Ids that are texts may have blanks within.
     for line in filter(None, map(str.strip, lines)):
         job_id = job_ids.parse(line)
         if job_id is None:
-            raise CommandError(f"{file} has a line that is no job id: {line}. Nothing was changed.")
+            raise wrong(f"{file} has a line that is no job id: {line}.")
         ids.add(job_id)
     return ids
 

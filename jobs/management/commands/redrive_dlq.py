@@ -23,8 +23,8 @@ from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, ReplayAttempt
 from jobs.models.dead_letter import DeadLetterQuerySet
 from jobs.operations.steps import OperationRefused, Step
 from jobs.runs.timeline import Actor
-from opsconsole.kit import actors, audit, commands, reasons
-from opsconsole.kit.command_arguments import whole_number
+from opsconsole.kit import actors, audit, commands
+from opsconsole.kit.command_arguments import COULD_NOT, could_not, required_reason, whole_number, wrong
 from opsconsole.kit.counting import exactly
 
 PAGE = 500
@@ -41,7 +41,11 @@ class Command(commands.ConsoleCommand):
         "redrive_dlq --dry-run",
         'redrive_dlq --group 12 --limit 100 --reason "the address service is back"',
     )
-    exit_codes: ClassVar = {0: "all were replayed", 1: "some were skipped, are not done yet or were not seen"}
+    exit_codes: ClassVar = {
+        0: "all were replayed",
+        1: "some were skipped, are not done yet or were not seen",
+        COULD_NOT: "a queue was not read; all that is known of was replayed",
+    }
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--queue", help="only letters from this queue")
@@ -61,7 +65,7 @@ class Command(commands.ConsoleCommand):
         if dry_run:
             self._preview(options)
         else:
-            reason = reasons.required(reason, CommandError, operations.KEPT, name="--reason")
+            reason = required_reason(reason, operations.KEPT)
             self._redrive(options, Actor.operator(options["operator"], None), reason)
 
     def _preview(self, options: dict[str, Any]) -> None:
@@ -151,7 +155,8 @@ class Command(commands.ConsoleCommand):
             answer = {"tried": len(tried), "replayed": done, "skipped": self._skipped, "states": states}
             self.tell(answer | {"problems": problems}, (), as_json=True)
         if problems:
-            raise CommandError(" ".join(problems))
+            unread = done == len(tried) and any(each.visited.depth is None for each in checked)
+            raise (could_not if unread else CommandError)(" ".join(problems))
         self._line(f"{done:,} replayed.")
 
 
@@ -174,7 +179,7 @@ def _chosen(options: dict[str, Any]) -> DeadLetterQuerySet:
     letters = DeadLetter.objects.present().order_by("sent_at", "pk")
     if options["queue"]:
         if options["queue"] not in settings.QUEUES:
-            raise CommandError(f"No queue '{options['queue']}' is configured. Nothing was replayed.")
+            raise wrong(f"No queue '{options['queue']}' is configured.")
         letters = letters.filter(queue=options["queue"])
     if options["group"]:
         letters = letters.filter(group=_group(options["group"]))

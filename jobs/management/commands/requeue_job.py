@@ -13,6 +13,7 @@ from jobs.operations import job_operations
 from jobs.operations.steps import JobAction, OperationRefused, Outcome
 from jobs.runs.timeline import Actor
 from opsconsole.kit import audit, commands, job_ids
+from opsconsole.kit.command_arguments import required_reason, wrong
 
 
 class Command(commands.ConsoleCommand):
@@ -33,6 +34,7 @@ class Command(commands.ConsoleCommand):
 
     def handle(self, *args: Any, job: list[str], **options: Any) -> None:
         ids = [_parse(text) for text in job]
+        options["reason"] = required_reason(options["reason"], job_operations.KEPT)
         action = JobAction.RELEASE if options["release"] else JobAction.REQUEUE
         steps = job_operations.plan(action, ids)
         unknown = [job_id for job_id in ids if job_id not in {step.job_id for step in steps}]
@@ -69,5 +71,5 @@ class Command(commands.ConsoleCommand):
 def _parse(text: str) -> UUID:
     job_id = job_ids.parse(text)
     if job_id is None:
-        raise CommandError(f"'{text}' is not a job id, which must be {job_ids.WANTED}. Nothing was changed.")
+        raise wrong(f"'{text}' is not a job id, which must be {job_ids.WANTED}.")
     return job_id

@@ -6,12 +6,11 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandError
 
 from jobs.worker import Consumer
 from jobs.worker.traced import traced
 from opsconsole.kit import commands
-from opsconsole.kit.command_arguments import whole_number
+from opsconsole.kit.command_arguments import whole_number, wrong
 from opsconsole_worker.working.handlers import InvalidHandler, load
 from opsconsole_worker.working.signals import drain_on_signals
 
@@ -31,11 +30,11 @@ class Command(commands.ConsoleCommand):
     def handle(self, *args: Any, handler: str, queue: str, max_jobs: int | None, **options: Any) -> None:
         if queue not in settings.QUEUES:
             known = ", ".join(sorted(settings.QUEUES)) or "none; set SQS_QUEUE_URL"
-            raise CommandError(f"There is no queue named '{queue}'. Known queues: {known}.")
+            raise wrong(f"There is no queue named '{queue}'. Known queues: {known}.")
         try:
             consumer = Consumer(settings.QUEUES[queue], traced(load(handler), queue), max_jobs=max_jobs)
         except InvalidHandler as error:
-            raise CommandError(str(error)) from error
+            raise wrong(str(error)) from error
         drain_on_signals(consumer)
         with commands.runs_for_long():
             consumer.run()

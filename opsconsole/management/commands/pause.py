@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from opsconsole import switches
 from opsconsole.kit import audit, commands, pauses
-from opsconsole.kit.command_arguments import whole_number
+from opsconsole.kit.command_arguments import refuse_ignored, required_reason, whole_number, wrong
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.models import Pause
 
@@ -44,7 +44,7 @@ class Command(commands.ConsoleCommand):
             except OpsConsoleError as error:
                 raise CommandError(str(error)) from error
         elif options["resume"] or options["minutes"] is not None or options["reason"]:
-            raise CommandError(f"Name what to pause or to resume: {_names()}. Nothing was changed.")
+            raise wrong(f"Name what to pause or to resume: {_names()}.")
         held = switches.in_force()
         lines = [switches.sentence(switch, pause) for switch, pause in held] or ["Nothing is paused."]
         self.tell([_as_json(switch, pause) for switch, pause in held], lines, as_json=options["json"])
@@ -52,8 +52,10 @@ class Command(commands.ConsoleCommand):
     def _change(self, options: dict[str, Any]) -> None:
         switch = switches.find(options["name"])
         if switch is None:
-            raise CommandError(f"'{options['name']}' can't be paused. Choose one of: {_names()}.")
-        by, reason, minutes = options["operator"], options["reason"], options["minutes"]
+            raise wrong(f"'{options['name']}' can't be paused. Choose one of: {_names()}.")
+        if options["resume"]:
+            refuse_ignored(options, ["minutes"], "with --resume: what is resumed goes on at once")
+        by, reason, minutes = options["operator"], required_reason(options["reason"]), options["minutes"]
         if not options["resume"]:
             lasting = None if minutes is None else timedelta(minutes=minutes)
             pause = pauses.begin(switch.name, by=by, reason=reason, lasting=lasting)

@@ -10,6 +10,7 @@ from django.core.management.base import CommandParser
 from django.db import Error, connection
 
 from opsconsole.kit import audit, commands
+from opsconsole.kit.command_arguments import COULD_NOT
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import first_line
 from opsconsole.kit.models import Verification
@@ -34,8 +35,8 @@ class Command(commands.ConsoleCommand):
     )
     exit_codes: ClassVar = {
         0: "all is well; what was skipped is named",
-        1: "something is wrong, or the settings are refused",
-        2: "nothing is wrong, but a check could not be judged; or the arguments are wrong",
+        1: "something is wrong",
+        COULD_NOT: "nothing is wrong, but a check could not be judged; or the settings are refused, and nothing was checked",
     }
     # A check of its own tells what they say, and the others go on.
     requires_system_checks = ()

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.db.models import Max
 
 from jobs.models import JobEvent
 from opsconsole.kit import audit, commands
 from opsconsole.kit.audit_models import AuditSeal
-from opsconsole.kit.command_arguments import WRONG_ARGUMENTS, whole_number
+from opsconsole.kit.command_arguments import could_not, refuse_ignored, whole_number, wrong
 from opsconsole.kit.counting import exactly
 from opsconsole.seals import checking, exported, verification
 from opsconsole.seals.chain import Seal
@@ -36,7 +36,7 @@ class Command(commands.ConsoleCommand):
         "verify_audit --anchor 812:HASH --json",
         "verify_audit --folder exported/",
     )
-    exit_codes: ClassVar = {1: "something does not match, or could not be read"}
+    exit_codes: ClassVar = {1: "something does not match"}
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
@@ -48,7 +48,6 @@ class Command(commands.ConsoleCommand):
         parser.add_argument(
             "--events-from",
             type=whole_number(0, most=LARGEST_ID),
-            default=0,
             metavar="ID",
             help="do not compare events below this id, whose month was dropped on purpose; the checks of each minute, "
             "and check --deploy, leave them out from now on, and the audit says so",
@@ -63,10 +62,12 @@ class Command(commands.ConsoleCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         anchor = _anchor(options["anchor"] or "")
         if options["folder"]:
+            refuse_ignored(options, ["events_from"], "with --folder")
             self._tell(_exported(options["folder"], anchor), as_json=options["json"])
             return
-        _refuse_future(options["events_from"])
-        report = verification.verify(anchor=anchor, events_from=options["events_from"])
+        events_from = options["events_from"] or 0
+        _refuse_future(events_from)
+        report = verification.verify(anchor=anchor, events_from=events_from)
         checking.record(report)
         if report.events_from:
             audit.log_without_user(
@@ -90,19 +91,15 @@ def _refuse_future(event: int) -> None:
     written = JobEvent.objects.aggregate(newest=Max("pk"))
     newest = max(sealed["newest"] or 0, written["newest"] or 0)
     if event > newest + 1:
-        raise CommandError(
-            f"There is no event {event:,} yet; the newest is {newest:,}. Nothing was verified.",
-            returncode=WRONG_ARGUMENTS,
-        )
+        raise wrong(f"There is no event {event:,} yet; the newest is {newest:,}.")
 
 
 def _anchor(text: str) -> str:
     """Return the anchor without what may stand before it where it was kept. A mistyped one must not look like a broken audit."""
     found = _ANCHOR.fullmatch(text)
     if found is None:
-        raise CommandError(
-            "--anchor is a number, a colon and the 64 digits (0-9, a-f) of a hash, or the hash alone. Nothing was verified.",
-            returncode=2,
+        raise wrong(
+            "--anchor is a number, a colon and the 64 digits (0-9, a-f) of a hash, or the hash alone."
         )
     return found[1]
 
@@ -111,7 +108,7 @@ def _exported(folder: Path, anchor: str) -> Report:
     try:
         return exported.verify(folder, anchor=anchor)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CommandError(f"{folder} holds no whole export: {error}.") from error
+        raise could_not(f"{folder} holds no whole export: {error}.") from error
 
 
 def _as_json(report: Report) -> str:

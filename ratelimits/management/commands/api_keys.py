@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Q
 
 from opsconsole.kit import audit, commands
+from opsconsole.kit.command_arguments import required_reason, wrong
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
 from ratelimits.admin.key_forms import KeyForm
@@ -67,6 +68,8 @@ class Command(commands.ConsoleCommand):
             commands.add_json(each)
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["action"] != "list":
+            options["reason"] = required_reason(options["reason"], api_keys.KEPT)
         act = {"list": self._list, "create": self._create, "revoke": self._revoke}[options["action"]]
         try:
             act(options)
@@ -123,6 +126,8 @@ def _account(name: str | None) -> User | None:
 
 def _checked(options: dict[str, Any], account: User | None) -> dict[str, Any]:
     """Return the fields as the form of the page takes them. Raise ``CommandError`` with its sentences."""
+    if account is None and (scopes := operator_scopes.of_operators(options["scope"])):
+        raise wrong(f"With the scope '{scopes[0]}', a key acts for an account: name it with --account.")
     form = KeyForm(
         {
             "key_id": str(uuid.uuid4()),
@@ -135,17 +140,13 @@ def _checked(options: dict[str, Any], account: User | None) -> dict[str, Any]:
         },
         maker=account,
     )
-    if account is None and (scopes := operator_scopes.of_operators(options["scope"])):
-        raise CommandError(
-            f"No key was created. With the scope '{scopes[0]}', a key acts for an account: name it with --account."
-        )
     if not form.is_valid():
         told = [
             f"{form.fields[name].label or name}: {error}" if name in form.fields else str(error)
             for name, errors in form.errors.items()
             for error in errors
         ]
-        raise CommandError(f"No key was created. {' '.join(told)}")
+        raise wrong(" ".join(told))
     cleaned: dict[str, Any] = form.cleaned_data
     return cleaned
 

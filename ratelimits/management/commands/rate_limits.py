@@ -11,8 +11,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from opsconsole.kit import audit, commands
+from opsconsole.kit.command_arguments import WRONG_ARGUMENTS, could_not, required_reason, wrong
 from opsconsole.kit.errors import OpsConsoleError
-from ratelimits.engine.forgotten_counts import ALONE
+from ratelimits.engine.forgotten_counts import ALONE, StoreAway
 from ratelimits.models import LimiterControl, Mode, Policy
 from ratelimits.policies import changes, global_switch, wording
 from ratelimits.requests import freed_clients, lockout_check
@@ -87,8 +88,14 @@ class Command(commands.ConsoleCommand):
             "mode": self._switch,
             "free": self._free,
         }
+        if options["action"] != "list":
+            options["reason"] = required_reason(options["reason"])
         try:
             result = actions[options["action"]](options)
+        except changes.ValueRefused as error:
+            raise CommandError(str(error), returncode=WRONG_ARGUMENTS) from error
+        except StoreAway as error:
+            raise could_not(str(error)) from error
         except OpsConsoleError as error:
             raise CommandError(str(error)) from error
         lines = result.pop("lines")
@@ -157,10 +164,8 @@ class Command(commands.ConsoleCommand):
 def _fields(options: dict[str, Any]) -> dict[str, str]:
     pairs = [text.partition("=") for text in options["set"]]
     if not pairs or any(not separator for _, separator, _ in pairs):
-        raise CommandError(
-            "Say what to change: --set limit=100 --set deny_networks=203.0.113.0/24. Nothing was changed."
-        )
+        raise wrong("Say what to change: --set limit=100 --set deny_networks=203.0.113.0/24.")
     fields = [field.strip() for field, _, _ in pairs]
     if twice := [field for field in fields if fields.count(field) > 1]:
-        raise CommandError(f"{twice[0]} is set twice. Nothing was changed.")
+        raise wrong(f"{twice[0]} is set twice.")
     return {field.strip(): value for field, _, value in pairs}

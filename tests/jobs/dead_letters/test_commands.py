@@ -53,14 +53,14 @@ def test_check_ends_with_1_when_there_are_dead_letters(account: Account) -> None
     assert (str(error), error.returncode) == ("There are dead letters.", 1)
 
 
-def test_check_ends_with_2_when_a_queue_cannot_be_read(account: Account) -> None:
+def test_check_ends_with_3_when_a_queue_cannot_be_read(account: Account) -> None:
     account.fake.fail_next(1, fakes.client_error("AccessDenied", 403))
 
     said, error = run("check_dlq")
 
     assert "default: could not be read. The queue" in said
     assert error is not None
-    assert error.returncode == 2
+    assert error.returncode == 3
 
 
 def test_check_without_dead_letter_queues(settings: Any) -> None:
@@ -69,7 +69,28 @@ def test_check_without_dead_letter_queues(settings: Any) -> None:
     _, error = run("check_dlq")
 
     assert error is not None
-    assert "set SQS_DLQ_URL" in str(error)
+    assert "set SQS_DLQ_URL" in str(error) and error.returncode == 3
+
+
+def test_check_that_is_paused_does_not_say_that_queues_are_empty(account: Account) -> None:
+    account.die("a")
+    call_command("pause", "dead letter checks", "--reason", "deploy", stdout=StringIO())
+
+    said, error = run("check_dlq")
+
+    assert "default: not read, because dead letter checks are paused" in said
+    assert error is not None
+    assert "is unknown" in str(error) and error.returncode == 3
+
+
+def test_dead_letters_are_a_finding_beside_a_queue_that_cannot_be_read(account: Account) -> None:
+    account.die("a", fifo=True)
+    account.fake.fail_next(1, fakes.client_error("AccessDenied", 403))
+
+    _, error = run("check_dlq")
+
+    assert error is not None
+    assert (str(error), error.returncode) == ("There are dead letters.", 1)
 
 
 @pytest.mark.parametrize("interval", ["0", "nan", "inf"])
@@ -196,7 +217,7 @@ def test_redrive_gives_up_without_progress(account: Account) -> None:
             ("--reason", "x", "--group", "nonsense"),
             "There is no failure group 'nonsense'. Nothing was replayed.",
         ),
-        (("--reason", "x", "--queue", "theirs"), "No queue 'theirs' is configured. Nothing was replayed."),
+        (("--reason", "x", "--queue", "theirs"), "No queue 'theirs' is configured. Nothing was done."),
     ],
 )
 def test_redrive_refuses_invalid_arguments(argv: tuple[str, ...], problem: str) -> None:

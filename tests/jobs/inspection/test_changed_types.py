@@ -161,16 +161,16 @@ def errors_of_a_worker() -> Iterator[DatabaseError]:
 )
 def test_commands_end_with_a_sentence(attached: Database, change: str) -> None:
     attached.sql(change)
-    for command, told in (
-        (["recover_stale_jobs"], TOLD),
-        (["recover_stale_jobs", "--dry-run"], TOLD),
-        (["find_stale_jobs"], TOLD),
-        (["check", "--database", "default"], "its type is"),
-        (["inspect_database"], "its type is"),
-        (["verify", "--only", "database"], "its type is"),
+    for command, told, code in (
+        (["recover_stale_jobs"], TOLD, 3),
+        (["recover_stale_jobs", "--dry-run"], TOLD, 3),
+        (["find_stale_jobs"], TOLD, 3),
+        (["check", "--database", "default"], "its type is", 1),
+        (["inspect_database"], "its type is", 1),
+        (["verify", "--only", "database"], "its type is", 1),
     ):
         done = attached.manage(*command)
-        assert done.returncode == 1 and "Traceback" not in done.stderr, (command, done.stderr)
+        assert done.returncode == code and "Traceback" not in done.stderr, (command, done.stderr)
         assert told in done.stdout + done.stderr, command
 
 

@@ -100,7 +100,7 @@ def test_only_first_bad_lines_are_shown(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(b"", "the file has no job"), (b"\xff\xfe\xff", "can't be read"), (None, "can't be read")],
+    [(b"", "The file has no job"), (b"\xff\xfe\xff", "can't be read"), (None, "can't be read")],
     ids=["empty", "not UTF-8", "missing"],
 )
 def test_unusable_files(tmp_path: Path, content: bytes | None, sentence: str) -> None:
@@ -119,11 +119,17 @@ def test_unusable_files(tmp_path: Path, content: bytes | None, sentence: str) ->
         (["--customer", "A", "--package-size", "0"], "package_size must be a whole number from 1"),
         (["--customer", "A", "--package-size", "x"], "invalid int value: 'x'"),
         (["--customer", "A", "--package-size", "1", "--queue", "no"], "There is no queue named 'no'."),
-        (["--customer", "A", "--package-size", "1", "--count", "0"], "--count must be at least 1."),
-        (["--customer", "A", "--package-size", "1", "--count", "100001"], "--count must be at most 100,000."),
+        (
+            ["--customer", "A", "--package-size", "1", "--count", "0"],
+            "argument --count: give a whole number from 1 to 100,000",
+        ),
+        (
+            ["--customer", "A", "--package-size", "1", "--count", "100001"],
+            "argument --count: give a whole number from 1 to 100,000",
+        ),
         (["--customer", "A", "--package-size", "1", "--payload", "{"], "Not JSON"),
         (["--customer", "A", "--package-size", "1", "--payload", "[]"], "payload must be a JSON object"),
-        (["--customer", "A", "--from-file", "x"], "be combined with"),
+        (["--customer", "A", "--from-file", "x"], "--customer has no effect with --from-file"),
     ],
 )
 def test_invalid_arguments_are_refused_with_message(words: list[str], sentence: str) -> None:

@@ -83,15 +83,6 @@ def test_one_pass_fails_when_something_could_not_be_sent(sqs_queue: TestQueue) -
     assert complaints.getvalue().startswith("gone/queue: There is no queue 'gone' configured")
 
 
-def test_one_pass_says_that_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    def dispatch(limit: int) -> Dispatched:
-        raise OperationalError("connection refused\nIs the server running?")
-
-    monkeypatch.setattr(dispatch_outbox, "dispatch", dispatch)
-    with pytest.raises(CommandError, match=r"^The database does not answer: connection refused$"):
-        call_command("dispatch_outbox")
-
-
 @pytest.mark.parametrize(
     "words", [("--limit", "0"), ("--loop", "--interval", "0"), ("--loop", "--interval", "nan")]
 )

@@ -97,7 +97,7 @@ def test_recover_stale_jobs_refuses_a_senseless_interval(interval: str) -> None:
 
 @pytest.mark.parametrize("others", [(), ("--loop", "--dry-run")])
 def test_recover_stale_jobs_ignores_no_interval_silently(others: tuple[str, ...]) -> None:
-    with pytest.raises(CommandError, match="--interval only has an effect with --loop"):
+    with pytest.raises(CommandError, match=r"--interval (has|have) no effect with"):
         called("recover_stale_jobs", "--interval=30", *others)
     assert not Sweep.objects.exists()
 
@@ -148,7 +148,7 @@ def test_database_outage_is_reported_in_a_sentence(command: str) -> None:
         check=False,
         timeout=60,
     )
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert done.stderr.startswith("The database does not answer: connection failed")
     assert "Traceback" not in done.stderr
 

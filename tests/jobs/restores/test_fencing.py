@@ -330,7 +330,7 @@ class TestOperatorTells:
         file = tmp_path / "ids"
         if text:
             file.write_text(text)
-        with pytest.raises(CommandError, match="Nothing was changed"):
+        with pytest.raises(CommandError, match="Nothing was done"):
             called("--completed", str(file))
         assert not Restore.objects.exists()
 

@@ -57,7 +57,7 @@ def test_invalid_handler_is_refused(handler: str, sentence: str, sqs_queue: Test
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"queue": "nowhere"}, "There is no queue named 'nowhere'. Known queues: default."),
+        ({"queue": "nowhere"}, "There is no queue named 'nowhere'. Known queues: default. Nothing was done."),
     ],
 )
 def test_invalid_arguments_are_refused(options: dict[str, Any], sentence: str, sqs_queue: TestQueue) -> None:

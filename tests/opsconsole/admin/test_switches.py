@@ -214,9 +214,7 @@ def test_command_pauses_lists_and_resumes(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize("given", [{"resume": True}, {"minutes": 20}, {"reason": WHY}], ids=str)
 def test_command_without_a_name_does_not_pretend_to_change_anything(given: dict[str, Any]) -> None:
     begin("recovery")
-    with pytest.raises(
-        CommandError, match=r"Name what to pause or to resume: 'recovery'.* Nothing was changed"
-    ):
+    with pytest.raises(CommandError, match=r"Name what to pause or to resume: 'recovery'.* Nothing was done"):
         call_command("pause", **given)
     assert pauses.active(pauses.RECOVERY)
 

@@ -330,7 +330,7 @@ def test_command_tells_and_answers_with_its_exit_code(sealed: list[int]) -> None
 @pytest.mark.parametrize("mistyped", ["812:ab12", "nonsense", "no-number:" + "ab" * 32, "ab" * 32 + "\n7"])
 def test_mistyped_anchor_is_no_broken_audit(sealed: list[int], mistyped: str) -> None:
     for words in ((), ("--folder", "exported")):
-        with pytest.raises(CommandError, match="Nothing was verified") as refused:
+        with pytest.raises(CommandError, match="Nothing was done") as refused:
             call_command("verify_audit", "--anchor", mistyped, *words)
         assert refused.value.returncode == 2
     assert not Alert.objects.exists()

@@ -108,7 +108,7 @@ def test_a_check_that_fails_hangs_or_finds_no_database_is_unknown() -> None:
     ("verdicts", "code"),
     [
         ([Verdict.OK, Verdict.SKIPPED], 0),
-        ([Verdict.OK, Verdict.UNKNOWN], 2),
+        ([Verdict.OK, Verdict.UNKNOWN], 3),
         ([Verdict.UNKNOWN, Verdict.WRONG], 1),
     ],
 )

@@ -88,7 +88,7 @@ def test_policy_is_edited_with_a_reason(capsys: pytest.CaptureFixture[str]) -> N
             ["disable", "nothing", "--reason", "x"],
             "There is no policy 'nothing'. Policies: api-key, limits-check",
         ),
-        (["disable", "strict"], "Give a reason"),
+        (["disable", "strict"], "Give a --reason"),
         (["edit", "strict", "--reason", "x"], "Say what to change"),
         (["edit", "strict", "--reason", "x", "--set", "limit"], "Say what to change"),
         (["edit", "strict", "--reason", "x", "--set", "limit=many"], "is not a whole number"),
@@ -105,7 +105,7 @@ def test_policy_is_edited_with_a_reason(capsys: pytest.CaptureFixture[str]) -> N
         (["free", "address:2001:db8::/32", "--reason", "x"], "is a network of several clients"),
         (["free", "somebody", "--reason", "x"], "Name one client"),
         (["free", ADDRESS, "--reason", "x", "--policy", "nothing"], "There is no policy 'nothing'"),
-        (["free", ADDRESS], "Give a reason"),
+        (["free", ADDRESS], "Give a --reason"),
     ],
 )
 def test_wrong_command_changes_nothing_and_says_why(arguments: list[str], sentence: str) -> None:
