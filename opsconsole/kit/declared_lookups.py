@@ -93,6 +93,22 @@ class DeclaredChangeList(ChangeList):
         ]
 
     @property
+    def set_filters(self) -> list[str]:
+        """Return the titles of the filters that the address sets, without a menu that only sorts."""
+        return [
+            str(spec.title)
+            for spec in self.filter_specs
+            if not getattr(spec, "only_sorts", False)
+            and any(name in self.params for name in spec.expected_parameters())
+        ]
+
+    @property
+    def shows_filters_first(self) -> bool:
+        """Tell whether the filters, which a phone folds, are what is to be looked at: they leave no row, or one is refused."""
+        refused = any(spec.problem for spec, _ in self.typed_filters)
+        return refused or bool(self.set_filters and not self.result_count)
+
+    @property
     def other_parameters(self) -> list[tuple[str, str]]:
         """Return what the form of the typed filters keeps of the address. It opens the first page."""
         typed = {spec.parameter_name for spec, _ in self.typed_filters}

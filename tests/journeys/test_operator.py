@@ -23,6 +23,8 @@ def open_stale_job(page: Page) -> None:
         page.locator(".menu").get_by_role("link", name="Jobs", exact=True).click()
     else:
         page.locator("#console-nav").get_by_role("link", name="Jobs", exact=True).click()
+    if page.viewport_size and page.viewport_size["width"] < 768:
+        page.locator(".fold summary").click()
     page.locator("summary", has_text="Stale now").click()
     page.get_by_role("link", name="Dead worker").click()
     expect(page.locator("#result_list tbody tr")).to_have_count(1)
