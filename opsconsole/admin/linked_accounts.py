@@ -50,6 +50,9 @@ class LinkedAdmin(ReadOnlyAdmin):
         rows: QuerySet[Any] = super().get_queryset(request).annotate(db_now=Now())
         return rows
 
+    def applies(self, action: str, row: Any) -> bool:
+        return (action == "link") == (row.user is None)
+
     @admin.display(description="account")
     def account(self, linked: Any) -> SafeString | str:
         return linked.user.get_username() if linked.user else badge("Waits to be linked", "warning")

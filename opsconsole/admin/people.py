@@ -255,6 +255,9 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
             "Took the password away." if taken else "Set a new password.", form.cleaned_data["reason"]
         )
 
+    def applies(self, action: str, row: User) -> bool:
+        return bool(second_factor.devices_of(row))
+
     @admin.action(description="Remove second factor", permissions=["change"])
     @transaction.atomic
     def remove_second_factor(self, request: HttpRequest, queryset: QuerySet[User]) -> HttpResponse | None:

@@ -107,6 +107,11 @@ class ScheduleAdmin(ReadOnlyAdmin):
     def title_of(self, row: Schedule) -> str:
         return f"Scheduled task {self.title(row)}"
 
+    def applies(self, action: str, row: Schedule) -> bool:
+        return schedules.entry_of(row) is not None and (action == "resume") == (
+            row.repeats == schedules.PAUSED
+        )
+
     def has_pause_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("opsconsole.pause_schedule") and self.has_view_permission(request)
 

@@ -28,6 +28,7 @@ from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.form_versions import VersionedForm
 from opsconsole.kit.page_permissions import may_see, may_see_rows
 from opsconsole.kit.reasons import ReasonForm, ReasonPageForm
+from opsconsole.kit.row_actions import RowActionsAdmin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class Question:
     form: type[ReasonForm] = ReasonPageForm
 
 
-class TitledAdmin(admin.ModelAdmin[Any]):
+class TitledAdmin(RowActionsAdmin):
     """The base of every page of the console: what a list declares and what a person may see is decided here.
 
     A list has the title from the navigation instead of "Select ... to change", and reads no undeclared filter.

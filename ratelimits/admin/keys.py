@@ -54,7 +54,6 @@ class KeyStateFilter(admin.SimpleListFilter):
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin):
     change_list_template = "admin/ratelimits/apikey/change_list.html"
-    change_form_template = "admin/ratelimits/apikey/detail.html"
     list_display = ("name", "state", "ends_with", "scope_names", "policy", "last_used", "expires", "created")
     list_filter = (KeyStateFilter,)
     search_fields = ("name__icontains", "hint")
@@ -143,11 +142,8 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         context = {"may_create": self.has_create_permission(request), "title": "API keys"}
         return super().changelist_view(request, context | (extra_context or {}))
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        context |= self._revoking(request)
-        return super().render_change_form(request, context, *args, **kwargs)
+    def applies(self, action: str, row: ApiKey) -> bool:
+        return row.revoked_at is None
 
     def title_of(self, row: ApiKey) -> str:
         return f"API key {row.name}"

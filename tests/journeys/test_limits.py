@@ -93,7 +93,7 @@ def test_create_use_and_revoke_key(visitor: Visitor, width: int) -> None:
     assert key not in page.content()
     page.get_by_role("link", name="mobile app").click()
     assert key not in page.content()
-    page.get_by_role("button", name="Revoke key").click()
+    page.get_by_role("button", name="Revoke", exact=True).click()
     page.get_by_label("Reason").fill("found in a log")
     page.get_by_role("button", name="Revoke 1 key").click()
     expect(page.locator(".messagelist")).to_contain_text("Requests with it are refused now.")

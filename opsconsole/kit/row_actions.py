@@ -1,0 +1,38 @@
+"""The actions of a list on the pages of its rows: the same forms, permissions and questions, with the row selected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+
+
+class RowActionsAdmin(admin.ModelAdmin[Any]):
+    """Offers on the page of a row what its list offers for it. ``templates/admin/change_form.html`` shows the buttons."""
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        if row := context.get("original"):
+            context |= {
+                "row_actions": self.row_actions(request, row),
+                "row_checkbox": ACTION_CHECKBOX_NAME,
+                "row_list": reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"),
+            }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def row_actions(self, request: HttpRequest, row: Any) -> list[tuple[str, str]]:
+        """Return the list's own actions that the page of a row offers: their names and labels."""
+        offered = self.get_actions(request)
+        return [
+            (name, str(action[2]))
+            for name in map(str, self.actions or ())
+            if (action := offered.get(name)) and self.applies(name, row)
+        ]
+
+    def applies(self, action: str, row: Any) -> bool:
+        """Tell whether an action of the list would do something with this row."""
+        return True
