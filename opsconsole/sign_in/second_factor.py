@@ -17,6 +17,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.http import HttpRequest
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -24,6 +25,8 @@ from django_otp.util import random_hex
 
 from opsconsole.kit import audit
 from opsconsole.kit.audit_models import Refusal
+from opsconsole.kit.built_once import built_once
+from opsconsole.kit.compiled_rows import CompiledRows
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 from opsconsole.kit.row_locks import locked
@@ -68,7 +71,14 @@ def missing(request: HttpRequest) -> bool:
 
 
 def has_device(user: User | AnonymousUser) -> bool:
-    return bool(TOTPDevice.objects.filter(user_id=user.pk, confirmed=True).exists())
+    return bool(_with_device().of_keys([user.pk]))
+
+
+@built_once
+def _with_device() -> CompiledRows[Any]:
+    """Return the people who have a device. Every page and every poll asks whether one of them does."""
+    devices = TOTPDevice.objects.filter(user_id=OuterRef("pk"), confirmed=True)
+    return CompiledRows(get_user_model().objects.filter(Exists(devices)).only("pk"))
 
 
 def pending(request: HttpRequest) -> TOTPDevice:

@@ -16,6 +16,8 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.db import Error, connection
 from django.db.models.functions import Now
 
+from opsconsole.kit.built_once import built_once
+from opsconsole.kit.compiled_rows import CompiledRows
 from opsconsole.kit.database_troubles import trouble_behind
 
 # The time of the log-in in seconds, in the session.
@@ -38,8 +40,7 @@ class SessionStore(db.SessionStore):
 
     def _get_session_from_db(self) -> Any:
         """Return the row if it has not ended, with the time, in one query."""
-        rows = self.model.objects.filter(session_key=self.session_key, expire_date__gt=Now())
-        row = rows.annotate(db_now=Now()).first()
+        row = _not_ended().of_keys([self.session_key]).get(self.session_key)
         if row is None:
             self._session_key = None
             return None
@@ -67,3 +68,10 @@ class SessionStore(db.SessionStore):
         if self.get(STARTED) is None:
             return super().get_expiry_date(**kwargs)
         return datetime.fromtimestamp(self.now + self.get_expiry_age(**kwargs), UTC)
+
+
+@built_once
+def _not_ended() -> CompiledRows[Any]:
+    """Return the sessions that have not ended, with the time. Every page and every poll reads one."""
+    sessions = db.SessionStore.get_model_class().objects.filter(expire_date__gt=Now())
+    return CompiledRows(sessions.annotate(db_now=Now()))
