@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
 from alerts import rules, runbooks
-from alerts.admin import labels
+from alerts.admin import labels, last_notification
 from alerts.catalog import RULES
 from alerts.models import Alert, Attempt, Delivery, Notification
 from alerts.models.alert import DatedAlert
@@ -63,6 +63,7 @@ def alert_page(alert: DatedAlert, permitted: Sequence[Decision], user: Person) -
         "state": labels.state(alert),
         "value": labels.value_and_threshold(alert, rule.unit if rule else ""),
         "rule": rule,
+        "last_notification": last_notification.in_words(alert, notifications),
         "resolves_at": _resolves_at(alert),
         "review": addresses.mounted(alert.link) if is_safe(alert.link) else "",
         "links": [(label, addresses.mounted(to)) for label, to in alert.links if is_safe(to)],

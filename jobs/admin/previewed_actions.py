@@ -30,7 +30,7 @@ from jobs.operations import previews
 from jobs.operations.steps import Outcome, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import audit, encrypted_fields
-from opsconsole.kit.counting import exactly
+from opsconsole.kit.counting import exactly, of_selected
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
@@ -209,7 +209,7 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         known = self.as_far_as_seen(request, action, rows, [step for step in steps if step.job_id in rows])
         will = [step for step in known if step.will]
         context = {
-            "title": f"{verb} {self._count(known)}?" if will else f"{verb}: nothing to do",
+            "title": f"{verb} {self._of_selected(will, known)}?" if will else f"{verb}: nothing to do",
             "button": f"{verb} {self._count(will)}",
             "done_word": done_word,
             "will": self.lines(rows, will),
@@ -278,6 +278,10 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
 
     def _count(self, some: Sequence[object]) -> str:
         return exactly(len(some), str(self.opts.verbose_name), str(self.opts.verbose_name_plural))
+
+    def _of_selected(self, some: Sequence[object], selected: Sequence[object]) -> str:
+        words = str(self.opts.verbose_name), str(self.opts.verbose_name_plural)
+        return of_selected(len(some), len(selected), *words)
 
 
 def _ids(model: type[Model], values: Iterable[str]) -> list[Any]:

@@ -17,7 +17,7 @@ from alerts.watch import monitor_alerts
 from jobs.dead_letters import origins, removed_queues, search_text, titles
 from jobs.dead_letters.affected_customers import AffectedCustomers, Failures, affected_by, failures_in
 from jobs.dead_letters.free_letters import FreeLetters
-from jobs.dead_letters.queue_visit import Visit, coverage, visit
+from jobs.dead_letters.queue_visit import Visit, counted, coverage, visit
 from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter, DeadLetterQueue
 from jobs.models.dead_letter import DeadLetterQuerySet
@@ -127,7 +127,7 @@ def tell(dlq: DeadLetterQueue, visited: Visit) -> int:
             "dlq_not_empty",
             visited.depth,
             Trouble(
-                title=f"{exactly(visited.depth, 'dead letter')} ({dlq})" if visited.depth else "",
+                title=counted(visited.depth, str(dlq)) if visited.depth else "",
                 link=_list_of(dlq),
                 facts=list(_facts(dlq, failures, affected)),
                 links=list(_links(dlq, failures, affected)),

@@ -22,6 +22,7 @@ from jobs.dead_letters.free_letters import FreeLetters
 from jobs.dead_letters.scan import Budget, ScanResult, scan
 from jobs.dead_letters.side_by_side import THREADS
 from jobs.models import DeadLetter, DeadLetterQueue
+from opsconsole.kit.counting import exactly
 from opsconsole_worker import sqs
 
 # Why a scan of a FIFO queue does not see everything, however long it lasts.
@@ -178,3 +179,8 @@ def coverage(dlq: DeadLetterQueue) -> str:
         return _of_a_full_scan(dlq, dlq.seen)
     seen = f"{dlq.seen:,} of about {dlq.about:,} seen"
     return f"{seen}; {BEHIND}" if sqs.is_fifo(dlq.url) and unseen(dlq) else seen
+
+
+def counted(depth: int, dlq: str = "") -> str:
+    """Say how many messages SQS counts in a dead letter queue, which need not be what the list of letters shows."""
+    return f"SQS counts {exactly(depth, 'dead letter')}" + (f" ({dlq})" if dlq else "")

@@ -35,6 +35,12 @@ def exactly(number: int, one: str, several: str = "") -> str:
     return f"{number:,} {plural(number, one, several)}"
 
 
+def of_selected(number: int, selected: int, one: str, several: str = "") -> str:
+    """Return how many of the selected rows are meant: "12 jobs", or "9 of 12 jobs" where some are left out."""
+    counted = exactly(selected, one, several)
+    return counted if number == selected else f"{number:,} of {counted}"
+
+
 def plural(number: int, one: str, several: str = "") -> str:
     """Return the word that goes with the number; ``several`` is the noun with an s unless given."""
     return one if number == 1 else several or f"{one}s"

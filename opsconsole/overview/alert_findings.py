@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alerts.models.alert import Severity
+from jobs.dead_letters.queue_visit import counted
 from opsconsole.kit.counting import many
 from opsconsole.overview.current_figures import FiringAlert, Overview
 from opsconsole.overview.finding import Finding
@@ -25,7 +26,7 @@ def of_alert(alert: FiringAlert, seen: Overview) -> Finding:
 def _present(alert: FiringAlert, seen: Overview) -> str:
     """Return the title of an alert; of a dead letter queue, what SQS counts now, which need not be what the list shows."""
     depth = seen.dead_letters_by_queue.get(alert.scope) if alert.rule == "dlq_not_empty" else None
-    return alert.title if depth is None else f"SQS counts {many(depth, 'dead letter')} ({alert.scope})"
+    return alert.title if depth is None else counted(depth, alert.scope)
 
 
 def of_more_alerts(seen: Overview) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.html import strip_tags
 
 from alerts import notify, rules
 from alerts.channels import wording
@@ -116,6 +118,30 @@ def test_page_shows_facts_links_attempts_and_runbook(
         assert words in page, words
     assert "javascript:" not in page
     assert slack.url not in page
+
+
+def test_page_says_whether_the_last_notification_was_sent_or_only_written(
+    operator: Client, slack: FakeSlack, later: Later
+) -> None:
+    slack.replies = [Reply(500, "rollup_error")]
+    alert = fire_alert()
+
+    def last() -> str:
+        shown = operator.get(page_of(alert)).text
+        return strip_tags(shown.partition("<dt>Last notification</dt>")[2].partition("</dd>")[0])
+
+    assert re.fullmatch("queued .+ ago, not sent yet", last())
+    delivery.deliver()
+    assert re.fullmatch("queued .+ ago, not sent yet", last())
+    later(5)
+    delivery.deliver()
+    assert re.fullmatch("sent .+ ago", last())
+    Delivery.objects.create(notification=Notification.objects.get(), channel="another")
+    assert re.fullmatch("sent .+ ago, to 1 more channel not yet", last())
+    Delivery.objects.all().delete()
+    assert re.fullmatch("written .+ ago, sent to no channel", last())
+    Notification.objects.all().delete()
+    assert last() == "not yet"
 
 
 def test_resolved_alert_tells_what_was_wrong(operator: Client) -> None:

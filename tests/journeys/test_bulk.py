@@ -70,6 +70,11 @@ def test_requeue_five_thousand_watch_cancel_and_resume(visitor: Visitor) -> None
         chunk(operation)
     expect(page.locator(".headline")).to_contain_text("3,500 jobs left")
     expect(page.locator("progress.bar")).to_have_attribute("value", "1500")
+    expect(page.locator("[data-live-state]")).to_contain_text("Live, ")
+    page.get_by_role("button", name="Pause updates").click()
+    expect(page.locator("[data-live-state]")).to_contain_text("Paused. From ")
+    page.get_by_role("button", name="Resume updates").click()
+    expect(page.locator("[data-live-state]")).to_contain_text("Live, ")
 
     page.get_by_label("Reason").fill("the wrong directory")
     page.get_by_role("button", name="Cancel the rest").click()

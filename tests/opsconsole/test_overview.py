@@ -429,11 +429,11 @@ def test_everything_that_fires_is_named_or_counted() -> None:
 
 
 def test_headline_about_dead_letters_says_the_present_figure() -> None:
-    alert = FiringAlert(7, "3 dead letters (default)", "critical", "dlq_not_empty", "default")
+    alert = FiringAlert(7, "SQS counts 3 dead letters (default)", "critical", "dlq_not_empty", "default")
     seen = replace(WELL, firing=1, firing_alerts=(alert,), dead_letters_by_queue={"default": 4})
     assert sentences(seen) == ["SQS counts 4 dead letters (default)."]
     # Unknown now: what was told is all that is known.
-    assert sentences(replace(seen, dead_letters_by_queue={})) == ["3 dead letters (default)."]
+    assert sentences(replace(seen, dead_letters_by_queue={})) == ["SQS counts 3 dead letters (default)."]
 
 
 @pytest.mark.django_db

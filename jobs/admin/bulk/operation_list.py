@@ -84,9 +84,9 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
     @admin.display(description="operation")
     def what(self, operation: BulkOperation) -> SafeString:
         kind = KINDS.get(operation.action)
-        name = operation_page.title(operation, kind) if kind else str(operation)
+        name = operation_page.title(operation, kind) if kind else operation.action
         url = reverse("admin:jobs_bulkoperation_change", args=[operation.pk])
-        return format_html('<a href="{}">{}</a>', url, name)
+        return format_html('<a href="{}">#{} {}</a>', url, operation.pk, name)
 
     @admin.display(description="state")
     def condition(self, operation: BulkOperation) -> SafeString:

@@ -21,6 +21,7 @@ from jobs.bulk.freezing import Group
 from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult
 from jobs.models import BulkMember, BulkOperation, Job
 from opsconsole.kit import job_ids
+from opsconsole.kit.counting import of_selected
 from opsconsole.kit.display import badge
 from opsconsole.kit.durations import spell
 from opsconsole.kit.page_permissions import Asker, may_see
@@ -116,8 +117,9 @@ def freezing_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
 
 
 def preview_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
+    members = of_selected(operation.will, operation.total, kind.one, kind.many)
     return {
-        "title": f"{title(operation, kind)}?" if operation.will else f"{kind.verb}: nothing to do",
+        "title": f"{kind.verb} {members}?" if operation.will else f"{kind.verb}: nothing to do",
         "will": [_counted(group, kind) for group in freezing.groups(operation, will=True)],
         "skipped": [_counted(group, kind) for group in freezing.groups(operation, will=False)],
         "left_out": operation.total - operation.will,

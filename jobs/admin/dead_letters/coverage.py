@@ -9,10 +9,9 @@ from django.db.models.functions import Now
 from django_stubs_ext import WithAnnotations
 
 from jobs.dead_letters import origins
-from jobs.dead_letters.queue_visit import coverage
+from jobs.dead_letters.queue_visit import counted, coverage
 from jobs.models import DeadLetterQueue
 from opsconsole.kit import intervals
-from opsconsole.kit.counting import exactly
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.lateness import late_after
 from opsconsole_worker import sqs
@@ -45,7 +44,7 @@ def lines() -> list[CoverageLine]:
 def unread(lines: Sequence[CoverageLine]) -> str:
     """Say how many messages the queues hold, for an empty list; nothing if they are empty or unknown."""
     depth = sum(line.row.depth or 0 for line in lines if not line.row.error)
-    return f"SQS counts {exactly(depth, 'dead letter')}, which the console has not read yet." if depth else ""
+    return f"{counted(depth)}, which the console has not read yet." if depth else ""
 
 
 def _line(row: WithAnnotations[DeadLetterQueue, DbNow]) -> CoverageLine:

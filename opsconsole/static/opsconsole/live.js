@@ -19,6 +19,8 @@
         const parts = (bar.dataset.parts ?? '').split(' ').filter(Boolean);
         const within = (name) => bar.querySelector(`[data-live-${name}]`) ?? bar.parentElement.querySelector(`[data-live-${name}]`);
         const [note, state, newer, button] = ['note', 'state', 'newer', 'pause'].map(within);
+        // Where a part is a piece of the page, what tells of it stands beside it.
+        const told = within('told') ?? bar;
         let pause = every;
         let timer = null;
         let goodAt = new Date();
@@ -28,6 +30,7 @@
         let over = false;
 
         bar.hidden = false;
+        told.hidden = false;
         document.querySelectorAll('[data-without-script]').forEach(each => each.remove());
 
         async function refresh() {
@@ -141,7 +144,7 @@
         button?.addEventListener('click', () => {
             paused = !paused;
             button.textContent = paused ? 'Resume updates' : 'Pause updates';
-            bar.classList.toggle('paused', paused);
+            told.classList.toggle('paused', paused);
             rest();
             tellState();
             if (!paused) {

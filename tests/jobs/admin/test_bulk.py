@@ -131,7 +131,7 @@ def test_preview_says_how_many_and_why_and_asks_for_the_number(operator: Client)
     text = operator.get(page(preview())).content.decode()
 
     for said in (
-        "Requeue 3 jobs?",
+        "Requeue 3 of 5 jobs?",
         "Will be requeued: 3",
         "Will be skipped: 2",
         "It is completed: nothing to do.",
@@ -343,7 +343,7 @@ def test_list_shows_operations_and_no_previews(operator: Client) -> None:
     response = operator.get(OPERATIONS)
     assert list(response.context["cl"].result_list) == [operation]
     text = response.content.decode()
-    assert "Requeue 3 jobs" in text and REASON in text
+    assert f"#{operation.pk} Requeue 3 jobs" in text and REASON in text
     assert list(operator.get(OPERATIONS, {"state": "ended"}).context["cl"].result_list) == []
 
 

@@ -69,6 +69,8 @@ def test_preview_shows_effect_and_changes_nothing(operator: Client) -> None:
 
     assert ids(response.context["will"]) == [stale.pk]
     assert ids(response.context["skipped"]) == [waiting.pk]
+    assert response.context["title"] == "Requeue 1 of 2 jobs?"
+    assert preview(operator, "requeue", stale).context["title"] == "Requeue 1 job?"
     assert "Will wait for run 2" in response.content.decode()
     assert (state(stale), state(waiting)) == (("in_progress", 1), ("pending", 1))
     assert not JobEvent.objects.exists()

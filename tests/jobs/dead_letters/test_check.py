@@ -61,7 +61,7 @@ def test_first_dead_letters_are_notified_with_their_owners(account: Account) -> 
     [notification] = Notification.objects.all()
     facts, links = dict(shown_facts(notification.facts)), dict(notification.links)
     assert (notification.kind, notification.value) == ("firing", 3)
-    assert notification.title == "3 dead letters (default)"
+    assert notification.title == "SQS counts 3 dead letters (default)"
     assert facts["Newest failures"].splitlines()[-1].endswith("ConnectionError: the directory did not answer")
     assert facts["Affected customers"] == "3 jobs of 2 customers: ADA (2), BOB (1)"
     assert facts["Longest overdue"] == f"BOB, job {str(bob.pk)[:8]}, due 3 d ago"
