@@ -32,6 +32,8 @@ from opsconsole_worker.messages import REASON_LENGTH
 Attributes: TypeAlias = Mapping[int, Mapping[str, sqs.Attribute]]
 PAGE = 500
 THREADS = 8
+# Of a pass, the first page is one call per thread: nothing else is done until it shows whether the queues accept messages.
+FIRST_PAGE = THREADS * sqs.BATCH_ENTRIES
 FIRST_BACKOFF = timedelta(seconds=1)
 LONGEST_BACKOFF = timedelta(minutes=5)
 # If a page takes longer than this, the next one is leased only after it: its lease would run while it waits.
@@ -94,7 +96,7 @@ def dispatch(limit: int = 1_000, *, seconds: float = inf) -> Dispatched:
             while done.taken < limit and monotonic() <= last_page_at:
                 began = monotonic()
                 # A target that failed is left out, so that its rows never starve the others.
-                page = leases.take(min(PAGE, limit - done.taken), without=done.waiting_on)
+                page = leases.take(_size(done, limit), without=done.waiting_on)
                 if not page.size:
                     break
                 _count_taken(page, done)
@@ -108,6 +110,10 @@ def dispatch(limit: int = 1_000, *, seconds: float = inf) -> Dispatched:
             # Also when the next page can't be leased: what was sent must not be sent again.
             _finish_all_but(0, begun, done)
     return done
+
+
+def _size(done: Dispatched, limit: int) -> int:
+    return min(PAGE if done.taken else FIRST_PAGE, PAGE, limit - done.taken)
 
 
 def _finish_all_but(number: int, begun: deque[Sending], done: Dispatched) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from opsconsole_worker.log_lines import about, current_facts
+from opsconsole_worker.log_lines import about, current_facts, tell
 
 __all__ = ["about", "done"]
 
@@ -25,8 +25,7 @@ def done(what: str, *, level: int = logging.INFO, **facts: Any) -> None:
     if not logger.isEnabledFor(level):
         return
     # Taken now: the transaction may end after the block that knows them.
-    known = {name: fact for name, fact in {**current_facts(), **facts}.items() if fact is not None}
-    write = partial(logger.log, level, what, extra={"facts": known})
+    write = partial(tell, what, level, {**current_facts(), **facts})
     # Without a transaction there is nothing to wait for, and the database may be away.
     if connection.in_atomic_block:
         transaction.on_commit(write, robust=True)

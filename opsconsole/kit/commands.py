@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import getpass
 import json
 import signal
@@ -189,7 +190,12 @@ beside: list[Callable[[], AbstractContextManager[None]]] = []
 
 @contextmanager
 def runs_for_long() -> Iterator[None]:
-    """Have what belongs beside a loop or worker that no supervisor started."""
+    """Have what belongs beside a loop or worker that no supervisor started.
+
+    What is loaded now stays until the process ends: the garbage collector need not look through it again and again.
+    """
+    gc.collect()
+    gc.freeze()
     with ExitStack() as entered:
         for each in beside:
             entered.enter_context(each())

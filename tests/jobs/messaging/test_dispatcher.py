@@ -401,8 +401,27 @@ def test_queue_that_fails_on_the_way_costs_no_more_than_the_page_that_was_leased
 def test_failing_queue_gets_bounded_number_of_attempts(broken: FakeSqs) -> None:
     for _ in range(300):
         letter(job())
-    assert dispatch().failed == 300
+    assert dispatch().failed == dispatcher.FIRST_PAGE
     assert len(broken.calls) <= dispatcher.THREADS
+    # No further message counts an attempt.
+    assert Outbox.objects.filter(attempts=0).count() == 300 - dispatcher.FIRST_PAGE
+
+
+def test_first_page_of_a_pass_is_one_call_per_thread(fake: FakeSqs, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(dispatcher.FIRST_PAGE + 30):
+        letter(job())
+    sizes: list[int] = []
+    take = leases.take
+
+    def noted(limit: int, **named: Any) -> Page:
+        page = take(limit, **named)
+        sizes.append(page.size)
+        return page
+
+    monkeypatch.setattr(leases, "take", noted)
+    assert dispatch().sent == dispatcher.FIRST_PAGE + 30
+    assert sizes == [dispatcher.FIRST_PAGE, 30, 0]
+    assert len(fake.calls) == dispatcher.THREADS + 3
 
 
 def test_rows_of_a_queue_that_fails_never_starve_another(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -132,3 +133,13 @@ def test_second_signal_has_its_usual_effect() -> None:
         assert stopped.is_set()
         handlers: Any = signal.getsignal(signal.SIGTERM)
         assert handlers == signal.SIG_DFL
+
+
+def test_heap_of_a_process_that_runs_for_long_is_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "beside", [])
+    gc.unfreeze()
+    try:
+        with commands.runs_for_long():
+            assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()

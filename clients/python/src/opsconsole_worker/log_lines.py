@@ -39,9 +39,13 @@ _facts: ContextVar[Mapping[str, Any]] = ContextVar("facts")
 
 
 def tell(what: str, level: int, facts: Mapping[str, Any]) -> None:
-    """Write a line about what was done, with its facts."""
-    known = {name: fact for name, fact in facts.items() if fact is not None}
-    activity.log(level, what, extra={"facts": known})
+    """Write a line about what was done, with its facts. Those that are None are left out."""
+    if activity.isEnabledFor(level):
+        known = {name: fact for name, fact in facts.items() if fact is not None}
+        # As Logger.log does, without searching the stack for the place in the code, which is always this one.
+        activity.handle(
+            activity.makeRecord(activity.name, level, __file__, 0, what, (), None, extra={"facts": known})
+        )
 
 
 @contextmanager
@@ -92,13 +96,17 @@ class LineFormatter(logging.Formatter):
 
 def rendered(line: Mapping[str, Any], style: str, secrets: Sequence[str]) -> str:
     """Return a line as it is written."""
-    cleaned = clean(line, secrets)
-    return _as_json(cleaned) if style == JSON else _as_text(cleaned)
+    told = _told(line)
+    return _as_json(clean(line, told, secrets)) if style == JSON else _as_text(clean(told, told, secrets))
 
 
-def clean(line: Mapping[str, Any], secrets: Sequence[str]) -> dict[str, Any]:
-    """Return the line without secrets, and with facts of a bounded length."""
-    told = {name: str(value) for name, value in line.items()}
+def _told(line: Mapping[str, Any]) -> dict[str, str]:
+    """Return each part of a line as text."""
+    return {name: value if type(value) is str else str(value) for name, value in line.items()}
+
+
+def clean(line: Mapping[str, Any], told: Mapping[str, str], secrets: Sequence[str]) -> dict[str, Any]:
+    """Return the line without secrets, and with facts of a bounded length. ``told``: its parts as text."""
     # Nearly every line has none and is short, which is seen sooner in all of it than in each part.
     whole = "\n".join(told.values())
     hidden = [secret for secret in secrets if secret in whole]
@@ -144,8 +152,7 @@ def _as_json(line: Mapping[str, Any]) -> str:
     return json.dumps(line, default=str, ensure_ascii=True)
 
 
-def _as_text(line: Mapping[str, Any]) -> str:
-    told = dict(line)
+def _as_text(told: dict[str, str]) -> str:
     traceback = told.pop("traceback", "")
     head = f"{told.pop('time')} {told.pop('level'):<7} {told.pop('logger')}: {told.pop('event')}"
     facts = "".join(f" {name}={_word(fact)}" for name, fact in told.items())
@@ -154,8 +161,7 @@ def _as_text(line: Mapping[str, Any]) -> str:
     )
 
 
-def _word(fact: Any) -> str:
-    text = str(fact)
+def _word(text: str) -> str:
     return text if _WORD.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
