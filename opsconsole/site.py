@@ -22,7 +22,7 @@ from django.views.decorators.cache import never_cache
 from alerts.sending import banner as alert_banner
 from jobs.models import RecoveryControl
 from opsconsole import live_pages, navigation, overview, switches, unavailable
-from opsconsole.kit import audit, full_disk, one_statement
+from opsconsole.kit import audit, full_disk, one_statement, single_rows
 from opsconsole.kit.display import NOTHING
 from opsconsole.kit.one_statement import models_of
 from opsconsole.kit.page_permissions import may_see
@@ -232,7 +232,7 @@ def _of_now() -> list[Finding]:
     read = one_statement.read(
         controls=models_of(RecoveryControl.objects.filter(pk=1)), pauses=models_of(switches.active())
     )
-    [control] = read["controls"]
+    control = single_rows.only(RecoveryControl, read["controls"])
     seen = None if control.armed and not control.hold_until else overview.read()
     waiting = overview.of_recovery(seen, overview.surroundings_now(seen)) if seen else []
     return [*waiting, *overview.of_switches(read["pauses"])]

@@ -36,6 +36,8 @@ ADVICE = {
     "too.",
     Trouble.TABLES_CHANGED: "Change it back, or do what python manage.py inspect_database says. Where a column has a new name, "
     "OPSCONSOLE_MAPPING says so (docs/attaching.md).",
+    Trouble.ROW_MISSING: "Run python manage.py migrate, which writes it again: recovery then only observes until it is armed, and all "
+    "rate limits are enforced.",
     Trouble.NOT_GRANTED: "python manage.py migrate grants what is missing, at its end.",
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from opsconsole.kit import single_rows
+
 
 class RecoveryControl(models.Model):
     """The state of recovery, written only by ``jobs.recovery.control``. A migration creates the single row."""
@@ -56,7 +58,7 @@ class RecoveryControl(models.Model):
 
     @classmethod
     def load(cls) -> RecoveryControl:
-        return cls.objects.get(pk=1)
+        return single_rows.only(cls, cls.objects.filter(pk=1))
 
     @property
     def armed(self) -> bool:

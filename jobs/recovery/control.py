@@ -17,7 +17,7 @@ from jobs.models import Job, RecoveryControl
 from jobs.models.worker import stale_after
 from jobs.recovery.decision import Policy
 from jobs.runs.timeline import Actor
-from opsconsole.kit import activity, addresses, intervals, reasons
+from opsconsole.kit import activity, addresses, intervals, reasons, single_rows
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.lateness import INTERVALS
@@ -35,7 +35,7 @@ class ControlRefused(OpsConsoleError):
 
 def locked_state() -> RecoveryControl:
     """Return the state, locked until the transaction ends."""
-    return locked(RecoveryControl.objects.filter(pk=1)).get()
+    return single_rows.only(RecoveryControl, locked(RecoveryControl.objects.filter(pk=1)))
 
 
 def arm(actor: Actor, reason: str, cutoff: datetime | None) -> None:
@@ -58,7 +58,10 @@ def require_passed(cutoff: datetime | None) -> None:
 
 def database_now() -> datetime:
     """Return the time by the database's clock, which times of runs are compared with."""
-    now: datetime = RecoveryControl.objects.annotate(db_now=Now()).values_list("db_now", flat=True).get(pk=1)
+    times = RecoveryControl.objects.annotate(db_now=Now()).values_list("db_now", flat=True)
+    now: datetime | None = times.filter(pk=1).first()
+    if now is None:
+        raise single_rows.missing(RecoveryControl)
     return now
 
 
@@ -104,9 +107,12 @@ def release_hold(actor: Actor, reason: str) -> bool:
 
 def _change(actor: Actor, reason: str, **changes: Any) -> None:
     reason = reasons.required(reason, ControlRefused)
-    RecoveryControl.objects.filter(pk=1).update(
-        changed_at=Now(), changed_by=actor.name, reason=reason, **changes
-    )
+    changed = {"changed_at": Now(), "changed_by": actor.name, "reason": reason, **changes}
+    row = RecoveryControl.objects.filter(pk=1)
+    if not row.update(**changed):
+        # Somebody deleted the row. What a person decides is not lost because of it.
+        RecoveryControl.objects.bulk_create([RecoveryControl(pk=1)], ignore_conflicts=True)
+        row.update(**changed)
     facts: dict[str, Any] = {"switch": "recovery control", "actor": actor.name}
     activity.done("switch changed", **facts, **(changes or {"hold": "released"}))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from jobs.recovery import control, silent_totals
 from jobs.recovery.control import HoldStep
 from jobs.recovery.decision import Policy
 from jobs.recovery.silent_totals import SilentTotals
-from opsconsole.kit import job_ids, one_statement, pauses
+from opsconsole.kit import job_ids, one_statement, pauses, single_rows
 from opsconsole.kit.built_once import built_once
 from opsconsole.kit.models import Pause
 from opsconsole.kit.one_statement import Reading
@@ -133,14 +133,13 @@ class Surroundings:
 
 def glance() -> Surroundings:
     """Read the surroundings in one query, without counting runs: ``mass`` and ``overfull`` stay as if none were stale."""
-    [row] = one_statement.read(states=reading())["states"]
-    return of_state(row)
+    return of_state(one_statement.read(state=reading())["state"])
 
 
 @built_once
-def reading() -> Reading[list[Any]]:
-    """Read the row of ``state()`` together with other readings."""
-    return one_statement.models_of(state())
+def reading() -> Reading[Any]:
+    """Read the row of ``state()`` together with other readings. Raise ``RowMissing``."""
+    return one_statement.models_of(state()).then(partial(single_rows.only, RecoveryControl))
 
 
 def state() -> QuerySet[Any]:

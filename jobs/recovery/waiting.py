@@ -105,12 +105,12 @@ def look(job_id: UUID) -> Waiting | None:
     if job is None or job.message_trouble is None:
         return None
     read = one_statement.read(
-        states=surroundings.reading(), old_kind=exists_of(WorkerHeartbeat.objects.old_kind_in_use())
+        state=surroundings.reading(), old_kind=exists_of(WorkerHeartbeat.objects.old_kind_in_use())
     )
     around = MessageSurroundings(
         proof=lost_messages.proofs([job.queue]).get(job.queue),
         queue=QueueState.objects.filter(name=job.queue).first(),
-        recovery=surroundings.counted_if_armed(surroundings.of_state(read["states"][0])),
+        recovery=surroundings.counted_if_armed(surroundings.of_state(read["state"])),
         resending=lost_messages.resending(old_kind=read["old_kind"]),
     )
     return explain(job, _proven(job, MessageTrouble(job.message_trouble), around.proof), around)

@@ -278,8 +278,8 @@ def _unreadable(request: HttpRequest, error: Exception) -> HttpResponse:
 @api.exception_handler(DatabaseError)
 def _refused_by_database(request: HttpRequest, error: Exception) -> HttpResponse:
     """Answer what a constraint, a type or a trigger refused; other errors are failures of the console."""
-    if trouble_behind(error) is Trouble.TABLES_CHANGED:
-        return unavailable.answer(request, Trouble.TABLES_CHANGED, error)
+    if (trouble := trouble_behind(error)) in {Trouble.TABLES_CHANGED, Trouble.ROW_MISSING}:
+        return unavailable.answer(request, trouble, error)
     refusal = refusals.of(error)
     if refusal is None or request.method in problems.SAFE_METHODS:
         raise error

@@ -8,6 +8,7 @@ from psycopg import errors
 from opsconsole.kit import changed_tables, schema_version
 from opsconsole.kit.changed_tables import TablesChanged
 from opsconsole.kit.schema_version import NotMigrated
+from opsconsole.kit.single_rows import RowMissing
 from opsconsole_worker.database.troubles import (
     CERTAIN,
     SIGNS_OF_AN_OLDER_SCHEMA,
@@ -72,6 +73,7 @@ _CERTAIN: tuple[tuple[type[Exception], Trouble], ...] = (
     (NotMigrated, Trouble.NOT_MIGRATED),
     (ReadOnlyDatabase, Trouble.READ_ONLY),
     (TablesChanged, Trouble.TABLES_CHANGED),
+    (RowMissing, Trouble.ROW_MISSING),
     *CERTAIN,
 )
 _SIGNS_OF_AN_OLDER_SCHEMA = (*SIGNS_OF_AN_OLDER_SCHEMA, errors.InsufficientPrivilege)

@@ -189,7 +189,7 @@ def read_moment() -> Moment:
     """Read all of it by one statement, or the figures from the cache and the rest by one."""
     seen: Overview | None = memory.get("overview")
     rows = one_statement.read(**_fresh()) if seen else one_statement.read(**_fresh(), **_readings())
-    [state], pauses = rows.pop("states"), rows.pop("pauses")
+    state, pauses = rows.pop("state"), rows.pop("pauses")
     around = surroundings.of_state(state)
     if seen is None:
         seen = _of_rows(around, rows)
@@ -242,7 +242,7 @@ def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
 @built_once
 def _fresh() -> dict[str, Reading[Any]]:
     """Return what each page reads anew."""
-    return {"states": surroundings.reading(), "pauses": models_of(switches.active())}
+    return {"state": surroundings.reading(), "pauses": models_of(switches.active())}
 
 
 @built_once

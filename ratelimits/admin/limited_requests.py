@@ -22,7 +22,6 @@ from opsconsole.kit.one_statement import models_of, value_of
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
-from opsconsole.kit.row_locks import locked
 from ratelimits.admin import client_facts, counted_requests, limiter_charts
 from ratelimits.engine.forgotten_counts import StoreAway
 from ratelimits.identity import client_names
@@ -101,7 +100,7 @@ class LimitedRequestsAdmin(OnePageAdmin):
             return redirect(_client_url(key=key) if key else PAGE)
         by = request.user.get_username()
         with transaction.atomic():
-            locked(LimiterControl.objects.filter(pk=1)).get()
+            LimiterControl.locked()
             form = FreeForm(request.POST, version=freed_clients.version_of(key))
             if form.is_valid():
                 policy, reason = form.cleaned_data["policy"], form.cleaned_data["reason"]

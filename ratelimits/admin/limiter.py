@@ -12,7 +12,6 @@ from opsconsole.kit import audit, form_versions
 from opsconsole.kit.form_versions import Version
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
-from opsconsole.kit.row_locks import locked
 from ratelimits.models import LimiterControl, LimiterTrouble, Mode
 from ratelimits.policies import global_switch
 from ratelimits.requests import lockout_check
@@ -42,7 +41,7 @@ class LimiterAdmin(OnePageAdmin):
 
     def decide(self, request: HttpRequest) -> HttpResponse:
         with transaction.atomic():
-            before = _version(locked(LimiterControl.objects.filter(pk=1)).get())
+            before = _version(LimiterControl.locked())
             form = LimiterModeForm(request.POST, version=before)
             if form.is_valid():
                 return self._switch(request, form, before)

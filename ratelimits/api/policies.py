@@ -161,7 +161,7 @@ def list_policies(request: OperatorRequest) -> Any:
 def switch_limits(request: OperatorRequest, change: SwitchMode) -> Any:
     """Set the mode of all policies together: of it and a policy's own mode, the weaker applies."""
     request.auth.require(VIEW_MODE, SWITCH)
-    control = locked(LimiterControl.objects.filter(pk=1)).get()
+    control = LimiterControl.locked()
     seen = _mode(control).model_dump(mode="json")
     operator_api.refuse_if_changed(change.version, seen)
     before = form_versions.of_row(control, ["mode"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from opsconsole.kit import single_rows
+from opsconsole.kit.row_locks import locked
 from ratelimits.models.policy import Mode
 
 
@@ -36,4 +38,9 @@ class LimiterControl(models.Model):
 
     @classmethod
     def load(cls) -> LimiterControl:
-        return cls.objects.get(pk=1)
+        return single_rows.only(cls, cls.objects.filter(pk=1))
+
+    @classmethod
+    def locked(cls) -> LimiterControl:
+        """Return the row, locked until the transaction ends."""
+        return single_rows.only(cls, locked(cls.objects.filter(pk=1)))

@@ -18,7 +18,6 @@ from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.form_versions import Value, Version
 from opsconsole.kit.one_statement import Reading, models_of, value_of
-from opsconsole.kit.row_locks import locked
 from opsconsole.kit.storable import plain_text
 from ratelimits.engine import store
 from ratelimits.identity import client_ip, client_names
@@ -59,7 +58,7 @@ def free(
     policies = [each for each in policies if each.mode != OFF]
     with transaction.atomic():
         # All at once: two who free a client at the same moment wait for each other.
-        locked(LimiterControl.objects.filter(pk=1)).get()
+        LimiterControl.locked()
         LimiterControl.objects.filter(pk=1).update(freed=F("freed") + 1, version=F("version") + 1)
         counts = store.free(policies, client)
         freed = [Freed(each.name, used) for each, used in zip(policies, counts, strict=True) if used]

@@ -36,7 +36,7 @@ from jobs.recovery.decision import SweepAction
 from jobs.recovery.surroundings import Stop, Surroundings
 from jobs.restores import signs
 from jobs.runs import life_wording
-from opsconsole.kit import audit, form_versions, one_statement
+from opsconsole.kit import audit, form_versions, one_statement, single_rows
 from opsconsole.kit.built_once import built_once
 from opsconsole.kit.form_versions import FIELD, STATUS, Conflict, Version
 from opsconsole.kit.one_statement import Reading, models_of
@@ -93,7 +93,8 @@ class RecoveryAdmin(OnePageAdmin):
 
     def _page(self, request: HttpRequest, **forms_with_errors: Any) -> HttpResponse:
         read = one_statement.read(**_readings())
-        [state], last_sweep = read["states"], next(iter(read["sweeps"]), None)
+        state = single_rows.only(RecoveryControl, read["states"])
+        last_sweep = next(iter(read["sweeps"]), None)
         around = surroundings.of_state(state)
         around = surroundings.counted(around) if around.armed else around
         prospect, version = outlook.of_sweeps(around), _version(state)

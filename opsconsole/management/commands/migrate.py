@@ -10,7 +10,7 @@ from django.db import Error, connection
 from django.db.migrations.recorder import MigrationRecorder
 
 from jobs.inspection import names
-from opsconsole import database_roles, own_tables, upgraded_grants
+from opsconsole import database_roles, needed_rows, own_tables, upgraded_grants
 from opsconsole.kit import attachment, audit, commands, schema_version
 from opsconsole.kit.attachment import Kind
 from opsconsole.kit.counting import exactly
@@ -49,6 +49,8 @@ class Command(migrate.Command):
             self.stderr.write(sentence)
         self.complete = not (looks_only or self._is_incomplete())
         if self.complete:
+            for sentence in needed_rows.write_again():
+                self.stderr.write(sentence)
             database_roles.note_before(self.role)
             database_roles.carry_out(limits.unstored_days())
             self._grant(options["verbosity"])

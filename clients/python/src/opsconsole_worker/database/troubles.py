@@ -25,6 +25,7 @@ class Trouble(Enum):
     TABLES_CHANGED = (
         "A table of jobs, heartbeats or requests was changed, and the console can't use it as it is now."
     )
+    ROW_MISSING = "A row that the console needs is missing in the database."
     NOT_GRANTED = "The console's role lacks a privilege in the database."
 
     @property
