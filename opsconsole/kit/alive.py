@@ -1,11 +1,13 @@
 """A sign of life of programs that serve no address: a file that probes look at, and systemd's watchdog.
 
 A loop gives it after each turn, also after one in which the database was away: restarting the program would not bring
-the database back. It gives more while it waits for the next turn. No sign means that a turn does not end.
+the database back. It gives more while it waits for the next turn. No sign means that a turn does not end, or that the sign
+can't be given: the work goes on then, and the log says so.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from django.conf import settings
+
+logger = logging.getLogger(__name__)
 
 _heard = threading.local()
 
@@ -48,12 +52,25 @@ class SignOfLife:
             if os.environ.pop("WATCHDOG_USEC", "")
             else ""
         )
+        self._failed = False
 
     def give(self) -> None:
         """Touch the file that ``OPSCONSOLE_ALIVE_FILE`` names, and tell systemd's watchdog, where there is one."""
         if self._listener:
             self._listener()
             return
+        try:
+            self._tell_outside()
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                logger.error(  # noqa: TRY400 - a sentence for whoever runs it
+                    "The sign of life can't be given, so that whoever watches this process may restart it: %s.",
+                    error,
+                )
+            self._failed = True
+
+    def _tell_outside(self) -> None:
         if self._file:
             Path(self._file).touch()
         if self._watchdog:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from opsconsole.kit.scratch_folders import scratch_folder
 from opsconsole.retention import month_export
 from opsconsole.retention.month_export import Content, ExportFailed
 from opsconsole.retention.months import Month
@@ -60,8 +60,8 @@ def keep(month: Month, name: str) -> Archived:
 def _folder(wanted: str) -> Iterator[Path]:
     try:
         if wanted.startswith("s3://"):
-            with tempfile.TemporaryDirectory(prefix="opsconsole-") as folder:
-                yield Path(folder)
+            with scratch_folder("archive") as folder:
+                yield folder
         else:
             Path(wanted).mkdir(parents=True, exist_ok=True)
             yield Path(wanted)

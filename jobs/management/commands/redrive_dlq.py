@@ -163,7 +163,7 @@ class Command(commands.ConsoleCommand):
 def _why_not_all_seen(checked: CheckedQueue) -> str:
     """Return why letters may be left in the queue that nobody has seen, or '' when none are."""
     if checked.visited.paused or checked.visited.busy or checked.visited.depth is None:
-        return f"{checked}."
+        return f"{str(checked).rstrip('.')}."
     return unseen_in_words(checked.dlq)
 
 

@@ -50,3 +50,31 @@ def test_nothing_is_written_where_nobody_looks(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
     alive.SignOfLife().give()
     assert not list(tmp_path.iterdir())
+
+
+def test_sign_that_cannot_be_given_ends_no_loop_and_is_told_once(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    file = tmp_path / "missing" / "alive"
+    settings.OPSCONSOLE_ALIVE_FILE = str(file)
+    monkeypatch.setenv("OPSCONSOLE_ALIVE_FILE", str(file))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    monkeypatch.setenv("WATCHDOG_USEC", "180000000")
+    life = alive.SignOfLife()
+
+    life.give()
+    life.give()
+    assert len(caplog.messages) == 1
+    assert "sign of life can't be given" in caplog.text and str(file) in caplog.text
+
+    file.parent.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "nobody"))
+        life.give()
+    assert file.exists() and len(caplog.messages) == 1
+    # systemd has gone away: that is told anew.
+    life.give()
+    assert len(caplog.messages) == 2
