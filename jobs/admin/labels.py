@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString
 
 from jobs.bulk.kinds import MemberResult
@@ -112,13 +112,15 @@ def customer_link(job: Job) -> SafeString | str:
 
 def job_link(job_id: Any) -> SafeString:
     """Return the short id linked to the job's page, and a button that copies the whole id."""
+    text = str(job_id)
+    short = escape(short_id(text))
     return format_html(
         '<span class="job-id"><a href="{}"><code>{}</code></a>'
         '<button type="button" class="copy" data-copy="{}" aria-label="Copy id {}" title="Copy id"></button></span>',
-        job_page(job_id),
-        short_id(job_id),
-        job_id,
-        short_id(job_id),
+        job_page(text),
+        short,
+        text,
+        short,
     )
 
 

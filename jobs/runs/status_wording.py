@@ -9,6 +9,7 @@ from jobs.models import Status
 
 WAITING, SCHEDULED = "Waiting", "Scheduled"
 WAITING_OR_SCHEDULED = f"{WAITING} or {SCHEDULED.lower()}"
+_WORDS = {each.value: each.label.capitalize() for each in Status} | {Status.PENDING.value: WAITING}
 
 
 class Schedulable(Protocol):
@@ -21,9 +22,7 @@ class Schedulable(Protocol):
 
 def of_status(value: str) -> str:
     """Return a status in words; an unknown status is returned unchanged."""
-    if value == Status.PENDING:
-        return WAITING
-    return Status(value).label.capitalize() if value in Status.values else value
+    return _WORDS.get(value, value)
 
 
 def of_job(job: Schedulable, now: datetime) -> str:
@@ -33,7 +32,7 @@ def of_job(job: Schedulable, now: datetime) -> str:
 
 def within_sentence(status: str) -> str:
     """Return a status as it stands in the middle of a sentence: 'waiting'. An unknown one is quoted unchanged."""
-    return of_status(status).lower() if status in Status.values else f"'{status}'"
+    return of_status(status).lower() if status in _WORDS else f"'{status}'"
 
 
 def of_job_within_sentence(job: Schedulable, now: datetime) -> str:

@@ -13,7 +13,7 @@ from django.utils.html import escape
 from django.utils.text import capfirst
 
 from opsconsole.kit import list_cells
-from tests import people
+from tests import factories, people
 from tests.opsconsole import everything, marked
 
 pytestmark = pytest.mark.django_db
@@ -62,3 +62,13 @@ def test_cells_of_every_list_are_those_of_django(client: Client, settings: Any) 
         assert ours == theirs, model
         compared += len(changes.result_list)
     assert compared > 100
+
+
+@pytest.mark.parametrize("priority", ["growth", "", "  ", "<b>&amp;", "1,000"])
+def test_field_of_text_is_shown_as_django_shows_it(client: Client, priority: str) -> None:
+    factories.job(priority_level=priority)
+    client.force_login(people.operator("root"))
+    changes = client.get(reverse("admin:jobs_job_changelist")).context["cl"]
+    headers = list(result_headers(changes))
+
+    assert list(list_cells.rows(changes, headers)) == by_django(changes, headers)
