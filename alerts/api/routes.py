@@ -32,12 +32,12 @@ def list_alerts(request: OperatorRequest, query: Query[schemas.AlertsQuery]) -> 
     """Return alerts newest first; without `state` the open ones."""
     request.auth.require(VIEW)
     operator_api.refuse_unknown(request, schemas.AlertsQuery)
-    after = operator_api.read_cursor(query.after, _number)
+    after = operator_api.read_cursor(query, _number)
     wanted = {name: value for name in ("severity", "rule") if (value := getattr(query, name))}
     rows = list(keyset.older(_in_state(query.state).filter(**wanted), "since", after)[: query.limit + 1])
     return {
         "alerts": [item(alert) for alert in rows[: query.limit]],
-        "next": keyset.next_of(rows, "since", query.limit),
+        "next": operator_api.next_text(query, keyset.next_of(rows, "since", query.limit)),
     }
 
 

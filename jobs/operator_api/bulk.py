@@ -130,12 +130,12 @@ def list_bulk(request: OperatorRequest, query: Query[bulk_schemas.BulkListQuery]
     request.auth.require(start.VIEW)
     operator_api.refuse_unknown(request, bulk_schemas.BulkListQuery)
     asked = query.model_dump(include={"state", "action"}, exclude_none=True)
-    after = operator_api.read_cursor(query.after, int)
+    after = operator_api.read_cursor(query, int)
     confirmed = BulkOperation.objects.begun().filter(**asked)
     operations = list(keyset.older(confirmed, "created_at", after)[: query.limit + 1])
     return {
         "operations": [_item(request, operation) for operation in operations[: query.limit]],
-        "next": keyset.next_of(operations, "created_at", query.limit),
+        "next": operator_api.next_text(query, keyset.next_of(operations, "created_at", query.limit)),
     }
 
 

@@ -67,13 +67,13 @@ def list_jobs(request: OperatorRequest, query: Query[job_schemas.JobsQuery]) -> 
     """Return jobs newest first, with the filters of the page *Jobs*. Nothing is counted."""
     request.auth.require(VIEW)
     operator_api.refuse_unknown(request, job_schemas.JobsQuery)
-    after = operator_api.read_cursor(query.after, job_ids.parse)
+    after = operator_api.read_cursor(query, job_ids.parse)
     asked = query.model_dump(exclude={"limit", "after", "q"}, exclude_none=True)
     choice = chosen(request, Job, asked, query.q or "")
     ids, following = choice.changelist.ids_after(after, query.limit)
     return {
         "jobs": [item(job) for job in changelist.shown(ids)],
-        "next": following.text() if following else None,
+        "next": operator_api.next_text(query, following),
     }
 
 

@@ -78,7 +78,7 @@ def list_letters(request: OperatorRequest, query: Query[letter_schemas.LettersQu
     """Return dead letters newest first, with the filters of the page *Dead letters*; without `state` the undecided ones."""
     request.auth.require(VIEW)
     operator_api.refuse_unknown(request, letter_schemas.LettersQuery)
-    after = operator_api.read_cursor(query.after, UUID)
+    after = operator_api.read_cursor(query, UUID)
     asked = query.model_dump(exclude={"limit", "after", "q"}, exclude_none=True)
     rows = keyset.older(
         chosen(request, DeadLetter, asked, query.q or "").rows, "first_seen_at", after
@@ -86,7 +86,7 @@ def list_letters(request: OperatorRequest, query: Query[letter_schemas.LettersQu
     letters = list(rows[: query.limit + 1])
     return {
         "letters": _items(request, letters[: query.limit]),
-        "next": keyset.next_of(letters, "first_seen_at", query.limit),
+        "next": operator_api.next_text(query, keyset.next_of(letters, "first_seen_at", query.limit)),
     }
 
 

@@ -66,6 +66,6 @@ def older(rows: QuerySet[Row], field: str, after: Cursor | None) -> QuerySet[Row
     return ordered.filter(behind, **{f"{field}__lte": after.at})
 
 
-def next_of(rows: Sequence[Row], field: str, limit: int) -> str | None:
+def next_of(rows: Sequence[Row], field: str, limit: int) -> Cursor | None:
     """Return the cursor for the rows after these, read with one row more than ``limit``; None when there are none."""
-    return Cursor(getattr(rows[limit - 1], field), rows[limit - 1].pk).text() if len(rows) > limit else None
+    return Cursor(getattr(rows[limit - 1], field), rows[limit - 1].pk) if len(rows) > limit else None

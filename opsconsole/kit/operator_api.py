@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from hashlib import sha256
 from typing import Annotated, Any
 
 from django.db.models import Model
@@ -70,10 +72,12 @@ class ListQuery(Schema):
 
 
 def refuse_unknown(request: HttpRequest, query: type[Schema]) -> None:
-    """Raise ``Problem`` for parameters that the list does not have: ignored, a typo would show everything."""
+    """Raise ``Problem`` for parameters that the list does not have, or has once: ignored, they would show something else."""
     if unknown := sorted(request.GET.keys() - query.model_fields.keys()):
         known = ", ".join(sorted(query.model_fields))
         raise Problem(422, f"There is no parameter '{unknown[0][:100]}'. This list has: {known}.")
+    if twice := sorted(name for name, values in request.GET.lists() if len(values) > 1):
+        raise Problem(422, f"The parameter '{twice[0]}' occurs more than once.")
 
 
 def version_of(row: Model, *seen: object) -> str:
@@ -100,9 +104,28 @@ def refused(sentence: str, current: Mapping[str, Any]) -> Problem:
     )
 
 
-def read_cursor(text: str | None, parse: Callable[[str], Any]) -> Cursor | None:
-    """Return the cursor that an answer carried. Raise ``Problem`` for anything else; ``parse`` reads its key."""
-    try:
-        return None if text is None else keyset.read(text, parse)
-    except keyset.NoCursor as error:
-        raise Problem(422, "after: it is not the `next` of an answer of this list.") from error
+def read_cursor(query: ListQuery, parse: Callable[[str], Any]) -> Cursor | None:
+    """Return the cursor that an answer to the same question carried. Raise ``Problem`` for anything else.
+
+    That of another list or of other filters would begin in the middle, and rows would be missing without a word. ``parse``
+    reads its key.
+    """
+    if query.after is None:
+        return None
+    text, _, mark = query.after.partition(".")
+    with suppress(keyset.NoCursor):
+        cursor = keyset.read(text, parse)
+        if mark == _mark(query):
+            return cursor
+    raise Problem(422, "after: it is not the `next` of an answer of this list with these filters.")
+
+
+def next_text(query: ListQuery, following: Cursor | None) -> str | None:
+    """Return the cursor of the rows after these as the answer carries it; None where there are none."""
+    return following and f"{following.text()}.{_mark(query)}"
+
+
+def _mark(query: ListQuery) -> str:
+    """Return a text that differs between lists and between filters."""
+    filters = query.model_dump(exclude={"limit", "after"}, mode="json")
+    return sha256(canonical([type(query).__name__, filters]).encode()).hexdigest()[:8]

@@ -20,7 +20,7 @@ from opsconsole.kit.audit_models import Refusal
 from opsconsole_worker.environment import QueueConfig
 from ratelimits.keys import api_keys
 from tests import people
-from tests.factories import job, run
+from tests.factories import dead_letter, job, run
 from tests.operators import WHY, Program, audited, names, statements
 from tests.racing import race
 from tests.sending import versions_on
@@ -136,6 +136,28 @@ def test_what_a_list_does_not_know_is_refused(query: dict[str, Any], said: str) 
 
     assert answer.status_code == 422, answer.content
     assert said in answer.json()["detail"]
+
+
+def test_cursor_of_another_question_is_refused() -> None:
+    """It would begin in the middle: rows would be missing, and the answer would look whole."""
+    for _ in range(3):
+        job(status="failed")
+        dead_letter(body="{}")
+    program = Program("jobs:read", "letters:read")
+    following = program.get("jobs", status="failed", limit=2).json()["next"]
+    assert len(program.get("jobs", status="failed", limit=1, after=following).json()["jobs"]) == 1
+    for others in ({}, {"status": "pending"}, {"status": "failed", "q": "TEST"}):
+        refused = program.get("jobs", **others, after=following)
+        assert refused.status_code == 422 and "of this list with these filters" in refused.json()["detail"]
+    assert program.get("letters", after=following).status_code == 422
+    assert program.get("jobs", status="failed", after=following.partition(".")[0]).status_code == 422
+
+
+def test_parameter_that_occurs_twice_is_refused() -> None:
+    answer = Program("jobs:read").get("jobs?status=failed&status=pending")
+
+    assert answer.status_code == 422
+    assert "The parameter 'status' occurs more than once." in answer.json()["detail"]
 
 
 def test_nul_in_an_address_is_refused() -> None:
