@@ -11,8 +11,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
@@ -22,7 +20,7 @@ from opsconsole.kit.one_statement import models_of, value_of
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
-from ratelimits.admin import client_facts, counted_requests, limiter_charts
+from ratelimits.admin import client_facts, counted_requests, limiter_charts, recent_records
 from ratelimits.engine.forgotten_counts import StoreAway
 from ratelimits.identity import client_names
 from ratelimits.models import LimiterControl, RateLimitHour, RateLimitRequest
@@ -34,7 +32,6 @@ from ratelimits.records.usage_report import ReportLine, ReportQuery, RequestCoun
 from ratelimits.requests import freed_clients
 from ratelimits.requests.freed_clients import FreeRefused
 
-MAX_RECENT = 25
 Names: TypeAlias = Callable[[Iterable[str]], dict[str, str]]
 FREE = "ratelimits.free_client"
 PAGE = "admin:ratelimits_ratelimithour_changelist"
@@ -74,13 +71,15 @@ class LimitedRequestsAdmin(OnePageAdmin):
         )
         if len(matches) == 1:
             return redirect(_client_url(key=matches[0].key))
+        if term.strip():
+            found = [(client, _client_url(key=client.key)) for client in matches]
+            searched = {"title": "Limited requests", "term": term, "matches": found}
+            return self.render(request, "admin/ratelimits/limited_requests.html", searched)
         period, query = _report_query(request)
         names = _names_for(request)
         context = {
             "title": "Limited requests",
-            "term": term,
-            "matches": [(client, _client_url(key=client.key)) for client in matches],
-            "recent": _recent(RateLimitRequest.objects.limited(), names),
+            "recent": recent_records.read(request, RateLimitRequest.objects.limited(), names, _client_url),
             **_filters(request, period, query),
             **_report(query, names, {"policy": query.policy or ""}),
         }
@@ -144,7 +143,11 @@ class LimitedRequestsAdmin(OnePageAdmin):
             "free_form": form or _free_form(request, key),
             "free_url": f"{reverse('admin:ratelimits_ratelimithour_free')}?{urlencode({'key': key})}",
             "digest": digest,
-            "recent": _recent(RateLimitRequest.objects.filter(key=key), names) if key else [],
+            "recent": recent_records.read(
+                request, RateLimitRequest.objects.filter(key=key), names, _client_url
+            )
+            if key
+            else None,
             "api_key": _api_key_url(key),
             "address": key.partition("address:")[2],
             **client_facts.of_client(key, request.user, policies),
@@ -257,13 +260,6 @@ def _clients(lines: Sequence[ReportLine], names: Names) -> list[tuple[str, str, 
         )
         for line in lines
     ]
-
-
-def _recent(records: QuerySet[RateLimitRequest], names: Names) -> list[tuple[RateLimitRequest, str, str]]:
-    """Return the latest records, each with its client's name and the URL of the client's page."""
-    latest = list(records.annotate(db_now=Now()).order_by("-created_at")[:MAX_RECENT])
-    named = names(record.key for record in latest)
-    return [(record, named[record.key], _client_url(key=record.key)) for record in latest]
 
 
 def _free_form(request: HttpRequest, key: str) -> FreeForm | None:

@@ -135,5 +135,11 @@ def _name(key: str, users: Mapping[int, str], api_keys: Mapping[UUID, ApiKey]) -
     if kind == "key" and (pk := _uuid(value)):
         return f"API key {api_keys.get(pk, value)}"
     if kind == "check":
-        return f"{value.removeprefix('address:')} (of another service)"
+        return f"{_named_by_others(value)} (of another service)"
     return value or key
+
+
+def _named_by_others(identity: str) -> str:
+    """Return what another service calls its client: an address by itself, and an identity that only looks like one as such."""
+    looks_like_address = client_ip.parse(identity.partition("/")[0]) is not None
+    return f"identity “{identity}”" if looks_like_address else identity.removeprefix("address:")

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
+from ratelimits.admin import recent_records
 from ratelimits.identity import client_names
 from ratelimits.models import RateLimitHour, RateLimitRequest
 from ratelimits.models.hour import hash_key
@@ -169,11 +170,17 @@ def test_search_finds_users_and_api_keys() -> None:
 
 def test_names_take_one_query(django_assert_num_queries: Any) -> None:
     api_key, _ = make_key()
-    keys = [f"key:{api_key.pk}", "user:1", "user:2", NOISY, "check:address:1.2.3.4", "(other)", "key:x", ""]
+    by_others = ["check:address:1.2.3.4", "check:1.2.3.4", "check:2001:db8::/64", "check:ACME"]
+    keys = [f"key:{api_key.pk}", "user:1", "user:2", NOISY, *by_others, "(other)", "key:x", ""]
     with django_assert_num_queries(1):
         names = client_names.names(keys)
     assert names[NOISY] == "203.0.113.7"
-    assert names["check:address:1.2.3.4"] == "1.2.3.4 (of another service)"
+    assert [names[key] for key in by_others] == [
+        "1.2.3.4 (of another service)",
+        "identity “1.2.3.4” (of another service)",
+        "identity “2001:db8::/64” (of another service)",
+        "ACME (of another service)",
+    ]
     assert names["(other)"] == "(other)"
 
 
@@ -202,10 +209,36 @@ def test_search_with_one_match_opens_its_page(operator: Client, busy: None) -> N
     record(f"user:{User.objects.get(username='vera').pk}", "limited", 3)
 
     results = operator.get(LIST, {"q": "203.0.113.7"})
-    assert "203.0.113.7 (of another service)" in results.content.decode()
+    names = [client.name for client, _ in results.context["matches"]]
+    assert len(set(names)) == len(names) == 3
+    text = results.content.decode()
+    assert "203.0.113.7 (of another service)" in text
+    # The figures of all clients are no answer to a search.
+    assert "requests refused in" not in text and "Most refused clients" not in text
+    assert f'<a href="{LIST}">Show the figures of all clients</a>' in text
     page = operator.get(LIST, {"q": "customer-7"}, follow=True)
     assert page.redirect_chain
     assert "No requests in the last 24 hours." in page.content.decode()
+
+
+def test_requests_beyond_the_first_lines_are_a_click_away(operator: Client) -> None:
+    for number in range(recent_records.LINES + 3):
+        record(NOISY, "limited", number + 1, ago=timedelta(seconds=number))
+    for page, query in ((CLIENT, {"key": NOISY}), (LIST, {"policy": "standard"})):
+        first = operator.get(page, query)
+        recent = first.context["recent"]
+        assert f"Lines 1 to {recent_records.LINES}; there are more." in first.content.decode()
+        assert (recent.newer, len(recent.rows)) == ("", recent_records.LINES)
+
+        rest = operator.get(page + recent.older)
+        assert rest.context["policy"] == query.get("policy", "")
+        assert [row.hits for row, *_ in rest.context["recent"].rows] == [26, 27, 28]
+        assert "Lines 26 to 28." in rest.content.decode() and rest.context["recent"].older == ""
+        assert operator.get(page + rest.context["recent"].newer).context["recent"].first == 1
+    for odd in ("x", "-1", "99999999"):
+        assert operator.get(CLIENT, {"key": NOISY, "skip": odd}).context["recent"].first == 1
+    past = operator.get(CLIENT, {"key": NOISY, "skip": "9999"}).content.decode()
+    assert "No older requests are kept." in past
 
 
 def test_page_lists_no_users_of_whom_nothing_was_counted(client: Client) -> None:
