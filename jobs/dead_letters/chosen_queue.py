@@ -20,10 +20,20 @@ def is_offered(letter: DeadLetter, job: NamedJob | None) -> bool:
 
     A letter of a known job never is: the job is requeued instead. A choice can be changed while nothing was sent.
     """
+    return not why_not(letter, job)
+
+
+def why_not(letter: DeadLetter, job: NamedJob | None) -> str:
+    """Say why nobody can choose the queue of this letter; '' where a person may."""
+    if job is not None:
+        return "It names a job of the console: requeue the job instead."
     named = origins.origin_of(letter.dlq.queues, letter.source_arn, None, letter.addressee)
-    if job is not None or (letter.queue in settings.QUEUES and named in settings.QUEUES):
-        return False
-    return any(_step(letter, queue).will for queue in settings.QUEUES)
+    if letter.queue in settings.QUEUES and named in settings.QUEUES:
+        return f"It is known that it belongs to the queue {letter.queue}: replay it."
+    steps = [_step(letter, queue) for queue in settings.QUEUES]
+    if any(step.will for step in steps):
+        return ""
+    return steps[0].sentence if steps else "The console has no queue: set OPSCONSOLE_QUEUES or SQS_QUEUE_URL."
 
 
 def preview(letter: DeadLetter, queue: str) -> str:

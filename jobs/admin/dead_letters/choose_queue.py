@@ -11,6 +11,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 
+from jobs.admin.bulk.operation_page import JOB_UNSEEN
 from jobs.admin.bulk.start import actor_of
 from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
 from jobs.dead_letters import chosen_queue, letter_locks, operations, requeue
@@ -19,6 +20,7 @@ from jobs.models import DeadLetter, ReplayAttempt
 from jobs.operations.steps import OperationRefused, Outcome
 from opsconsole.kit import form_versions
 from opsconsole.kit.form_versions import Version
+from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
 SEND = "send"
@@ -47,7 +49,7 @@ def view(admin: PlannedLetters, request: HttpRequest, letter_id: UUID) -> HttpRe
     """Show the form on GET; on POST show what will happen or, when confirmed, send."""
     letter = get_object_or_404(DeadLetter.objects.light().select_related("dlq", "group"), pk=letter_id)
     if not chosen_queue.is_offered(letter, requeue.jobs_of([letter]).get(letter.job_id)):
-        return _page(admin, request, letter, None)
+        return _refused(admin, request, letter)
     if request.method != "POST":
         return _page(admin, request, letter, QueueForm(letter))
     # Nothing is sent to a queue other than the one in the preview.
@@ -68,7 +70,7 @@ def _send(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter) -> Ht
                 return _page(admin, request, letter, form)
             queue, reason = form.cleaned_data["queue"], form.cleaned_data["reason"]
             if not chosen_queue.send_to(letter, queue, actor_of(request), reason):
-                return _page(admin, request, letter, None)
+                return _refused(admin, request, letter)
     except OperationRefused as error:
         form.add_error(None, str(error))
         return _page(admin, request, letter, form)
@@ -77,8 +79,21 @@ def _send(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter) -> Ht
     return admin.result_page(request, LetterAction.REPLAY, [outcome], reason)
 
 
+def _refused(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter) -> HttpResponse:
+    """Say why the queue can't be chosen, as far as this person may know."""
+    job = requeue.jobs_of([letter]).get(letter.job_id)
+    why = chosen_queue.why_not(letter, job)
+    shown = why if job is None or may_see(request.user, "jobs_job") else JOB_UNSEEN
+    return _page(admin, request, letter, None, why=shown)
+
+
 def _page(
-    admin: PlannedLetters, request: HttpRequest, letter: DeadLetter, form: QueueForm | None, preview: str = ""
+    admin: PlannedLetters,
+    request: HttpRequest,
+    letter: DeadLetter,
+    form: QueueForm | None,
+    preview: str = "",
+    why: str = "",
 ) -> HttpResponse:
-    context = {"title": "Send to a queue", "letter": letter, "form": form, "preview": preview}
+    context = {"title": "Send to a queue", "letter": letter, "form": form, "preview": preview, "why": why}
     return admin.render(request, "admin/jobs/deadletter/choose_queue.html", context)

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 
+from jobs.admin.bulk.operation_page import JOB_UNSEEN
 from jobs.admin.bulk.start import actor_of
 from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
 from jobs.admin.dead_letters.letter_page import why_it_failed
@@ -20,6 +21,7 @@ from jobs.models import DeadLetter, ReplayAttempt
 from jobs.operations.steps import OperationRefused
 from opsconsole.kit import form_versions
 from opsconsole.kit.form_versions import Value, Version
+from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
 PREVIEW, SEND = "preview", "send"
@@ -62,14 +64,24 @@ def _version(letter: DeadLetter) -> Version:
 
 def offered(letter: DeadLetter, job: NamedJob | None) -> bool:
     """Tell whether the body of this letter can be edited and sent."""
-    return job is None and operations.step_for(LetterAction.REPLAY, letter, None).will
+    return not why_not(letter, job)
+
+
+def why_not(letter: DeadLetter, job: NamedJob | None) -> str:
+    """Say why the body of this letter can't be edited and sent; '' where it can."""
+    if job is not None:
+        return "The console makes its message from the row of its job: edit the payload of the job, or requeue it."
+    step = operations.step_for(LetterAction.REPLAY, letter, None)
+    return "" if step.will else step.sentence
 
 
 def view(admin: PlannedLetters, request: HttpRequest, letter_id: UUID) -> HttpResponse:
     """Show the editor on GET; on POST show the changes or, when confirmed, send."""
     letter = get_object_or_404(DeadLetter.objects.select_related("group", "dlq").defer("words"), pk=letter_id)
-    if not offered(letter, requeue.jobs_of([letter]).get(letter.job_id)):
-        return _page(admin, request, letter, None)
+    job = requeue.jobs_of([letter]).get(letter.job_id)
+    if why := why_not(letter, job):
+        shown = why if job is None or may_see(request.user, "jobs_job") else JOB_UNSEEN
+        return _page(admin, request, letter, None, why=shown)
     if request.method != "POST":
         return _page(
             admin, request, letter, EditForm(letter, initial={"body": redaction.as_it_is(letter.body)})
@@ -105,8 +117,8 @@ def _page(
     letter: DeadLetter,
     form: EditForm | None,
     diff: list[tuple[str, str]] | None = None,
+    why: str = "",
 ) -> HttpResponse:
-    context = {"title": "Edit and replay", "letter": letter, "form": form, "diff": diff} | why_it_failed(
-        letter
-    )
+    context = {"title": "Edit and replay", "letter": letter, "form": form, "diff": diff, "why": why}
+    context |= why_it_failed(letter)
     return admin.render(request, "admin/jobs/deadletter/edit.html", context)

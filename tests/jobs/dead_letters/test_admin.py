@@ -425,11 +425,25 @@ def test_unsendable_body_is_refused(operator: Client, body: str, problem: str) -
 
 
 @pytest.mark.usefixtures("editing_on")
+def test_shape_of_a_body_is_not_shown_as_an_error(operator: Client) -> None:
+    shaped = dead_letter(group=failure_group(kind="shape", title="A JSON object with order"))
+    page = operator.get(edit(shaped)).content.decode()
+    assert "Nothing in the message says why." in page and 'class="error"' not in page
+
+    failed = dead_letter(group=failure_group(kind="given_reason", title="The address is missing"))
+    page = operator.get(edit(failed)).content.decode()
+    assert '<pre class="error" tabindex="0">The address is missing</pre>' in page
+
+
+@pytest.mark.usefixtures("editing_on")
 def test_message_of_known_job_cannot_be_edited(operator: Client) -> None:
     made = job(status=Status.FAILED)
     of_job, foreign = dead_letter(made), dead_letter()
 
-    assert "cannot be edited and sent" in operator.get(edit(of_job)).content.decode()
+    refused = operator.get(edit(of_job)).content.decode()
+    assert "cannot be edited and sent" in refused and "from the row of its job" in refused
+    discarded = operator.get(edit(dead_letter(state=State.DISCARDED))).content.decode()
+    assert "It was discarded: restore it first." in discarded and "its job" not in discarded
     entries = {"body": json.dumps({"job_id": str(made.pk)}), "reason": "x", "step": "send"}
     response = send(operator, edit(foreign), entries)
     assert "which the console knows" in response.content.decode()
@@ -446,7 +460,7 @@ def test_letter_with_later_decision_is_not_sent(operator: Client) -> None:
         edit(letter), version | {"body": '{"order": 2}', "reason": REASON, "step": "send"}
     )
 
-    assert "it has been decided about" in response.content.decode()
+    assert "It was discarded: restore it first." in response.content.decode()
     assert not ReplayAttempt.objects.exists()
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
 from jobs import tasks
+from jobs.admin.bulk.operation_page import JOB_UNSEEN
 from jobs.dead_letters import scan, undelivered
 from jobs.models import DeadLetter, ReplayAttempt, Status
 from tests import people
@@ -73,21 +75,38 @@ def test_choice_is_offered_only_where_the_queue_is_unknown_and_no_job_is_named(
 ) -> None:
     known = job(status=Status.FAILED)
     letters = {
-        "SNS": (dead_letter(addressee=TOPIC, queue=""), True),
-        "an old queue": (dead_letter(queue="removed"), True),
+        "SNS": (dead_letter(addressee=TOPIC, queue=""), ""),
+        "an old queue": (dead_letter(queue="removed"), ""),
         # A choice that was not carried out may be wrong.
-        "chosen before": (dead_letter(addressee=undelivered.LAMBDA, queue="default"), True),
-        "from a queue": (dead_letter(), False),
-        "of a job": (dead_letter(addressee=undelivered.LAMBDA, queue="", job_id=known.pk), False),
-        "discarded": (dead_letter(addressee=TOPIC, queue="", state=State.DISCARDED), False),
+        "chosen before": (dead_letter(addressee=undelivered.LAMBDA, queue="default"), ""),
+        "from a queue": (dead_letter(), "It is known that it belongs to the queue default: replay it."),
+        "of a job": (
+            dead_letter(addressee=undelivered.LAMBDA, queue="", job_id=known.pk),
+            "It names a job of the console: requeue the job instead.",
+        ),
+        "discarded": (
+            dead_letter(addressee=TOPIC, queue="", state=State.DISCARDED),
+            "It was discarded: restore it first.",
+        ),
     }
-    for name, (letter, offered) in letters.items():
+    for name, (letter, why) in letters.items():
         page = operator.get(reverse("admin:jobs_deadletter_change", args=[letter.pk])).content.decode()
-        assert (choose(letter) in page) == offered, name
+        assert (choose(letter) in page) == (not why), name
         answer = operator.post(choose(letter), confirmed()).content.decode()
-        assert ("cannot be chosen" in answer) != offered, name
+        assert ("cannot be chosen" in answer) == bool(why) and why in answer, name
     # Without the version of the form nothing is sent either.
     assert not ReplayAttempt.objects.exists()
+
+
+def test_why_the_queue_cannot_be_chosen_tells_nothing_of_an_unseen_job(
+    sqs_queue: TestQueue, client: Client
+) -> None:
+    letter = dead_letter(addressee=undelivered.LAMBDA, queue="", job_id=job(status=Status.FAILED).pk)
+    user = people.allowed("replay_deadletter")
+    user.user_permissions.remove(Permission.objects.get(codename="view_job"))
+    client.force_login(user)
+    page = client.get(choose(letter)).content.decode()
+    assert "cannot be chosen" in page and JOB_UNSEEN in page and "names a job" not in page
 
 
 def test_letter_with_later_decision_is_not_sent(sqs_queue: TestQueue, operator: Client) -> None:
