@@ -232,3 +232,15 @@ def left_by_hand(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
     if policy.cutoff:
         runs = runs.begun_since(policy.cutoff)
     return runs.filter(queue__in=policy.queues & policy.by_hand)
+
+
+def before_cutoff(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
+    """Return the stale runs that sweeps leave to operators for their age."""
+    return runs.begun_before(policy.cutoff) if policy.cutoff else runs.none()
+
+
+def of_unknown_queues(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
+    """Return the stale runs that sweeps leave alone because their queue is not configured, and not for their age."""
+    if policy.cutoff:
+        runs = runs.begun_since(policy.cutoff)
+    return runs.exclude(queue__in=policy.queues)

@@ -108,7 +108,7 @@ def told_by_hand(count: int, longest: list[str]) -> Reading:
             title=f"{many(count, 'run waits', 'runs wait')} for an operator",
             summary="Their workers died, and sweeps leave runs of their queues alone. See what was done already, then requeue or "
             "cancel.",
-            link=list_of("job", "?stale=any"),
+            link=list_of("job", "?stale=by_hand"),
             facts=(("Silent longest", "\n".join(longest)),) if longest else (),
         ),
     )

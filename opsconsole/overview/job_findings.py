@@ -46,36 +46,36 @@ def of_switches(pauses_now: Iterable[Pause] | None = None) -> list[Finding]:
 
 def of_stale_runs(seen: Overview, around: Surroundings) -> list[Finding]:
     problems = []
-    page = ("Show runs", "jobs_job_changelist", "?stale=any")
+    page = ("Show runs", "jobs_job_changelist")
     if seen.stale and around.armed:
         sentence = f"{runs(seen.stale)} lost {'its' if seen.stale == 1 else 'their'} worker."
-        problems.append(Finding("warning", sentence, outlook.of_sweeps(around).sentence, *page))
+        problems.append(
+            Finding("warning", sentence, outlook.of_sweeps(around).sentence, *page, "?stale=recoverable")
+        )
     if seen.unknown:
         verb = "is" if seen.unknown == 1 else "are"
         sentence = f"{runs(seen.unknown)} {verb} silent, and whether the worker is alive is unknown."
         advice = "See whether the worker runs, then requeue by hand, or choose a rule for unknown runs on the page Recovery."
-        problems.append(
-            Finding("warning", sentence, advice, "Show runs", page[1], "?stale=unknown", rule="unknown_runs")
-        )
+        problems.append(Finding("warning", sentence, advice, *page, "?stale=unknown", rule="unknown_runs"))
     if seen.unknown_before_cutoff:
         sentence = f"{runs(seen.unknown_before_cutoff)} from before the cutoff: alive or dead is unknown."
         advice = "No sweep recovers them. Review the runs, then requeue or cancel them."
-        problems.append(Finding("quiet", sentence, advice, "Show runs", page[1], "?stale=unknown"))
+        problems.append(Finding("quiet", sentence, advice, *page, "?stale=unknown"))
     if seen.stale_before_cutoff:
         number = seen.stale_before_cutoff
         sentence = f"{runs(number)} from before the cutoff {_are(number)} stale."
         advice = "No sweep recovers them. Review the runs, then requeue or cancel them."
-        problems.append(Finding("quiet", sentence, advice, *page))
+        problems.append(Finding("quiet", sentence, advice, *page, "?stale=before_cutoff"))
     if seen.stale_by_hand:
         whose, wait = ("its", "waits") if seen.stale_by_hand == 1 else ("their", "wait")
         sentence = f"{runs(seen.stale_by_hand)} lost {whose} worker and {wait} for an operator."
         advice = "No sweep takes such runs. See what was done already, then requeue or cancel."
-        problems.append(Finding("warning", sentence, advice, *page, rule="runs_by_hand"))
+        problems.append(Finding("warning", sentence, advice, *page, "?stale=by_hand", rule="runs_by_hand"))
     if seen.stale_unknown_queue:
         number = seen.stale_unknown_queue
         sentence = f"{runs(number)} of queues that are not configured {_are(number)} stale."
         advice = "No sweep recovers them. Configure the queue, or cancel them."
-        problems.append(Finding("warning", sentence, advice, *page))
+        problems.append(Finding("warning", sentence, advice, *page, "?stale=unknown_queue"))
     return problems
 
 

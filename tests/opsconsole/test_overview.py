@@ -222,6 +222,21 @@ def test_runs_left_to_operators_are_counted_separately(settings: Any, mode: str)
         1,
     )
     assert seen.stale_in_all == 6
+    # What a finding counts is what its list shows.
+    operator = Client()
+    operator.force_login(people.operator())
+    counted = {"recoverable": 1, "before_cutoff": 3, "unknown_queue": 1, "by_hand": 1, "any": 6}
+    for part, number in counted.items():
+        shown = operator.get(reverse("admin:jobs_job_changelist"), {"stale": part})
+        assert len(shown.context["cl"].result_list) == number, part
+    told = overview.findings(seen, ARMED)
+    RecoveryControl.objects.update(cutoff=None)
+    settings.OPSCONSOLE_RECOVERY_BY_HAND = ()
+    for part in ("before_cutoff", "by_hand"):
+        shown = operator.get(reverse("admin:jobs_job_changelist"), {"stale": part})
+        assert list(shown.context["cl"].result_list) == [], part
+    opened = {each.query for each in told if "stale=" in each.query}
+    assert opened == {f"?stale={part}" for part in counted if part != "any"}
 
 
 @pytest.mark.django_db

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from django.contrib.admin.views.main import SEARCH_VAR
@@ -16,9 +17,11 @@ from django.http import HttpRequest
 from jobs.admin import state_counts
 from jobs.admin.known_choices import Choices, CountedFilter, KnownFilter, ModelAdmin, QueueFilter
 from jobs.admin.state_counts import StateCounts
-from jobs.models import Job, Status
+from jobs.models import Job, RecoveryControl, Status
 from jobs.models.columns import JOBS
 from jobs.models.job import JobQuerySet
+from jobs.recovery import surroundings
+from jobs.recovery.decision import Policy
 from jobs.runs import status_wording
 from jobs.runs.diagnosis import Reason
 from jobs.watch import lost_workers
@@ -150,14 +153,32 @@ class WeighingFilter(KnownFilter):
 
 
 class StaleFilter(WeighingFilter):
+    """Offers why runs are stale, and what sweeps do about them, as the overview and its alerts count them."""
+
     title = "stale now"
     parameter_name = "stale"
+    parts = MappingProxyType(
+        {
+            "recoverable": ("Those that sweeps take", surroundings.recoverable),
+            "by_hand": ("Left to an operator by their queue", surroundings.left_by_hand),
+            "before_cutoff": ("From before the cutoff", surroundings.before_cutoff),
+            "unknown_queue": ("Of a queue that is not configured", surroundings.of_unknown_queues),
+        }
+    )
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
-        return [(ANY, "Any reason"), *((reason.value, reason.label.capitalize()) for reason in Reason)]
+        return [
+            (ANY, "Any reason"),
+            *((reason.value, reason.label.capitalize()) for reason in Reason),
+            *((name, label) for name, (label, _) in self.parts.items()),
+        ]
 
     def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
-        return rows.filter(pk__in=_stale(value))
+        if value not in self.parts:
+            return rows.filter(pk__in=_stale(value))
+        _, part = self.parts[value]
+        policy = Policy.current(RecoveryControl.load())
+        return rows.filter(pk__in=part(Job.objects.stale(), policy).order_by().values("pk"))
 
 
 class LostWorkerFilter(WeighingFilter):

@@ -241,7 +241,7 @@ def test_alert_on_runs_that_wait_for_an_operator_lasts_until_somebody_decides(se
     gauges.watch()
     alert = open_alert("runs_by_hand")
     assert alert and alert.title == "1 run waits for an operator"
-    assert alert.link == "/admin/jobs/job/?stale=any" and str(left.pk) in alert.facts[0][1]
+    assert alert.link == "/admin/jobs/job/?stale=by_hand" and str(left.pk) in alert.facts[0][1]
     overview.memory.clear()
     assert current_figures.read().stale_by_hand == alert.value == 1
     # What the figure and its alert both say is said once.
