@@ -61,9 +61,15 @@ class Attempt:
     marks: tuple[datetime, ...] = ()
     left: bool = False
 
+    @property
+    def never_began(self) -> bool:
+        """Tell whether it waits, or waited until it was cancelled: each other run that ended had begun, seen or unseen."""
+        is_over = self.left or self.ended_as
+        return self.began_at is None and (not is_over or self.ended_as == Kind.CANCELLED)
+
     def waited(self, now: datetime) -> timedelta | None:
         """Return how long the run waited for a worker, so far; None where that is unknown."""
-        until = self.began_at or self.ended_at or self._so_far(now)
+        until = self.began_at or (self.ended_at or self._so_far(now) if self.never_began else None)
         return max(until - self.waits_since, timedelta(0)) if until and self.waits_since else None
 
     def ran(self, now: datetime) -> timedelta | None:

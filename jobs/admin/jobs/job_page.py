@@ -31,7 +31,7 @@ from jobs.runs.attempts import Attempt, Bar
 from jobs.runs.diagnosis import Diagnosis, diagnose
 from opsconsole.kit import one_statement
 from opsconsole.kit.counting import exactly, many
-from opsconsole.kit.display import badge, rough
+from opsconsole.kit.display import NOTHING, badge, rough
 from opsconsole.kit.durations import spell
 from opsconsole.kit.one_statement import models_of, value_of
 from opsconsole.kit.page_permissions import Asker, Person, may_see
@@ -152,7 +152,7 @@ def _attempts(job: JobWithEvidence, newest_first: Sequence[JobEvent]) -> dict[st
             run,
             bar,
             _spelled(run.waited(job.read_at)),
-            _spelled(run.ran(job.read_at)),
+            NOTHING if run.never_began else _spelled(run.ran(job.read_at)),
             _end_of(run, job),
         )
         for run, bar in zip(runs, attempts.bars(runs, job.read_at), strict=True)

@@ -85,6 +85,19 @@ def test_run_that_a_later_one_followed_neither_waits_nor_runs_on() -> None:
         assert of_later.runs_at + of_later.runs_for == pytest.approx(100)
 
 
+def test_run_whose_beginning_nobody_saw_is_not_said_to_have_waited_until_its_end() -> None:
+    """Workers that write no events begin runs, too."""
+    story = [event("enqueued", 1, 0), event("recovered", 1, 20), event("retry_scheduled", 2, 30)]
+    for each in attempts.of_job(row(run_epoch=3), story)[1:]:
+        assert (each.waited(at(50)), each.ran(at(50)), each.never_began) == (None, None, False)
+
+    story = [event("enqueued", 1, 0), event("cancelled", 1, 8)]
+    cancelled = attempts.of_job(row(run_epoch=1, status=Status.CANCELLED), story)[-1]
+    requeued = attempts.of_job(row(run_epoch=2), [*story, event("requeued", 2, 9, from_epoch=1)])[-1]
+    for each in (cancelled, requeued):
+        assert (each.waited(at(50)), each.never_began) == (timedelta(minutes=8), True)
+
+
 def test_bars_share_one_axis() -> None:
     runs = attempts.of_job(row(), STORY)
     bars = attempts.bars(runs, at(50))
