@@ -15,7 +15,7 @@ from django.utils import timezone
 from alerts import notify
 from alerts.models import DeadManPing, SnsMessage
 from alerts.watch import monitor_alerts
-from jobs.bulk import freezing
+from jobs.bulk import chunks, freezing
 from jobs.bulk.registry import kind_of
 from jobs.models import (
     BulkEvent,
@@ -31,6 +31,7 @@ from jobs.models import (
 )
 from jobs.runs.timeline import Actor
 from opsconsole import overview
+from opsconsole.kit import actors
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey, RateLimitHour, RateLimitRequest
 from ratelimits.models.hour import hash_key
@@ -155,9 +156,7 @@ def bulk_operations(owner: str = "operator:olga") -> dict[str, int]:
 
 def _bulk_operation(owner: str, state: BulkOperation.State) -> int:
     actor = Actor(owner)
-    operation = freezing.freeze(
-        kind_of("requeue"), Job.objects.exclude(status="archived"), actor, scope="search: CUST-00417"
-    )
+    operation = freezing.freeze(kind_of("requeue"), Job.objects.all(), actor, scope="all rows of the list")
     if state == BulkOperation.State.PREVIEW:
         return operation.pk
     failed = 0 if state == BulkOperation.State.ENDED else 1
@@ -172,7 +171,7 @@ def _bulk_operation(owner: str, state: BulkOperation.State) -> int:
         outcome="failed", sentence="The database refused it, nothing was changed: check violated"
     )
     sentences = {
-        BulkOperation.State.CANCELLED: f"Cancelled by {owner}: wrong customer",
+        BulkOperation.State.CANCELLED: f"Cancelled by {actors.in_words(owner)}: wrong customers",
         BulkOperation.State.STOPPED: "Stopped automatically: 6 of the first 10 failed again. "
         "Find out why before you resume. The waiting members were not changed.",
     }
@@ -188,9 +187,22 @@ def _bulk_operation(owner: str, state: BulkOperation.State) -> int:
         # Due only later, so that no process runs it during the test.
         due_at=Now() + 60 * MINUTE,
     )
-    BulkEvent.objects.create(
-        operation=operation, at=Now() - 3 * MINUTE, kind="begun", actor=owner, reason="the directory is back"
+    kind, event = BulkEvent.Kind, BulkEvent.objects.create
+    event(
+        operation=operation,
+        at=Now() - 3 * MINUTE,
+        kind=kind.BEGUN,
+        actor=owner,
+        reason="the directory is back",
     )
+    ends = {
+        BulkOperation.State.ENDED: (kind.ENDED, chunks.BY_ITSELF, ""),
+        BulkOperation.State.STOPPED: (kind.STOPPED, chunks.BY_ITSELF, sentences[BulkOperation.State.STOPPED]),
+        BulkOperation.State.CANCELLED: (kind.CANCELLED, owner, "wrong customers"),
+    }
+    if state in ends:
+        ended_as, by, why = ends[state]
+        event(operation=operation, at=Now() - MINUTE, kind=ended_as, actor=by, reason=why)
     return operation.pk
 
 

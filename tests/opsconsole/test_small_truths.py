@@ -245,6 +245,14 @@ def test_empty_list_and_its_count_have_the_name_of_the_page(client: Client) -> N
     assert "access attempt" not in page
 
 
+def test_counts_of_rows_are_in_lower_case_and_in_our_words() -> None:
+    """A list says "1 failed task", not "1 Failed task", and "1 failed login", not "1 access attempt"."""
+    pages = admin_pages.site()._registry.values()
+    names = {getattr(page, name, "") for page in pages for name in ("one", "many")}
+    assert {"failed task", "failed login"} <= names
+    assert [name for name in names if re.match("[A-Z][a-z]", name) or "access attempt" in name] == []
+
+
 def test_labels_of_columns_and_fields_are_in_sentence_case() -> None:
     """Packages whose models we show name their fields in title case, such as "Failed Logins"."""
     labels = {
@@ -290,7 +298,7 @@ def test_audit_names_the_kind_of_an_object_once(client: Client, address: str) ->
 def test_names_of_kinds_are_in_sentence_case() -> None:
     """A count such as "21 Scheduled tasks" begins with a capital where the model's package does."""
     pages = [page for page in admin_pages.site()._registry.values() if isinstance(page, TitledAdmin)]
-    names = {name for page in pages for name in (page.one, page.many)}
+    names = {getattr(page, name, "") for page in pages for name in ("one", "many")}
     assert "scheduled tasks" in names
     assert [name for name in sorted(names) if re.match("[A-Z][a-z]", name)] == []
 

@@ -71,11 +71,11 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
     )
     missing = "There is no bulk operation with this number."
     live_on = ("jobs.BulkOperation", "jobs.BulkMember", "jobs.Job", "jobs.DeadLetter", "jobs.ReplayAttempt")
-    list_display = ("what", "condition", "progress", "scope", "by", "reason", "begun")
+    list_display = ("what", "condition", "progress", "selection", "by", "reason", "begun")
     list_filter = (OperationStateFilter,)
     list_display_links = None
     ordering = ("-id",)
-    quotes = MappingProxyType({"scope": ("jobs_job", "jobs_deadletter")})
+    quotes = MappingProxyType({"selection": ("jobs_job", "jobs_deadletter")})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Leave out previews, which nobody has confirmed."""
@@ -101,6 +101,10 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
             f"{operation.worked:,}",
             f"{operation.will:,}",
         )
+
+    @admin.display(description="selection")
+    def selection(self, operation: BulkOperation) -> str:
+        return operation.scope
 
     @admin.display(description="by")
     def by(self, operation: BulkOperation) -> str:

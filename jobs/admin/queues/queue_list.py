@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TypeAlias
 
 from django.contrib import admin
@@ -17,7 +16,6 @@ from jobs.models import Job, QueueState
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge
-from opsconsole.kit.durations import spell
 from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.storable import is_storable
 
@@ -49,8 +47,7 @@ class QueueStateAdmin(AgedAdmin, PageAdmin[AgedQueue]):
 
     @admin.display(description="visibility timeout")
     def visibility_timeout(self, queue: QueueState) -> str:
-        seconds = queue.visibility_timeout_seconds
-        return NOTHING if seconds is None else spell(timedelta(seconds=seconds))
+        return queue_page.visibility_timeout(queue) or NOTHING
 
     @admin.display(description="last read")
     def read(self, queue: WithAnnotations[QueueState, DbNow]) -> SafeString:

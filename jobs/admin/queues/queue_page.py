@@ -22,6 +22,7 @@ from jobs.models.job import JobQuerySet
 from jobs.models.run_rollup import FIVE_MINUTES, HOUR
 from jobs.recovery import outlook_wording
 from opsconsole.kit import pauses
+from opsconsole.kit.durations import spell
 from opsconsole.kit.models import Pause
 from opsconsole.kit.page_permissions import Person, may_see
 
@@ -70,12 +71,19 @@ def queue_page(queue: QueueState, user: Person) -> dict[str, Any]:
     return {
         "title": f"Queue {name}",
         "queue": queue,
+        "visibility_timeout": visibility_timeout(queue),
         "configured": name in settings.QUEUES,
         "by_hand": outlook_wording.of_queues_by_hand({name} & set(settings.OPSCONSOLE_RECOVERY_BY_HAND)),
         **(_jobs(name) if may_see(user, "jobs_job") else {}),
         **(_letters(name) if may_see(user, "jobs_deadletter") else {}),
         **(_pauses(name) if may_see(user, "opsconsole_pause") else {}),
     }
+
+
+def visibility_timeout(queue: QueueState) -> str:
+    """Return how long SQS hides a received message, as the list and the page of the queue say it; '' where it is unknown."""
+    seconds = queue.visibility_timeout_seconds
+    return "" if seconds is None else spell(timedelta(seconds=seconds))
 
 
 def _jobs(name: str) -> dict[str, Any]:

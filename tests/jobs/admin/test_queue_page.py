@@ -62,6 +62,15 @@ def test_everything_about_a_queue(operator: Client) -> None:
     assert operator.get(context["letters"].url).context["cl"].result_count == 1
 
 
+def test_list_and_page_say_the_visibility_timeout_alike(operator: Client) -> None:
+    QueueState.objects.create(name="default", visibility_timeout_seconds=300, read_at=Now())
+    for url in (reverse("admin:jobs_queuestate_changelist"), address()):
+        text = operator.get(url).content.decode()
+        assert "5 min<" in text and "300 s" not in text, url
+    QueueState.objects.update(visibility_timeout_seconds=None)
+    assert "<dt>Visibility timeout</dt><dd>unknown</dd>" in operator.get(address()).content.decode()
+
+
 def test_what_was_not_counted_yet_is_not_shown_as_zero(operator: Client) -> None:
     QueueState.objects.create(name="default")
     text = operator.get(address()).content.decode()

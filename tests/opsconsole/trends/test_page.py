@@ -95,6 +95,18 @@ def test_list_goes_on_where_a_page_ends(operator: Client, monkeypatch: pytest.Mo
         assert len(seen) == wanted
 
 
+def test_figures_of_one_value_are_told_apart_from_those_of_all(operator: Client) -> None:
+    ended(timelines.now() - timedelta(days=2), queue="slow")
+    timelines.count()
+
+    of_nothing = shown(operator, "?range=week&by=queue&only=gone")
+    assert "None of its runs ended in this time." in of_nothing and "0 runs ended" in of_nothing
+    assert "By queue, in the last 7 days, all of them</h2>" in of_nothing
+    of_one = shown(operator, "?range=week&by=queue&only=slow")
+    assert "1 run ended" in of_one and "None of its runs" not in of_one
+    assert "By queue, in the last 7 days</h2>" in shown(operator, "?range=week&by=queue")
+
+
 def test_list_leads_to_the_jobs_to_act_on(operator: Client) -> None:
     at = timelines.now() - timedelta(days=2)
     for queue in ("slow", "default"):
