@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 RECOVERED_MESSAGE = "Recovered from stale state (no worker heartbeat)"
 QUARANTINED_MESSAGE = "Quarantined: its runs kept losing their worker"
 
+# The list of ids keeps PostgreSQL to a look by primary key per run, also where it would rather read all that are running: once per
+# page, and there may be twenty pages.
 _TAKE = """
 WITH wanted AS (
     SELECT * FROM unnest(%(ids)b::{id_type}[], %(epochs)b::int[], %(stale_before)b::timestamptz[], %(counted)b::bool[],
@@ -37,7 +39,8 @@ WITH wanted AS (
     UPDATE {jobs} AS job
        SET {changes}{error_message}
       FROM wanted
-     WHERE {job_id} = wanted.id AND {is_running} AND job.run_epoch = wanted.epoch
+     WHERE {job_id} = wanted.id AND {job_id} = ANY (ARRAY(SELECT id FROM wanted))
+       AND {is_running} AND job.run_epoch = wanted.epoch
        AND NOT EXISTS (SELECT FROM ({beats}) AS beat WHERE beat.last >= wanted.stale_before){row_is_silent}
        AND NOT (wanted.proven AND {worker} IN ({shared})
                 AND EXISTS (SELECT FROM ({processes}) AS process WHERE process.last >= wanted.stale_before))
