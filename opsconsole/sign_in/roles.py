@@ -34,6 +34,15 @@ NOT_FOR_VIEWERS = {
     # Rows of tables as they are, and what a database has.
     "jobs.view_attachment",
 }
+# Their rows are shown on pages of other tables, or on none.
+WITHOUT_A_PAGE = {
+    "django_q.view_task",
+    "jobs.view_jobevent",
+    "jobs.view_restore",
+    "opsconsole.view_clusterprogress",
+    "ratelimits.view_limitertrouble",
+    "ratelimits.view_ratelimitrequest",
+}
 # Everything here shows a preview or can be undone, and is recorded on the timeline.
 OPERATORS = {
     "alerts.acknowledge_alert",
@@ -83,7 +92,8 @@ ADMINISTRATORS = {
 
 def held_by_administrators() -> Q:
     """Return the condition of the permissions that ``permissions_of`` gives to an administrator, for a QuerySet of them."""
-    seen = Q(content_type__app_label__in=APPS, codename__startswith="view_") & ~named(NOT_FOR_VIEWERS)
+    seen = Q(content_type__app_label__in=APPS, codename__startswith="view_")
+    seen &= ~named(NOT_FOR_VIEWERS | WITHOUT_A_PAGE)
     return seen | named(OPERATORS | ADMINISTRATORS)
 
 
@@ -101,7 +111,8 @@ def named(names: Iterable[str]) -> Q:
 
 def permissions_of(role: str, every: set[str]) -> set[str]:
     """Return the permissions ('app.codename') of a role, out of all existing ones (``every``)."""
-    seen = {name for name in every if name.partition(".")[2].startswith("view_")} - NOT_FOR_VIEWERS
+    seen = {name for name in every if name.partition(".")[2].startswith("view_")}
+    seen -= NOT_FOR_VIEWERS | WITHOUT_A_PAGE
     match role:
         case "Viewer":
             return seen

@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
+from opsconsole.kit import admin_pages
 from opsconsole.sign_in import offered_permissions, roles
 from tests import people
 from tests.page_costs import fewest_statements
@@ -38,6 +39,22 @@ def test_every_permission_of_a_role_is_offered_and_nothing_of_other_tables() -> 
     }
 
 
+def test_no_offered_permission_to_view_is_one_that_opens_no_page() -> None:
+    offered = offered_permissions.offered(Permission.objects.select_related("content_type"))
+    pages = {page.label_lower for page in (of.opts for of in admin_pages.site()._registry.values())}
+    viewed = {
+        (f"{each.content_type.app_label}.{each.content_type.model}", each.codename)
+        for each in Permission.objects.select_related("content_type")
+        if each in set(offered) and each.codename.startswith("view_")
+    }
+    assert {codename for page, codename in viewed if page not in pages} == set()
+    every = Permission.objects.select_related("content_type").filter(codename__startswith="view_")
+    kept = {f"{each.content_type.app_label}.{each.codename}" for each in every}
+    assert kept >= roles.WITHOUT_A_PAGE
+    shown = {f"{page.partition('.')[0]}.view_{page.partition('.')[2]}" for page in pages}
+    assert roles.WITHOUT_A_PAGE & shown == set()
+
+
 def test_permissions_have_areas_and_plain_names(client: Client) -> None:
     client.force_login(people.operator())
     page = client.get(reverse("admin:auth_group_add")).content.decode()
@@ -49,7 +66,7 @@ def test_permissions_have_areas_and_plain_names(client: Client) -> None:
         "Requeue a job",
         "View scheduled tasks",
         "View API keys",
-        "View tasks",
+        "View failed tasks",
     ):
         assert expected in words
     assert "|" not in words and "Can " not in words and "Otp" not in words and "session" not in words
