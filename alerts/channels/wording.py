@@ -1,4 +1,8 @@
-"""The text of messages, in a form that every channel can show. It never contains the body of a job's message."""
+"""The text of messages, in a form that every channel can show. It never contains the body of a job's message.
+
+What strangers wrote, such as an error or a customer's id, shows what nobody sees as escapes: it could turn a line around or hide a
+part of it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from alerts.catalog import RULES
 from alerts.models import Alert, Delivery, Notification
 from alerts.trouble import shown_facts
 from opsconsole.kit import addresses
+from opsconsole.kit.characters import made_visible
 from opsconsole.kit.durations import spell
 
 Kind = Notification.Kind
@@ -86,13 +91,14 @@ def _item(notifications: Sequence[Notification], now: datetime) -> MessageItem:
         return MessageItem(
             kinds=kinds, severity="info", title=last.title, headline=f"Test: {TEST}", links=links
         )
+    title = made_visible(" ".join(last.title.split()))
     return MessageItem(
         kinds=kinds,
         severity=last.severity,
-        title=last.title,
-        headline=f"{_opening(kinds, last.alert, now)}: {last.title}",
-        lines=tuple(_lines(notifications, last.alert)),
-        facts=shown_facts(last.facts),
+        title=title,
+        headline=f"{_opening(kinds, last.alert, now)}: {title}",
+        lines=tuple(map(made_visible, _lines(notifications, last.alert))),
+        facts=tuple((made_visible(label), made_visible(text)) for label, text in shown_facts(last.facts)),
         links=_links(last, last.alert),
         incident=f"opsconsole-{last.alert.incident_key}",
         alert=last.alert.pk if last.alert.open and kinds[-1] != Kind.RESOLVED else None,

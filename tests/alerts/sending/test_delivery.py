@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -50,6 +52,21 @@ def test_alert_is_sent_once(slack: FakeSlack, later: Later) -> None:
     assert slack.texts == ["🔴 Firing: 5 dead letters in default"]
     assert Delivery.objects.get().state == Delivery.State.SENT
     assert Attempt.objects.get().answer == "200 ok"
+
+
+def test_what_nobody_sees_is_shown_in_messages(slack: FakeSlack, later: Later) -> None:
+    """A customer or an error must not turn a line of a message around, or begin a line of its own in the headline."""
+    turned = "lost \u202e.gnihton ,lla\u2066 <!channel>"
+    notify.fire(
+        FINGERPRINT,
+        Trouble(severity="critical", title=f"a\r\n{turned}", summary=turned, facts=(("Customers", turned),)),
+    )
+    send_all(later)
+
+    [sent] = slack.posts
+    told = json.dumps(sent, ensure_ascii=False)
+    assert re.findall(r"[\u202e\u2066\r]|<!channel>", told) == []
+    assert slack.texts == ["🔴 Firing: a lost \\u202e.gnihton ,lla\\u2066 &lt;!channel&gt;"]
 
 
 def test_turn_with_nothing_to_send_changes_and_locks_nothing(slack: FakeSlack, later: Later) -> None:
