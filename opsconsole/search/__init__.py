@@ -1,4 +1,4 @@
-"""The search on every page: jobs, customers, workers, messages, dead letters, clients, alerts, the audit, and every number.
+"""The search on every page: jobs, customers, workers, messages, dead letters, clients, alerts, tasks, the audit, and every number.
 
 Each finder uses an index, or reads few rows, and shows at most ``SHOWN`` hits. Where there are more, a link leads to
 the whole list. What all finders read next is one statement, so that a search asks as often as the finder that asks most.
@@ -43,6 +43,9 @@ FINDERS: list[tuple[str, Callable[[str, Person], Finding]]] = [
     ("alerts_snsmessage", of_console.sns_messages),
     ("alerts_slackperson", of_console.slack_people),
     ("opsconsole_signinidentity", of_console.identities),
+    ("django_q_success", of_console.successful_tasks),
+    ("django_q_failure", of_console.failed_tasks),
+    ("django_q_ormq", of_console.queued_tasks),
     ("admin_logentry", of_console.audit),
     ("admin_logentry", of_console.seals),
 ]

@@ -6,14 +6,15 @@ import re
 from urllib.parse import urlencode
 
 from django.contrib.admin.models import LogEntry
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.urls import reverse
+from django_q.models import Failure, OrmQ, Success, Task
 
 from alerts.models import Alert, SlackPerson, SnsMessage
 from opsconsole.kit import audit as audit_log
 from opsconsole.kit.audit_models import AuditDetail, AuditSeal
 from opsconsole.kit.identity_models import SignInIdentity
-from opsconsole.kit.one_statement import Steps, models_of, records_of, value_of
+from opsconsole.kit.one_statement import Steps, column_of, models_of, records_of, value_of
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.search.hits import SHOWN, Finding, Found, Hit, group, list_of, number_in, page_of
 from ratelimits.identity import client_names
@@ -21,6 +22,8 @@ from ratelimits.models import RateLimitHour
 
 _DIGEST = re.compile("[0-9a-f]{12,64}", re.IGNORECASE)
 MOST_DIGESTS = 3
+# What django-q2 gives each task, besides its id.
+_NAME_OF_A_TASK = re.compile("[a-z]+(?:-[a-z]+){3}")
 MOST_SEALS = 1_000
 
 
@@ -137,3 +140,37 @@ def sns_messages(term: str, user: Person) -> Finding:
         for row in read["messages"]
     ]
     return Found("Messages from SNS", hits)
+
+
+def successful_tasks(term: str, user: Person) -> Finding:
+    return (yield from _tasks(Success.objects.all(), "Successful tasks", "django_q_success", term))
+
+
+def failed_tasks(term: str, user: Person) -> Finding:
+    return (yield from _tasks(Failure.objects.all(), "Failed tasks", "django_q_failure", term))
+
+
+def _tasks(tasks: QuerySet[Task], heading: str, model: str, term: str) -> Finding:
+    """Find tasks that ran by their id, or by their name; what they were given and returned is not read."""
+    by = Q(pk=term.lower())
+    if _NAME_OF_A_TASK.fullmatch(term):
+        # No index has the names, but few tasks are kept.
+        by |= Q(name=term)
+    read = yield {
+        "tasks": records_of(tasks.filter(by).order_by("pk").values_list("pk", "name", "func")[:SHOWN])
+    }
+    return Found(heading, [Hit(f"Task {name}", func, page_of(model, pk)) for pk, name, func in read["tasks"]])
+
+
+def queued_tasks(term: str, user: Person) -> Finding:
+    """Find a task that waits by its number in the list of queued tasks."""
+    number = number_in(term, "queued task", "task")
+    queued = OrmQ.objects.none() if number is None else OrmQ.objects.filter(pk=number)
+    read = yield {"queued": column_of(queued.values_list("pk", flat=True))}
+    return Found(
+        "Queued tasks",
+        [
+            Hit(f"Queued task {pk}", "waits for the cluster", page_of("django_q_ormq", pk))
+            for pk in read["queued"]
+        ],
+    )

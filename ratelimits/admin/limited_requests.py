@@ -16,7 +16,7 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 
 from opsconsole.kit import audit, exports, one_statement
-from opsconsole.kit.one_statement import models_of, value_of
+from opsconsole.kit.one_statement import exists_of, models_of, value_of
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
@@ -124,9 +124,14 @@ class LimitedRequestsAdmin(OnePageAdmin):
         read = one_statement.read(
             policies=models_of(client_facts.policies_for(request.user)),
             salt=value_of(salts()),
+            **({"is_in_rollups": exists_of(RateLimitHour.objects.of_client(key))} if key else {}),
             **(freed_clients.version_readings(key) if frees else {}),
         )
-        policies, salt = read.pop("policies"), read.pop("salt")
+        policies, salt, is_in_rollups = (
+            read.pop("policies"),
+            read.pop("salt"),
+            read.pop("is_in_rollups", True),
+        )
         if frees:
             form = FreeForm(version=freed_clients.version_from(key, **read))
         if key:
@@ -142,7 +147,8 @@ class LimitedRequestsAdmin(OnePageAdmin):
             "key": key,
             "free_form": form or _free_form(request, key),
             "free_url": f"{reverse('admin:ratelimits_ratelimithour_free')}?{urlencode({'key': key})}",
-            "digest": digest,
+            # The search knows the hashes that the rollups have: that of a new client leads nowhere yet.
+            "digest": digest if is_in_rollups else "",
             "recent": recent_records.read(
                 request, RateLimitRequest.objects.filter(key=key), names, _client_url
             )

@@ -12,6 +12,8 @@ from django.contrib.auth.models import User
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
+from django_q.models import Failure, OrmQ, Success
 
 from alerts.models import Alert, SlackPerson, SnsMessage
 from jobs.models import BulkOperation, IdempotencyKey, Outbox, QueueState, ReplayAttempt, Sweep
@@ -167,6 +169,22 @@ def of_sns_message() -> dict[str, str]:
     return {row.message_id: f"{reverse('admin:alerts_snsmessage_changelist')}?q={row.message_id}"}
 
 
+def of_task() -> dict[str, str]:
+    facts = {"func": "opsconsole.seals.tasks.seal", "started": timezone.now(), "stopped": timezone.now()}
+    done = Success.objects.create(
+        id="3a44356c50ec4597b148ea9907be179d", name="venus-butter-orange-oven", success=True, **facts
+    )
+    failed = Failure.objects.create(id=uuid4().hex, name="two-high-sixteen-seven", success=False, **facts)
+    queued = OrmQ.objects.create(key="opsconsole", payload="", lock=timezone.now())
+    return {
+        done.pk: change("django_q_success", done.pk),
+        done.name: change("django_q_success", done.pk),
+        failed.pk: change("django_q_failure", failed.pk),
+        failed.name: change("django_q_failure", failed.pk),
+        f"queued task {queued.pk}": change("django_q_ormq", queued.pk),
+    }
+
+
 SHOWN_IDS = [
     of_job,
     of_customer,
@@ -185,6 +203,7 @@ SHOWN_IDS = [
     of_seal,
     of_people_elsewhere,
     of_sns_message,
+    of_task,
 ]
 
 

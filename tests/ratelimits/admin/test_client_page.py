@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
 from opsconsole.kit import audit
 from ratelimits.admin import client_facts
-from ratelimits.models import Policy
+from ratelimits.models import Policy, RateLimitHour
+from ratelimits.models.hour import hash_key
 from tests import keys, people
 
 pytestmark = pytest.mark.django_db
@@ -74,3 +76,20 @@ def test_page_shows_policies_and_audit_to_those_who_may_see_them(client: Client)
     client.force_login(other)
     page = client.get(PAGE, {"key": f"key:{made.pk}"}).content.decode()
     assert "applied-heading" not in page and "a complaint" not in page
+
+
+def test_hash_is_shown_once_the_search_finds_it(client: Client) -> None:
+    client.force_login(people.operator())
+    key = "address:203.0.113.7"
+    digest = hash_key(key)
+
+    assert digest[:12] not in client.get(PAGE, {"key": key}).content.decode()
+
+    RateLimitHour.objects.create(
+        hour=Now(), policy="p", key_hash=digest, endpoint="/", method="GET", outcome="limited", hits=3
+    )
+    shown = client.get(PAGE, {"key": key}).content.decode()
+    assert digest[:12] in shown
+    assert digest[:12] in client.get(PAGE, {"hash": digest}).content.decode()
+    found = client.get(reverse("search"), {"q": digest[:12]})
+    assert found.headers["Location"] == f"{PAGE}?hash={digest}"
