@@ -101,8 +101,8 @@ class ScheduleAdmin(ReadOnlyAdmin):
         return entry.why if entry else f"nothing: the cluster does not run {schedule.func}"
 
     @admin.display(description="function")
-    def function(self, schedule: Schedule) -> str:
-        return str(schedule.func)
+    def function(self, schedule: Schedule) -> SafeString:
+        return _dotted(schedule.func)
 
     def title_of(self, row: Schedule) -> str:
         return f"Scheduled task {self.title(row)}"
@@ -179,7 +179,7 @@ class TaskAdmin(PackageAdmin):
         "id",
         "name",
         "group",
-        "func",
+        "function",
         "arguments",
         "keywords",
         "started",
@@ -260,7 +260,7 @@ class FailureAdmin(TaskAdmin):
 class QueuedAdmin(PackageAdmin):
     shown_names = ("queued task", "queued tasks")
     list_display = ("id", "task_name", "called", "key", "lock_age")
-    fields = ("id", "task_name", "function", "key", "lock")
+    fields = ("id", "task_name", "called", "key", "lock")
     sortable_by = ()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[OrmQ]:
@@ -275,12 +275,8 @@ class QueuedAdmin(PackageAdmin):
         return _value_of(queued, "name")
 
     @admin.display(description="function")
-    def function(self, queued: OrmQ) -> str:
-        return _value_of(queued, "func")
-
-    @admin.display(description="function")
     def called(self, queued: OrmQ) -> SafeString:
-        return _dotted(self.function(queued))
+        return _dotted(_value_of(queued, "func"))
 
     @admin.display(description="lock")
     def lock_age(self, queued: OrmQ) -> SafeString:

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from opsconsole.kit.durations import spell
 
+LONGEST_UNBROKEN_BADGE = 12
 NOTHING = format_html('<span class="nothing">{}</span>', "–")  # noqa: RUF001 - an en dash is meant
 
 
@@ -57,8 +58,12 @@ def rough(time: timedelta) -> str:
 # A list shows few of them, many times. What is safe and what is not are kept apart.
 @lru_cache(maxsize=1_000, typed=True)
 def badge(text: str, tone: str = "quiet") -> SafeString:
-    """Return a state as a small label. Tones: good, running, waiting, warning, bad, quiet."""
-    return format_html('<span class="badge badge-{}">{}</span>', tone, text)
+    """Return a state as a small label. Tones: good, running, waiting, warning, bad, quiet.
+
+    A narrow column breaks the lines of a long one only.
+    """
+    long = "badge-long " if len(str(text)) > LONGEST_UNBROKEN_BADGE else ""
+    return format_html('<span class="badge {}badge-{}">{}</span>', long, tone, text)
 
 
 def pretty(value: Any) -> SafeString:

@@ -140,6 +140,12 @@ class TitledAdmin(RowActionsAdmin):
             response.context_data |= {"title": f"History: {name}", "row_name": name}
         return response
 
+    def get_paginator(self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the pages of a list. Those of a history begin with the newest line; Django begins with the oldest."""
+        if getattr(queryset, "model", None) is LogEntry and self.model is not LogEntry:
+            queryset = queryset.order_by("-action_time", "-pk")
+        return super().get_paginator(request, queryset, *args, **kwargs)
+
     def title_of(self, row: Any) -> str:
         """Return what a row is called in titles and on the way to its page."""
         return str(row)

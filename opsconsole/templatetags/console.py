@@ -12,7 +12,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.admin.templatetags.admin_list import result_headers
 from django.template import Context
 from django.urls import reverse
-from django.utils.html import escape, format_html
+from django.utils.html import escape, format_html, strip_tags
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django_stubs_ext import WithAnnotations
@@ -39,6 +39,8 @@ from opsconsole.trends import drawing, marks
 from opsconsole.trends.drawing import MarkedAxis
 
 register = template.Library()
+# Characters of a fact that has a column beside others.
+LONGEST_IN_A_COLUMN, LONGEST_WORD = 30, 18
 _CONVERTED = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
@@ -62,6 +64,14 @@ def field_contents(field: AdminReadonlyField) -> str:
     """Show a field of a read-only page as Django does, but a time with its age."""
     value = getattr(field.form.instance, field.field["name"], None)
     return display.exact_with_age(value) if isinstance(value, datetime) else field.contents()
+
+
+@register.filter
+def is_wide(contents: str) -> bool:
+    """Tell whether a fact takes the whole width: it is long, or has a word that a column would break."""
+    text = strip_tags(contents)
+    longest = max(map(len, text.split()), default=0)
+    return "<time" not in contents and (len(text) > LONGEST_IN_A_COLUMN or longest > LONGEST_WORD)
 
 
 @register.filter

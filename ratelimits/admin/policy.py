@@ -34,8 +34,9 @@ class PolicyForm(forms.ModelForm[Policy]):
     confirm = forms.CharField(
         required=False,
         max_length=500,
+        label="Confirm a lockout",
         widget=forms.TextInput(attrs={"autocomplete": "off", "size": 30}),
-        help_text="Type the policy's name here if it is meant to refuse people, the hooks or programs; add “me” for yourself.",
+        help_text="Leave it empty. Where saving would lock somebody out, a message says whom, and what to type here.",
     )
     # Who asks, from the request.
     requester: Requester
@@ -70,6 +71,15 @@ class PolicyAdmin(VersionedAdmin):
     actions = None
     show_full_result_count = False
     readonly_fields = ("meaning", "clients")
+    # A list that opens would cut what the choices mean on a phone.
+    radio_fields = MappingProxyType(
+        {
+            "mode": admin.VERTICAL,
+            "key": admin.VERTICAL,
+            "algorithm": admin.VERTICAL,
+            "when_store_is_away": admin.VERTICAL,
+        }
+    )
     quotes = MappingProxyType({"clients": ("ratelimits_ratelimithour",)})
     fieldsets = (
         (None, {"fields": ("meaning", "name", "limit", "window_seconds", "mode", "reason", "confirm")}),

@@ -29,16 +29,42 @@ SCREENS: Screens = (
 )
 # For many pages in a row: axe takes longest, so each page is given to it on one screen, the next one on the other.
 IN_TURN: tuple[Screens, ...] = (
-    ((1440, "light", ALL), (1280, "dark", None), (768, "light", None), (390, "dark", None)),
-    ((1440, "light", None), (768, "light", None), (390, "dark", ALL)),
+    (
+        (1440, "light", ALL),
+        (1280, "dark", None),
+        (1024, "light", None),
+        (768, "light", None),
+        (390, "dark", None),
+    ),
+    ((1440, "light", None), (1024, "light", None), (768, "light", None), (390, "dark", ALL)),
 )
+# Up to this width a screen is touched.
+TOUCHED = 1024
 
-# Lists scroll content that is too wide, and forms hide it.
-CUT_OFF = """() => [...document.querySelectorAll('.results, .module, .form-row')]
-    .filter(part => part.scrollWidth > part.clientWidth).map(part => part.id || part.className)"""
+# Lists and tables scroll content that is too wide, and forms hide it. The figures behind a chart may be more than fit.
+CUT_OFF = """() => [...document.querySelectorAll(
+        '.results, .module, .form-row, .scroll:has(> .lines), #content :not(.scroll):has(> table)')]
+    .filter(part => part.scrollWidth > part.clientWidth && getComputedStyle(part).overflowX !== 'visible')
+    .map(part => part.id || part.className)"""
 
-# The footer begins where the content does; the last column ends before its frame; a badge keeps off what stands before it;
-# a table breaks its lines between words.
+# WCAG 2.2 leaves out links within a sentence, and an arrow beside a heading that does the same.
+SMALL = """() => {
+    const found = [];
+    for (const each of document.querySelectorAll('a[href], button, select, summary, textarea, input:not([type=hidden])')) {
+        const box = each.getBoundingClientRect(), words = each.parentElement.childNodes;
+        if (!each.checkVisibility({visibilityProperty: true}) || each.closest('svg, .visually-hidden, .sortoptions')) continue;
+        const head = each.closest('thead th'), isHidden = head && getComputedStyle(head).clipPath !== 'none';
+        const isInSentence = getComputedStyle(each).display === 'inline'
+            && [...words].some(other => other !== each && other.textContent.trim());
+        if (box.width && !isHidden && !isInSentence && Math.min(box.width, box.height) < 23.5)
+            found.push(`${each.tagName} ${each.className} “${each.textContent.trim().slice(0, 40)}”, `
+                + `${Math.round(box.width)} x ${Math.round(box.height)}`);
+    }
+    return [...new Set(found)];
+}"""
+
+# The footer begins where the content does; the last column ends before its frame; a badge keeps off what stands before it, and
+# a short one has one line; tables and facts break their lines between words; nothing is in capitals.
 MISPLACED = """() => {
     const box = each => each.getBoundingClientRect();
     const content = document.getElementById('content'), note = document.querySelector('#footer p');
@@ -54,8 +80,11 @@ MISPLACED = """() => {
         const before = badge.previousElementSibling && box(badge.previousElementSibling), own = box(badge);
         if (before && before.width && before.top < own.bottom && own.top < before.bottom && Math.abs(own.left - before.right) < 3)
             found.push('a badge touches what is before it: ' + badge.textContent);
+        if (badge.textContent.length <= 12 && own.height > 30) found.push('a badge is broken: ' + badge.textContent);
     }
-    for (const cell of document.querySelectorAll('td, th')) {
+    for (const each of document.querySelectorAll('#container *'))
+        if (getComputedStyle(each).textTransform === 'uppercase') found.push('in capitals: ' + each.textContent.slice(0, 40));
+    for (const cell of document.querySelectorAll('td, th, dd')) {
         const nodes = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
         while (nodes.nextNode()) for (const word of nodes.currentNode.data.matchAll(/\\b\\w{2,14}\\b/g)) {
             const place = document.createRange();
@@ -89,6 +118,8 @@ def _on_each(screens: Screens, page: Page) -> Iterator[str]:
             yield f"cut off on a screen of {width}: {', '.join(cut)}"
         for misplaced in page.evaluate(MISPLACED):
             yield f"{misplaced} on a screen of {width}"
+        for small in page.evaluate(SMALL) if width <= TOUCHED else ():
+            yield f"too small to touch: {small} on a screen of {width}"
         if rules is None:
             continue
         for rule in page.evaluate("options => axe.run(options)", rules)["violations"]:

@@ -47,3 +47,38 @@ def test_page_fits_a_phone_in_the_dark(visitor: Visitor) -> None:
     page.locator("summary", has_text="Show as table").click()
 
     assert faults(visitor, page) == []
+
+
+# The contrast of each key of the legend, and of the line of the period before, with the panel: WCAG asks for 3:1.
+CONTRAST = """() => {
+    const ground = document.querySelector('.trends-page .panel');
+    const bytes = colour => {
+        const pen = new OffscreenCanvas(1, 1).getContext('2d');
+        pen.fillStyle = colour;
+        pen.fillRect(0, 0, 1, 1);
+        return [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const light = colour => bytes(colour).map(each => each / 255)
+        .map(each => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, each, place) => sum + each * [0.2126, 0.7152, 0.0722][place], 0);
+    const below = light(getComputedStyle(ground).backgroundColor);
+    const line = document.createElementNS('http://www.w3.org/2000/svg', 'line');
+    line.setAttribute('class', 'course course-before');
+    document.querySelector('.trend svg').append(line);
+    const colours = [...document.querySelectorAll('.trend .key')]
+        .map(key => [key.textContent, getComputedStyle(key, '::before').backgroundColor]);
+    return [...colours, ['line', getComputedStyle(line).stroke]].map(([name, colour]) => {
+        const [low, high] = [light(colour), below].sort((a, b) => a - b);
+        return [name, (high + 0.05) / (low + 0.05)];
+    });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_legend_of_a_chart_can_be_told_from_its_panel(visitor: Visitor, scheme: str) -> None:
+    page = visitor.log_in("olga", scheme=scheme)
+    page.goto(f"{visitor.address}/admin/jobs/runrollup/")
+    contrasts = dict(page.evaluate(CONTRAST))
+
+    assert {"p50", "the period before", "line"} <= contrasts.keys()
+    assert {name: ratio for name, ratio in contrasts.items() if ratio < 3} == {}

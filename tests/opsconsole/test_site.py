@@ -164,6 +164,15 @@ def test_page_below_a_tab_and_page_without_neighbours_show_no_tabs(operator: Cli
     assert tabs(operator.get(reverse("admin:jobs_job_change", args=[job().pk]))) == []
 
 
+def test_history_of_a_row_begins_with_the_newest_line(operator: Client) -> None:
+    user = people.viewer()
+    for did in ("First.", "Second."):
+        audit.log(user, [user], did, why="for a test")
+    page = operator.get(reverse("admin:auth_user_history", args=[user.pk])).content.decode()
+
+    assert 0 < page.index("Second.") < page.index("First.")
+
+
 def tabs(response: Any) -> list[tuple[str, bool]]:
     """Return the addresses of the tabs of a page, and of which it is."""
     [links] = re.findall(r'<nav class="tabs".*?</nav>', response.content.decode(), re.DOTALL) or [""]

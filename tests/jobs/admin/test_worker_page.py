@@ -50,7 +50,7 @@ def test_worker_that_fell_silent_after_its_run_is_not_said_to_have_ended(client:
 
     listed = client.get(reverse("admin:jobs_workerheartbeat_changelist"), {"state": "ended"}).text
     for shown in (page(client), listed):
-        assert '<span class="badge badge-quiet">No longer seen</span>' in shown
+        assert '<span class="badge badge-long badge-quiet">No longer seen</span>' in shown
         assert "Ended" not in shown
 
 
