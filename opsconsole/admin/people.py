@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -21,6 +21,7 @@ from django_otp.plugins.otp_static import admin as _  # noqa: F401 - registers p
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp import admin as __  # noqa: F401 - likewise
 from django_otp.plugins.otp_totp.models import TOTPDevice
+from django_stubs_ext import WithAnnotations
 
 from opsconsole.kit import audit, form_values, form_versions
 from opsconsole.kit.audit import Told
@@ -42,6 +43,10 @@ IN_WORDS = "permissions_in_words"
 
 
 BY_SINGLE_SIGN_ON = "Disabled: this person logs in by single sign-on only."
+
+
+class SecondFactor(TypedDict):
+    has_second_factor: bool
 
 
 class PasswordForm(VersionedForm, AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
@@ -255,8 +260,8 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
             "Took the password away." if taken else "Set a new password.", form.cleaned_data["reason"]
         )
 
-    def applies(self, action: str, row: User) -> bool:
-        return bool(second_factor.devices_of(row))
+    def applies(self, action: str, row: WithAnnotations[User, SecondFactor]) -> bool:
+        return row.has_second_factor
 
     @admin.action(description="Remove second factor", permissions=["change"])
     @transaction.atomic
@@ -284,7 +289,10 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         people = super().get_queryset(request).exclude(username=audit.PROGRAM)
-        return people.prefetch_related("groups")
+        shown: QuerySet[User] = people.prefetch_related("groups").annotate(
+            has_second_factor=second_factor.owns_device()
+        )
+        return shown
 
     @admin.display(description="roles")
     def roles(self, user: User) -> str:

@@ -77,8 +77,12 @@ def has_device(user: User | AnonymousUser) -> bool:
 @built_once
 def _with_device() -> CompiledRows[Any]:
     """Return the people who have a device. Every page and every poll asks whether one of them does."""
-    devices = TOTPDevice.objects.filter(user_id=OuterRef("pk"), confirmed=True)
-    return CompiledRows(get_user_model().objects.filter(Exists(devices)).only("pk"))
+    return CompiledRows(get_user_model().objects.filter(owns_device()).only("pk"))
+
+
+def owns_device() -> Exists:
+    """Tell of each user of a query whether they have a device."""
+    return Exists(TOTPDevice.objects.filter(user_id=OuterRef("pk"), confirmed=True))
 
 
 def pending(request: HttpRequest) -> TOTPDevice:
