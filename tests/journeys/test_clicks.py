@@ -114,7 +114,7 @@ def limit_edited(walk: Walk) -> None:
     walk.menu("Limits")
     walk.menu("Policies")
     walk.link("standard")
-    walk.page.get_by_label("Limit").first.fill("61")
+    walk.page.get_by_role("spinbutton", name="Limit:").first.fill("61")
     walk.why("somebody scrapes")
     walk.button("Save")
     expect(walk.page.locator(".messagelist")).to_contain_text("standard")

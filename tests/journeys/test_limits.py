@@ -55,7 +55,7 @@ def test_edited_policy_takes_effect(visitor: Visitor) -> None:
     page.locator("#console-nav").get_by_role("link", name="Limits", exact=True).click()
     page.locator("#console-nav").get_by_role("link", name="Policies", exact=True).click()
     page.get_by_role("link", name="standard", exact=True).click()
-    page.get_by_label("Limit").fill("6")
+    page.get_by_role("spinbutton", name="Limit:").fill("6")
     page.get_by_label("Reason").fill("somebody scrapes")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.locator(".messagelist")).to_contain_text("standard")
