@@ -26,6 +26,7 @@ class MonitorAdmin(ReadOnlyAdmin):
     list_display = ("name", "condition", "succeeded", "expected")
     fields = ("name", "condition", "succeeded", "expected")
     sortable_by = ()
+    live_on = ("alerts.Monitor",)
     actions = ("forget",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Monitor]:

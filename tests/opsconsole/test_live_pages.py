@@ -206,6 +206,21 @@ def test_live_pages_say_since_when_the_cluster_is_silent(client: Client) -> None
     assert "The cluster has been silent since" in page
 
 
+def test_monitor_that_falls_silent_while_its_page_is_open_is_late(
+    client: Client, later: Callable[[int], None]
+) -> None:
+    monitors = reverse("admin:alerts_monitor_changelist")
+    made = Monitor.objects.create(name="nightly export", interval=timedelta(days=1), last_ok_at=Now())
+    assert f'data-live="{monitors}"' in client.get(monitors).content.decode()
+    first = poll(client, monitors)
+    assert "In time" in first.content.decode()
+
+    Monitor.objects.filter(pk=made.pk).update(last_ok_at=Now() - timedelta(days=9))
+    later(live_pages.RENDERED_EVERY)
+    second = poll(client, monitors, first.headers["ETag"])
+    assert (second.status_code, "Late" in second.content.decode()) == (200, True)
+
+
 @pytest.mark.parametrize("header", ["", '"nonsense"', 'W/"a.b.c.d"', 'W/"ab.1.2.cd'])
 def test_foreign_etags_are_not_ours(header: str) -> None:
     assert Version.parse(header) is None
