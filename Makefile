@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check soak lint types imports format coverage test-next dist screenshots lock bom audit clean
 .PHONY: drill-upgrade drill-restore clients
-.PHONY: bench-beats bench-worker bench-recovery bench-pages bench-growth bench-job bench-layouts bench-ids bench-dlq bench-sending bench-burst bench-bulk bench-million bench-ratelimit bench-clients bench-check bench-serving bench-next bench-footprint bench-idle
+.PHONY: bench-sitting bench-beats bench-worker bench-recovery bench-pages bench-growth bench-job bench-layouts bench-ids bench-dlq bench-sending bench-burst bench-bulk bench-million bench-ratelimit bench-clients bench-check bench-serving bench-next bench-footprint bench-idle
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -139,6 +139,9 @@ dist: .venv/installed ## build the wheel and the source archive in dist/
 
 screenshots: .venv/installed ## take the pictures of the documentation (docs/images), and of every page at 1440, 1024 and 390 pixels (var/pictures)
 	$(BIN)/pytest -q -o faulthandler_timeout=1800 tests/journeys/pictures.py tests/journeys/every_picture.py
+
+bench-sitting: .venv/installed .venv-bench/installed ## run the benchmarks of docs/benchmarks.md one after the other, and write their figures into it; BENCH_ONLY=recovery,pages
+	$(BIN)/python -m bench.sitting
 
 bench-recovery: .venv-bench/installed ## measure how fast stale runs are found and recovered, compared with other queues
 	.venv-bench/bin/python -m bench.recovery

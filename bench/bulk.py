@@ -52,7 +52,7 @@ def _fill(rows: int, failed: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(FILL, {"rows": rows, "failed": failed})
         cursor.execute("VACUUM ANALYZE jobs")
-    print(f"{rows:,} jobs, {failed:,} of them failed")
+    print(f"{rows:,} jobs, {failed:,} of them failed\n")
 
 
 def _measure(members: int, frozen: int, repeats: int) -> None:
@@ -64,6 +64,7 @@ def _measure(members: int, frozen: int, repeats: int) -> None:
     failed = Job.objects.filter(status="failed")
     oldest = list(failed.order_by("created_at").values_list("pk", flat=True)[:members])
     few = Job.objects.filter(pk__in=oldest)
+    print("| what | seconds, median | all turns | jobs a second |\n|---|---:|---:|---:|")
     for name, count, act in (
         (f"freeze {frozen:,}, one by one", frozen, lambda: _freeze(one_by_one, failed)),
         (f"freeze and plan {frozen:,}", frozen, lambda: _freeze(kind_of("requeue"), failed)),
@@ -78,7 +79,7 @@ def _measure(members: int, frozen: int, repeats: int) -> None:
         seconds = [_timed(act) for _ in range(repeats)]
         middle = statistics.median(seconds)
         spread = ", ".join(f"{each:.2f}" for each in seconds)
-        print(f"{name:<28} {middle:7.2f} s  {count / middle:8,.0f} a second  ({spread})")
+        print(f"| {name} | {middle:.2f} | {spread} | {count / middle:,.0f} |")
 
 
 def _timed(act: Callable[[], Callable[[], Any]]) -> float:

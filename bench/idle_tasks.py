@@ -73,7 +73,7 @@ def _fill() -> None:
     from opsconsole_worker.runs.lifecycle import Run  # noqa: PLC0415
 
     call_command("migrate", verbosity=0)
-    call_command("sync_schedules", verbosity=0)
+    call_command("sync_schedules", verbosity=0, stdout=sys.stderr)
     worker = Worker("bench-worker", hostname="bench", pid=1, start="1")
     for _ in range(ROUNDS):
         enqueue_many([NewJob(customer_id="bench", package_size=50) for _ in range(JOBS_PER_ROUND)])
