@@ -82,9 +82,11 @@ def _customers(subjects: Sequence[str]) -> dict[str, str]:
 
 
 def not_seen() -> list[str]:
-    """Return a sentence per dead letter queue of which the last scan did not see everything."""
-    unseen = [why for dlq in origins.known() if (why := queue_visit.unseen_in_words(dlq))]
-    return [f"{why} The command redrive_dlq goes round until none is left." for why in unseen]
+    """Return a sentence per dead letter queue that was not read, or of which the last scan did not see everything."""
+    known = list(origins.known())
+    unseen = [why for dlq in known if (why := queue_visit.unseen_in_words(dlq))]
+    rounds = [f"{why} The command redrive_dlq goes round until none is left." for why in unseen]
+    return [*(why for _, why in origins.unread(known)), *rounds]
 
 
 def _kind(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -13,10 +13,7 @@ from jobs.models import DeadLetterQueue
 
 def configured() -> list[DeadLetterQueue]:
     """Return a row per dead letter queue in the order of the settings, creating or correcting rows where needed."""
-    takes: dict[str, list[str]] = {}
-    for queue in settings.QUEUES.values():
-        if queue.dlq_url:
-            takes.setdefault(queue.dlq_url, []).append(queue.name)
+    takes = _queues_of_each()
     DeadLetterQueue.objects.bulk_create(
         [DeadLetterQueue(url=url, queues=names) for url, names in takes.items()], ignore_conflicts=True
     )
@@ -26,6 +23,32 @@ def configured() -> list[DeadLetterQueue]:
             rows[url].queues = names
             rows[url].save(update_fields=["queues"])
     return [rows[url] for url in takes]
+
+
+def _queues_of_each() -> dict[str, list[str]]:
+    """Return the names of the queues by the URL of their dead letter queue, in the order of the settings."""
+    takes: dict[str, list[str]] = {}
+    for queue in settings.QUEUES.values():
+        if queue.dlq_url:
+            takes.setdefault(queue.dlq_url, []).append(queue.name)
+    return takes
+
+
+def unread(known_queues: Iterable[DeadLetterQueue]) -> Iterator[tuple[Sequence[str], str]]:
+    """Yield the names of each dead letter queue whose messages are not known now, and a sentence that says why.
+
+    It was not read yet, or its last reading failed. ``known_queues``: the rows of ``known()``.
+    """
+    rows = {row.url: row for row in known_queues}
+    for url, names in _queues_of_each().items():
+        row, name = rows.get(url), "+".join(names)
+        if row and row.error:
+            yield (
+                names,
+                f"The dead letter queue of {name} could not be read last, so it may hold more: {row.error.rstrip('.')}.",
+            )
+        elif row is None or row.read_at is None:
+            yield names, f"The dead letter queue of {name} was not read yet, so it may hold more."
 
 
 def known() -> QuerySet[DeadLetterQueue]:

@@ -19,7 +19,7 @@ from jobs.dead_letters.queue_visit import unseen_in_words
 from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging.dispatcher import dispatch
-from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, ReplayAttempt
+from jobs.models import DeadLetter, FailureGroup, ReplayAttempt
 from jobs.models.dead_letter import DeadLetterQuerySet
 from jobs.operations.steps import OperationRefused, Step
 from jobs.runs.timeline import Actor
@@ -71,7 +71,9 @@ class Command(commands.ConsoleCommand):
     def _preview(self, options: dict[str, Any]) -> None:
         chosen = _untried(options, {}, _chosen(options))
         steps = list(_plans(chosen))
-        unseen = [why for dlq in origins.known() if _concerns(dlq, options) and (why := unseen_in_words(dlq))]
+        known = list(origins.known())
+        unseen = [why for queues, why in origins.unread(known) if _concerns(queues, options)]
+        unseen += [why for dlq in known if _concerns(dlq.queues, options) and (why := unseen_in_words(dlq))]
         lines = [f"{'replay ' if step.will else 'skip   '}  {step.job_id}  {step.sentence}" for step in steps]
         lines += [f"{exactly(len(chosen), 'dead letter')}; nothing was changed.", *unseen]
         letters = [{"id": str(step.job_id), "replay": step.will, "sentence": step.sentence} for step in steps]
@@ -94,7 +96,7 @@ class Command(commands.ConsoleCommand):
                 break
             tried |= dict.fromkeys(chosen)
             self._replay(chosen, actor, reason)
-        left = [each for each in checked if _concerns(each.dlq, options)]
+        left = [each for each in checked if _concerns(each.dlq.queues, options)]
         self._progress.clear()
         self._account(list(tried), left if _has_room(options, tried) else [])
 
@@ -167,8 +169,8 @@ def _why_not_all_seen(checked: CheckedQueue) -> str:
     return unseen_in_words(checked.dlq)
 
 
-def _concerns(dlq: DeadLetterQueue, options: dict[str, Any]) -> bool:
-    return not options["queue"] or options["queue"] in dlq.queues
+def _concerns(queues: Collection[str], options: dict[str, Any]) -> bool:
+    return not options["queue"] or options["queue"] in queues
 
 
 def _has_room(options: dict[str, Any], tried: Collection[UUID]) -> bool:

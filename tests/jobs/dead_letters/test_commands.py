@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import threading
@@ -131,13 +132,30 @@ def test_redrive_dry_run_shows_plan(account: Account) -> None:
     account.die_with(job(status=Status.COMPLETED))
     account.check()
 
-    said, error = run("redrive_dlq", "--dry-run")
+    said, error = run("redrive_dlq", "--dry-run", "--queue", "default")
 
     assert error is None
     assert re.search(r"replay   \S{36}  Will be sent to the queue default", said)
     assert re.search(r"skip     \S{36}  Its job is completed", said)
     assert said.endswith("2 dead letters; nothing was changed.\n")
     assert not ReplayAttempt.objects.exists()
+
+
+def test_redrive_dry_run_tells_what_it_does_not_know(account: Account) -> None:
+    said, error = run("redrive_dlq", "--dry-run", "--queue", "default")
+
+    assert error is None
+    assert said == (
+        "0 dead letters; nothing was changed.\nThe dead letter queue of default was not read yet, so it may hold more.\n"
+    )
+
+    account.check()
+    account.fake.fail_next(9, fakes.client_error("AccessDenied"), call="get_queue_attributes")
+    account.check()
+    said, _ = run("redrive_dlq", "--dry-run", "--queue", "default", "--json")
+
+    [why] = json.loads(said)["unseen"]
+    assert why.startswith("The dead letter queue of default could not be read last, so it may hold more: ")
 
 
 def test_redrive_replays_all_and_reports_outcome(account: Account) -> None:
