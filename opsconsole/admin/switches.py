@@ -63,6 +63,8 @@ class LongerForm(PauseForm):
 
 @admin.register(Pause)
 class SwitchesAdmin(OnePageAdmin):
+    live_on = ("opsconsole.Pause",)
+
     def show(self, request: HttpRequest) -> HttpResponse:
         return self._page(request)
 

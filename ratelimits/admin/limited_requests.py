@@ -54,6 +54,8 @@ class FreeForm(ReasonForm):
 
 @admin.register(RateLimitHour)
 class LimitedRequestsAdmin(OnePageAdmin):
+    live_on = ("ratelimits.RateLimitHour", "ratelimits.RateLimitRequest")
+
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         return [

@@ -32,6 +32,8 @@ class LimiterModeForm(ReasonForm):
 
 @admin.register(LimiterControl)
 class LimiterAdmin(OnePageAdmin):
+    live_on = ("ratelimits.LimiterControl", "ratelimits.LimiterTrouble")
+
     def show(self, request: HttpRequest) -> HttpResponse:
         state = LimiterControl.load()
         return self._page(request, LimiterModeForm(initial={"mode": state.mode}, version=_version(state)))

@@ -19,8 +19,10 @@ from django.utils.html import escape
 from alerts.models import Alert, Monitor
 from jobs.models import Job, JobEvent, QueueState, RecoveryControl, Status, WorkerHeartbeat
 from opsconsole import customers, live_pages, overview
+from opsconsole.kit import pauses
 from opsconsole.kit.change_counters import writes_to
 from opsconsole.live_pages import Version
+from ratelimits.models import LimiterControl, RateLimitRequest
 from tests import people
 from tests.factories import job, run
 from tests.page_costs import fewest_statements
@@ -41,7 +43,8 @@ def counted_at_once() -> None:
 
 @pytest.fixture
 def client(client: Client, settings: Any) -> Client:
-    # The row that a migration creates, which these tests' databases lack.
+    # The rows that migrations create, which these tests' databases lack.
+    LimiterControl.objects.get_or_create(pk=1)
     RecoveryControl.objects.update_or_create(pk=1, defaults={"mode": RecoveryControl.Mode.ARMED})
     overview.memory.clear()
     client.force_login(people.operator())
@@ -219,6 +222,47 @@ def test_monitor_that_falls_silent_while_its_page_is_open_is_late(
     later(live_pages.RENDERED_EVERY)
     second = poll(client, monitors, first.headers["ETag"])
     assert (second.status_code, "Late" in second.content.decode()) == (200, True)
+
+
+def _refused_once() -> None:
+    RateLimitRequest.objects.create(
+        key="address:203.0.113.77", endpoint="/", method="GET", outcome="limited", policy="strict"
+    )
+
+
+CHANGES_ELSEWHERE: dict[str, tuple[Callable[[], object], str]] = {
+    "jobs_recoverycontrol": (
+        lambda: RecoveryControl.objects.update(mode=RecoveryControl.Mode.OBSERVE),
+        "only observes",
+    ),
+    "opsconsole_pause": (
+        lambda: pauses.begin(pauses.DEAD_LETTER_CHECKS, by="zoe", reason="a migration", lasting=None),
+        "a migration",
+    ),
+    "ratelimits_limitercontrol": (
+        lambda: LimiterControl.objects.update(mode="off", changed_by="zoe", changed_at=Now()),
+        "zoe",
+    ),
+    "ratelimits_ratelimithour": (_refused_once, "203.0.113.77"),
+}
+
+
+@pytest.mark.parametrize("page", CHANGES_ELSEWHERE)
+def test_pages_of_switches_and_figures_show_what_others_change(
+    client: Client, later: Callable[[int], None], page: str
+) -> None:
+    change, told = CHANGES_ELSEWHERE[page]
+    address = reverse(f"admin:{page}_changelist")
+    assert f'data-live="{address}"' in client.get(address).content.decode()
+    first = poll(client, address)
+    assert told not in first.content.decode()
+
+    change()
+    later(live_pages.RENDERED_EVERY)
+    second = poll(client, address, first.headers["ETag"])
+
+    assert second.status_code == 200
+    assert told in second.content.decode()
 
 
 @pytest.mark.parametrize("header", ["", '"nonsense"', 'W/"a.b.c.d"', 'W/"ab.1.2.cd'])

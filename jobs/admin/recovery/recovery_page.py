@@ -54,6 +54,8 @@ TONES = {None: "good", Stop.OBSERVING: "warning", Stop.PAUSED: "warning"}
 
 @admin.register(RecoveryControl)
 class RecoveryAdmin(OnePageAdmin):
+    live_on = ("jobs.Sweep", "jobs.Job", "jobs.WorkerHeartbeat", "jobs.Restore")
+
     def show(self, request: HttpRequest) -> HttpResponse:
         return self._page(request)
 
