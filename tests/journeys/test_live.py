@@ -10,11 +10,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db import connection
-from playwright.sync_api import Page, Response, expect
+from playwright.sync_api import Locator, Page, Response, expect
 
 from jobs.models import FailureGroup, Job, Status
 from opsconsole import overview
-from opsconsole.kit import audit
+from opsconsole.kit import audit, pauses
 from opsconsole_worker.runs import progress
 from opsconsole_worker.runs.heartbeats import Verdict, Worker
 from tests.factories import SECOND, dead_letter, job, run
@@ -296,6 +296,41 @@ def test_audit_says_by_itself_what_became_of_a_requeue(page: Page, visitor: Visi
     told_at_once()
 
     time_passes_until(page, lambda: expect(line).to_contain_text("Completed", timeout=SHORTLY))
+
+
+def controls_paused_by_ada(page: Page, visitor: Visitor, written: str) -> Locator:
+    """Open *Controls*, write this reason, and let somebody else pause the checks; return the section once it says so."""
+    page.goto(f"{visitor.address}/admin/opsconsole/pause/")
+    section = page.locator("section.decide", has_text="Checks of dead letters")
+    expect(section).to_contain_text("On")
+    section.get_by_label("Reason").fill(written)
+    if not written:
+        page.locator("h1").click()
+    pauses.begin(pauses.DEAD_LETTER_CHECKS, by="ada", reason="a migration", lasting=None)
+    told_at_once()
+    time_passes_until(page, lambda: expect(section).to_contain_text("by ada", timeout=SHORTLY))
+    return section
+
+
+def test_switch_that_somebody_else_used_can_be_used_from_an_open_page(page: Page, visitor: Visitor) -> None:
+    section = controls_paused_by_ada(page, visitor, written="")
+
+    section.get_by_label("Reason").first.fill("the migration ended")
+    section.get_by_role("button", name="Resume").click()
+
+    expect(section).to_contain_text("On")
+    assert pauses.active(pauses.DEAD_LETTER_CHECKS) is None
+
+
+def test_switch_that_changed_while_somebody_wrote_tells_so(page: Page, visitor: Visitor) -> None:
+    section = controls_paused_by_ada(page, visitor, written="SQS is slow")
+
+    expect(section.get_by_label("Reason").first).to_have_value("SQS is slow")
+    section.get_by_role("button", name="Resume").click()
+
+    expect(section.get_by_role("alert")).to_contain_text("a migration")
+    assert pauses.active(pauses.DEAD_LETTER_CHECKS) is not None
+    visitor.complaints[:] = [line for line in visitor.complaints if "409" not in line]
 
 
 def test_group_updates_around_a_note_that_somebody_writes(page: Page, visitor: Visitor) -> None:

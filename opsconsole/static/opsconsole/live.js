@@ -7,8 +7,12 @@
 {
     const LONGEST_PAUSE = 60;
     const TIMEOUT = 10;
-    // With what somebody writes stays the version that they began with: whoever changed it since is told of when it is sent.
-    const HANDS_OFF = 'input:not([type=hidden]), input[name=version], textarea, select';
+    // With what somebody writes stays the version that they began with: whoever changed it since is told of when it is sent. A
+    // form that nobody touched is shown anew, with what it is about.
+    const VERSION = 'input[name=version], input[name$="-version"]';
+    const HANDS_OFF = `input:not([type=hidden]), textarea, select, ${VERSION}`;
+
+    const WRITTEN = '#content form input[id]:not([type=hidden]), #content form textarea[id], #content form select[id]';
 
     for (const bar of document.querySelectorAll('[data-live]')) {
         follow(bar);
@@ -177,6 +181,8 @@
         if (moved && !held) {
             replaceList(before, after);
         }
+        const written = [...document.querySelectorAll(WRITTEN)].filter(field => !isAsDelivered(field))
+            .map(field => ({field, version: field.form.querySelector(VERSION)?.value}));
         for (const part of parts) {
             const shown = document.querySelector(part);
             const now = fresh.querySelector(part);
@@ -184,6 +190,7 @@
                 patchChildren(shown, now, held);
             }
         }
+        written.forEach(carryOver);
         const menu = document.querySelector('.menu > nav');
         const navigation = fresh.getElementById('console-nav');
         if (menu && navigation) {
@@ -278,6 +285,10 @@
         if (shown.matches(HANDS_OFF) || shown.isEqualNode(now)) {
             return;
         }
+        if (shown.matches('form') && versionOf(shown) !== versionOf(now) && isUntouched(shown)) {
+            shown.replaceWith(document.importNode(now, true));
+            return;
+        }
         if (held && shown.id === 'changelist-form') {
             patchLines(shown, now);
             return;
@@ -295,6 +306,38 @@
         // The bar of actions counts what is selected.
         if (!shown.matches('.actions')) {
             patchChildren(shown, now, held);
+        }
+    }
+
+    // Without the time and the signature behind it.
+    function versionOf(form) {
+        return form.querySelector(VERSION)?.value.split(':')[0];
+    }
+
+    function isUntouched(form) {
+        return !form.contains(document.activeElement) && [...form.querySelectorAll('input, textarea, select')].every(isAsDelivered);
+    }
+
+    function isAsDelivered(field) {
+        if (field.matches('select')) {
+            const chosen = [...field.options].filter(option => option.defaultSelected);
+            return chosen.length ? chosen.every(option => option.selected) : field.selectedIndex <= 0;
+        }
+        return field.matches('[type=checkbox], [type=radio]') ? field.checked === field.defaultChecked : field.value === field.defaultValue;
+    }
+
+    // What somebody wrote, and the version that they began with, to the field that came in the place of theirs where the form
+    // around it is another one now.
+    function carryOver({field, version}) {
+        const successor = document.getElementById(field.id);
+        if (successor?.localName !== field.localName || successor.type !== field.type) {
+            return;
+        }
+        successor.value = field.value;
+        successor.checked = field.checked;
+        const known = successor.form.querySelector(VERSION);
+        if (known && version) {
+            known.value = version;
         }
     }
 
