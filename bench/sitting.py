@@ -40,7 +40,7 @@ class Benchmark:
 
 SITTING = (
     Benchmark("recovery", {"BENCH_REPEATS": "3"}),
-    Benchmark("pages"),
+    Benchmark("pages", {"BENCH_TIMES": "20"}),
     Benchmark("check"),
     Benchmark("sending", {"BENCH_MESSAGES": "20000"}),
     Benchmark("dlq"),
