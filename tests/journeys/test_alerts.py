@@ -76,6 +76,8 @@ def test_view_and_acknowledge_alert(visitor: Visitor, slack: FakeSlack, width: i
     assert slack.texts[-1].startswith("✅ Resolved after")
     open_alerts(page)
     expect(page.locator(".empty")).to_contain_text("There are no alerts.")
+    if width < 768:
+        page.locator("summary", has_text="Filters").click()
     page.locator("summary", has_text="State").click()
     page.get_by_role("link", name="Resolved", exact=True).click()
     expect(page.locator("#result_list")).to_contain_text("5 dead letters in default")
