@@ -13,11 +13,8 @@ from typing import NoReturn
 
 from opsconsole import __version__
 from opsconsole.kit.errors import first_line
+from opsconsole.kit.exit_codes import COULD_NOT, FOUND_OR_REFUSED, WRONG_ARGUMENTS
 
-REFUSED = 1
-WRONG_ARGUMENTS = 2
-# Neither a finding of the command nor its refusal: a script must not take it for "late" or "there are dead letters".
-COULD_NOT = 3
 _OF_DJANGO = ("core", "management", "base.py")
 
 
@@ -128,7 +125,7 @@ def _run_django() -> None:
 
         trouble = trouble_behind(error)
         if trouble is not Trouble.TABLES_CHANGED and (refusal := refusals.of(error)):
-            _end(f"{refusal.sentence} {kept_changes.kept(error, since=0).sentence}", REFUSED)
+            _end(f"{refusal.sentence} {kept_changes.kept(error, since=0).sentence}", FOUND_OR_REFUSED)
         if trouble is None and not isinstance(error, OperationalError):
             raise
         # Whatever the command, a database that can't be used now is a sentence and no traceback.

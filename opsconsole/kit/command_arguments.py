@@ -11,11 +11,9 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from opsconsole.kit import reasons
+from opsconsole.kit.exit_codes import COULD_NOT, WRONG_ARGUMENTS
 from opsconsole.kit.storable import LARGEST_INTEGER, is_storable
 
-WRONG_ARGUMENTS = 2
-# Nagios and what followed it read 3 as "unknown", too.
-COULD_NOT = 3
 MOST_ROWS = 1_000_000
 
 

@@ -26,9 +26,10 @@ from django.utils import timezone
 
 from opsconsole.kit import alive, doorbell, schema_version
 from opsconsole.kit.characters import made_visible
-from opsconsole.kit.command_arguments import COULD_NOT, WRONG_ARGUMENTS, refuse_odd_texts, wrong
+from opsconsole.kit.command_arguments import refuse_odd_texts, wrong
 from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.errors import first_line
+from opsconsole.kit.exit_codes import COULD_NOT, WRONG_ARGUMENTS
 
 AWAY_SECONDS = 5.0
 # Whoever watches a process waits three minutes for a sign of life.

@@ -10,10 +10,10 @@ from threading import Thread
 
 from django.db import Error, connection
 
-from opsconsole.kit.command_arguments import COULD_NOT
 from opsconsole.kit.database_troubles import headline, trouble_behind
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError, first_line
+from opsconsole.kit.exit_codes import COULD_NOT
 from opsconsole.verification.check import Check, Judgement, Verdict, Wishes, unknown
 from opsconsole_worker.sqs import QueueError
 

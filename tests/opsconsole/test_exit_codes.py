@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError, SystemCheckError
 
-from opsconsole.kit.command_arguments import COULD_NOT, WRONG_ARGUMENTS
+from opsconsole.kit.exit_codes import COULD_NOT, WRONG_ARGUMENTS
 from tests.repository import REPOSITORY
 
 AWAY = {

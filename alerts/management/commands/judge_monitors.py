@@ -9,7 +9,7 @@ from django.core.management.base import CommandParser
 
 from alerts.watch import monitor_alerts
 from opsconsole.kit import commands
-from opsconsole.kit.command_arguments import COULD_NOT
+from opsconsole.kit.exit_codes import COULD_NOT
 
 
 class Command(commands.ConsoleCommand):

@@ -10,7 +10,8 @@ from django.core.management.base import CommandError
 
 from jobs.dead_letters.check import CheckedQueue, check
 from opsconsole.kit import commands, intervals
-from opsconsole.kit.command_arguments import COULD_NOT, could_not, refuse_ignored
+from opsconsole.kit.command_arguments import could_not, refuse_ignored
+from opsconsole.kit.exit_codes import COULD_NOT
 
 
 class Command(commands.ConsoleCommand):

@@ -15,8 +15,9 @@ from jobs.intake.enqueue import InvalidJob, NewJob, enqueue_many, first_refused
 from jobs.intake.parse import parse_job, parse_lines, parse_payload
 from jobs.models import Job
 from opsconsole.kit import audit, commands
-from opsconsole.kit.command_arguments import WRONG_ARGUMENTS, could_not, refuse_ignored, whole_number, wrong
+from opsconsole.kit.command_arguments import could_not, refuse_ignored, whole_number, wrong
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.exit_codes import WRONG_ARGUMENTS
 from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 from opsconsole_worker import refusals
 

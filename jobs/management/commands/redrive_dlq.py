@@ -24,8 +24,9 @@ from jobs.models.dead_letter import DeadLetterQuerySet
 from jobs.operations.steps import OperationRefused, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import actors, audit, commands
-from opsconsole.kit.command_arguments import COULD_NOT, could_not, required_reason, whole_number, wrong
+from opsconsole.kit.command_arguments import could_not, required_reason, whole_number, wrong
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.exit_codes import COULD_NOT
 
 PAGE = 500
 MOST_ROUNDS = 1_000

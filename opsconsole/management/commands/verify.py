@@ -10,9 +10,9 @@ from django.core.management.base import CommandParser
 from django.db import Error, connection
 
 from opsconsole.kit import audit, commands
-from opsconsole.kit.command_arguments import COULD_NOT
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import first_line
+from opsconsole.kit.exit_codes import COULD_NOT
 from opsconsole.kit.models import Verification
 from opsconsole.verification import record, running, table
 from opsconsole.verification.check import Wishes

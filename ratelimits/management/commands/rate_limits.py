@@ -11,8 +11,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 
 from opsconsole.kit import audit, commands
-from opsconsole.kit.command_arguments import WRONG_ARGUMENTS, could_not, required_reason, wrong
+from opsconsole.kit.command_arguments import could_not, required_reason, wrong
 from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.exit_codes import WRONG_ARGUMENTS
 from ratelimits.engine.forgotten_counts import ALONE, StoreAway
 from ratelimits.models import LimiterControl, Mode, Policy
 from ratelimits.policies import changes, global_switch, wording
