@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 import time
 from contextlib import ExitStack
 from multiprocessing import get_context
@@ -75,6 +76,7 @@ def _dispatch(url: str, queue_url: str, ready: Event, sent: Queue[Any]) -> None:
     stub = StubSqs(queue_url)
     connection.ensure_connection()
     ready.set()
-    call_command("dispatch_outbox", loop=True, verbosity=0)
+    # What it says at its end is no figure.
+    call_command("dispatch_outbox", loop=True, verbosity=0, stdout=sys.stderr)
     connection.close()
     sent.put(stub.job_ids)
