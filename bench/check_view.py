@@ -103,7 +103,7 @@ def _environ(cluster: Cluster, store: str) -> dict[str, str]:
 def _prepare(environ: Mapping[str, str]) -> str:
     """Make the tables, and a key for the route. Return the key."""
     migrate = [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity", "0"]
-    subprocess.run(migrate, env=environ, check=True)
+    subprocess.run(migrate, env=environ, stdout=subprocess.DEVNULL, check=True)
     made = subprocess.run(
         [sys.executable, "-c", MAKE_KEY], env=environ, check=True, capture_output=True, text=True
     )

@@ -1,7 +1,7 @@
 """``make bench-sending``: one and two dispatchers that send a burst, beside as many bare boto3 batch senders.
 
 Each runs in a process of its own, against the stub that answers after 8 ms, with its heap frozen and its log written as where it is
-installed. The jobs and their rows in the outbox are
+installed, and once more without its lines. The jobs and their rows in the outbox are
 inserted by one INSERT ... SELECT each. Senders and dispatchers take turns. Environment: BENCH_MESSAGES (50000),
 BENCH_REPEATS (3).
 """
@@ -59,14 +59,22 @@ def main() -> None:
 
 def _measure(count: int, processes: int, repeats: int) -> list[str]:
     bare: list[float] = []
-    ours: list[float] = []
+    ours: dict[Callable[[int], int], list[float]] = {_dispatch: [], _dispatch_without_log: []}
     for _ in range(repeats):
         bare.append(_together(processes, _send_bare, count // processes))
-        _fill(count)
-        ours.append(_together(processes, _dispatch, count))
+        for work, seconds in ours.items():
+            _fill(count)
+            seconds.append(_together(processes, work, count))
     return [
         _line("boto3 alone, ten per call, eight threads", processes, bare, count, 1.0),
-        _line("dispatcher", processes, ours, count, median(ours) / median(bare)),
+        *(
+            _line(what, processes, seconds, count, median(seconds) / median(bare))
+            for what, seconds in zip(
+                ("dispatcher", "dispatcher, without a line of the log per message"),
+                ours.values(),
+                strict=True,
+            )
+        ),
     ]
 
 
@@ -94,7 +102,7 @@ def _together(processes: int, work: Callable[[int], int], count: int) -> float:
     barrier = context.Barrier(processes)
     with context.Pool(processes, initializer=_set_up, initargs=(barrier,)) as pool:
         results = pool.starmap(_timed, [(work, count)] * processes, chunksize=1)
-    expected = count if work is _dispatch else count * processes
+    expected = count * processes if work is _send_bare else count
     assert sum(sent for sent, _, _ in results) == expected, results
     return max(ended for _, _, ended in results) - min(began for _, began, _ in results)
 
@@ -160,6 +168,11 @@ def _dispatch(count: int) -> int:
     from jobs.messaging.dispatcher import dispatch  # noqa: PLC0415
 
     return dispatch(limit=count).sent
+
+
+def _dispatch_without_log(count: int) -> int:
+    logging.disable(logging.INFO)
+    return _dispatch(count)
 
 
 if __name__ == "__main__":
