@@ -333,8 +333,11 @@
         if (successor?.localName !== field.localName || successor.type !== field.type) {
             return;
         }
-        successor.value = field.value;
-        successor.checked = field.checked;
+        // A list of several choices that stayed keeps them all; its value is only the first.
+        if (successor !== field) {
+            successor.value = field.value;
+            successor.checked = field.checked;
+        }
         const known = successor.form.querySelector(VERSION);
         if (known && version) {
             known.value = version;
