@@ -74,11 +74,13 @@ def message_trouble(trouble: MessageTrouble) -> SafeString:
 
 
 def result(of: MemberResult, page: str, text: str = "") -> SafeString:
-    """Return a badge that tells what became of a member, with a link to the subject as which it failed again.
+    """Return a badge that tells what became of a member, and as what it failed again: a link to that subject, or the error.
 
     ``page``: the name of the admin pages of the subject, such as ``jobs_deadletter``.
     """
     shown = badge(text or of.label, of.tone)
+    if of.error:
+        shown += format_html(' <span class="quiet">{}</span>', of.error)
     if not of.again:
         return shown
     url = reverse(f"admin:{page}_change", args=[of.again])

@@ -14,12 +14,21 @@ from django.utils.safestring import SafeString
 from jobs.admin import labels
 from jobs.bulk import job_actions, registry
 from jobs.bulk.kinds import Kind, MemberResult
+from jobs.dead_letters import editing
+from jobs.letter_ledger.entries import LetterAction
+from jobs.operations import payload_edits
+from jobs.operations.steps import JobAction
 from opsconsole.kit.page_permissions import Asker, may_see
 
 # Their ids are in an address, which servers accept up to a length.
 MOST_FOLLOWED = 50
 # The tones of results that are not the last word.
 UNDER_WAY = frozenset({"running", "waiting"})
+# Edits that send what they edited again, by the page of their lines in the audit and what these say.
+_EDITS = {
+    ("jobs_job", payload_edits.DID_AND_STARTED): JobAction.REQUEUE,
+    ("jobs_deadletter", editing.DID): LetterAction.REPLAY,
+}
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,10 @@ def context(kind: Kind, keys: Sequence[str]) -> dict[str, Any]:
 
 def kind_of_line(page: str, did: str) -> Kind | None:
     """Return the kind whose action a line of the audit tells of, if it can be followed."""
+    if action := _EDITS.get((page, did)):
+        return registry.kind_of(action)
     followed = (kind for kind in registry.KINDS.values() if kind.results is not None and kind.page == page)
-    return next((kind for kind in followed if did == f"{kind.done_word.capitalize()}."), None)
+    return next((kind for kind in followed if did == kind.did), None)
 
 
 def address(kind: Kind, keys: Sequence[str]) -> str:

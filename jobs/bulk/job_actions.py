@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q, QuerySet, TextField
+from django.db.models.functions import Cast, Left
+from django.utils.text import Truncator
 
 from jobs.bulk.kinds import MOST_NAMED, Alike, Kind, MemberResult, Order, Result, Results, Trial
 from jobs.models import Job, Status
@@ -39,6 +42,8 @@ RESULTS: dict[str, MemberResult] = {
     Status.IN_PROGRESS: under_way,
     Status.CANCELLED: MemberResult("Cancelled", "quiet"),
 }
+# In characters, of the error of a job that failed again, in a cell of a table.
+MOST_OF_ERROR = 120
 UNKNOWN = MemberResult("Result unknown", "quiet")
 
 
@@ -63,8 +68,17 @@ def _failed(subjects: QuerySet[Any]) -> list[str]:
 
 
 def _results_of(subjects: Sequence[str]) -> Reading[Mapping[str, MemberResult]]:
-    statuses = records_of(Job.objects.filter(pk__in=subjects).order_by().values_list("pk", "status"))
-    return statuses.then(lambda rows: {str(pk): RESULTS.get(status, UNKNOWN) for pk, status in rows})
+    # As much as is shown, and a character that tells that there is more.
+    beginning = Left(Cast("error_message", TextField()), MOST_OF_ERROR + 1)
+    jobs = Job.objects.filter(pk__in=subjects).order_by().values_list("pk", "status", beginning)
+    return records_of(jobs).then(lambda rows: {str(pk): _result(status, error) for pk, status, error in rows})
+
+
+def _result(status: str, error: str | None) -> MemberResult:
+    result = RESULTS.get(status, UNKNOWN)
+    if result is not again or not error:
+        return result
+    return replace(result, error=Truncator(" ".join(error.split())).chars(MOST_OF_ERROR))
 
 
 def came_through(subjects: Sequence[str]) -> int:

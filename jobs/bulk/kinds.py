@@ -84,11 +84,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class MemberResult:
-    """What became of a member that was done. ``again``: the id of the subject as which it failed again, if it is another."""
+    """What became of a member that was done.
+
+    ``again``: the id of the subject as which it failed again, if it is another; ``error``: what it failed again with.
+    """
 
     label: str
     tone: str
     again: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +157,11 @@ class Kind:
     def subject_id(self, subject: str) -> Any:
         """Return the key of a subject from its text."""
         return self.model._meta.pk.to_python(subject)  # noqa: SLF001 - documented
+
+    @property
+    def did(self) -> str:
+        """Return what the audit says of this action."""
+        return f"{self.done_word.capitalize()}."
 
     def count(self, number: int) -> str:
         """Return the count in words: '1 job', '4,812 jobs'."""

@@ -18,6 +18,8 @@ from opsconsole.kit import line_diffs, reasons
 from opsconsole.kit.row_locks import locked, waited_in_vain
 from opsconsole_worker.sqs import BATCH_BYTES
 
+# What the audit says.
+DID = "Replayed with an edited body."
 OFF = "Editing dead letters is switched off: see OPSCONSOLE_EDIT_DEAD_LETTERS."
 KNOWN_JOB = (
     "Its job is known, so its message is made from the job's row: replay the letter without editing it."

@@ -5,7 +5,6 @@ A job that ended is started again with it, as by requeue or release, in the same
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -24,11 +23,13 @@ from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
 from opsconsole.kit.bounded_columns import whole
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.line_diffs import digest_of
 from opsconsole.kit.row_locks import WaitBudget
 
 EDIT = "edit"
-# What the audit says.
+# What the audit says, of a job that waits and of one that starts again.
 DID = "Edited the payload."
+DID_AND_STARTED = "Edited the payload and started the job again."
 UNCHANGED = "The payload is unchanged: requeue or release the job without editing it."
 AS_BEFORE = "Waits as before, with the new payload. A worker that takes it in the meantime keeps the old one, and nothing is changed."
 ENDED_BY = {Status.FAILED: JobAction.REQUEUE, Status.QUARANTINED: JobAction.RELEASE}
@@ -66,6 +67,11 @@ def look(job_id: UUID) -> Seen | None:
     return Seen(job, step, text, digest_of(text))
 
 
+def did(step: Step) -> str:
+    """Return what the audit says of this edit."""
+    return DID if step.action == EDIT else DID_AND_STARTED
+
+
 def step_of(job: JobWithEvidence, size: int) -> Step:
     """Return what the edit would do to the job, whose payload has this many bytes. Pure."""
     again = action_for(job.status)
@@ -79,10 +85,6 @@ def step_of(job: JobWithEvidence, size: int) -> Step:
         return step
     said = f"Its payload has {exactly(size, 'byte')}; up to {payload_text.MOST_EDITED_BYTES:,} can be edited here."
     return Step(job.pk, step.action, job.status, job.run_epoch, step.seen_reason, False, said)  # noqa: FBT003
-
-
-def digest_of(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def carry_out(seen: Step, digest: str, payload: str, actor: Actor, reason: str) -> Outcome:

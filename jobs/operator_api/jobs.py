@@ -110,8 +110,7 @@ def _act(request: OperatorRequest, action: JobAction, job_id: JobId, change: Cha
     now = load(job_id)
     if not outcome.done:
         refuse(outcome, as_json(now))
-    did = f"{kind_of(action).done_word.capitalize()}."
-    operator_api.log(request, [now], did, why=change.reason, result=outcome.sentence)
+    operator_api.log(request, [now], kind_of(action).did, why=change.reason, result=outcome.sentence)
     return {"sentence": outcome.sentence, "job": item(now)}
 
 

@@ -25,7 +25,6 @@ from opsconsole.kit.problems import Problem
 from opsconsole_worker.sqs import BATCH_BYTES
 
 EDIT, REPLAY = "jobs.edit_deadletter", "jobs.replay_deadletter"
-DID = "Replayed with an edited body."
 
 reading = Router(tags=[operator_api.TAG])
 operating = Router(tags=[operator_api.TAG])
@@ -92,7 +91,7 @@ def edit_letter(request: OperatorRequest, letter_id: UUID, change: EditBody) -> 
     if not outcome.done:
         refuse(outcome, _shown(_whole(letter_id)).model_dump(mode="json"))
     ask_cluster("jobs.tasks.work_dead_letters")
-    operator_api.log(request, [now], DID, why=change.reason, result=outcome.sentence)
+    operator_api.log(request, [now], editing.DID, why=change.reason, result=outcome.sentence)
     return letter_schemas.LetterChanged(sentence=outcome.sentence, letter=item(request, now))
 
 

@@ -125,8 +125,7 @@ def _act(
     if not outcome.done:
         refuse(outcome, shown.model_dump(mode="json"))
     ask_cluster("jobs.tasks.work_dead_letters")
-    did = f"{kind_of(action).done_word.capitalize()}."
-    operator_api.log(request, [now], did, why=change.reason, result=outcome.sentence)
+    operator_api.log(request, [now], kind_of(action).did, why=change.reason, result=outcome.sentence)
     sentence = _as_seen(request, action, letter, outcome.sentence, goes=True)
     return letter_schemas.LetterChanged(sentence=sentence, letter=shown)
 

@@ -84,7 +84,7 @@ def edit_job(request: OperatorRequest, job_id: JobId, change: EditPayload) -> An
     now = load(job_id)
     if not outcome.done:
         refuse(outcome, _shown(_look(job_id)).model_dump(mode="json"))
-    operator_api.log(request, [now], payload_edits.DID, why=change.reason, result=outcome.sentence)
+    operator_api.log(request, [now], payload_edits.did(seen.step), why=change.reason, result=outcome.sentence)
     return job_schemas.JobChanged(sentence=outcome.sentence, job=item(now))
 
 

@@ -38,7 +38,7 @@ def _trouble(run: RunContext) -> None:
             raise ConnectionError("the directory has not answered for days")
         case "fails until it is replayed" if run.job.epoch == 1:
             raise PermanentError("the directory is closed today")
-        case "fails for good":
+        case "fails for good" if not run.job.payload.get("address"):
             raise PermanentError("the directory refuses this business: its address is missing")
         case "kills its worker":
             os.kill(os.getpid(), signal.SIGKILL)

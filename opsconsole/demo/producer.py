@@ -11,6 +11,7 @@ from opsconsole.demo.output import say, short
 SECONDS_BETWEEN = 2.0
 # A demo whose workers have all stopped must not fill the queue.
 MOST_WAITING = 100
+WITHOUT_ADDRESS = "fails for good"
 POISON, POISON_NUMBER = "kills its worker", 3
 
 
@@ -34,6 +35,9 @@ class Producer:
 
 def job_number(number: int) -> NewJob:
     payload = {"trouble": trouble} if (trouble := trouble_of(number)) else {}
+    if trouble == WITHOUT_ADDRESS:
+        # What an operator can mend there.
+        payload["address"] = ""
     priority = ("starter", "growth", "enterprise")[number % 3]
     return NewJob(
         customer_id=f"customer-{1000 + number % 40}",
@@ -52,7 +56,7 @@ def trouble_of(number: int) -> str | None:
     if number % 10 == 4:
         return "fails once"
     if number % 20 == 9:
-        return "fails for good"
+        return WITHOUT_ADDRESS
     if number % 30 == 15:
         return "fails always"
     return None

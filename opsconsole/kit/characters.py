@@ -23,9 +23,17 @@ def made_visible(text: str) -> str:
     ):
         return text
     return "".join(
-        each.encode("unicode_escape").decode()
-        if each not in "\n\t" and unicodedata.category(each) in _MADE_VISIBLE
-        else each
+        _escape(each) if each not in "\n\t" and unicodedata.category(each) in _MADE_VISIBLE else each
+        for each in text
+    )
+
+
+def told_apart(text: str) -> str:
+    """Return the text as ``made_visible`` does, also with escapes for spaces that are not the usual one."""
+    if text.isascii():
+        return made_visible(text)
+    return "".join(
+        made_visible(each) if each == " " or unicodedata.category(each) != "Zs" else _escape(each)
         for each in text
     )
 
@@ -47,3 +55,7 @@ def first_hidden(text: str) -> str:
     """
     hidden = INVISIBLE - {"Zs"}
     return next((each for each in text if unicodedata.category(each) in hidden), "")
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()

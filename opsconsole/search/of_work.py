@@ -163,9 +163,10 @@ def failures(term: str, user: Person) -> Finding:
 
 
 def errors(term: str, user: Person) -> Finding:
-    """Find jobs by words of their error, among the newest that failed."""
-    failed = Job.objects.filter(status=JobStatus.FAILED).order_by("-created_at", "-pk")
-    newest = Job.objects.filter(pk__in=failed.values("pk")[:MOST_FAILED])
+    """Find jobs by words of their error, among the newest that failed and the newest that are quarantined."""
+    newest = Job.objects.filter(
+        Q(pk__in=_newest(JobStatus.FAILED)) | Q(pk__in=_newest(JobStatus.QUARANTINED))
+    )
     rows = having_error(newest, term).order_by("-created_at", "-pk").defer("payload")[: SHOWN + 1]
     read = yield {"jobs": models_of(rows)}
     hits = [
@@ -173,6 +174,10 @@ def errors(term: str, user: Person) -> Finding:
         for job in read["jobs"]
     ]
     return group("Errors of jobs", hits, "jobs_job", error=term)
+
+
+def _newest(status: str) -> QuerySet[Job, Any]:
+    return Job.objects.filter(status=status).order_by("-created_at", "-pk").values("pk")[:MOST_FAILED]
 
 
 def operations(term: str, user: Person) -> Finding:

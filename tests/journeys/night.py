@@ -157,8 +157,8 @@ def _audit(olga: User) -> None:
 def _deeds() -> Iterator[tuple[timedelta, Model, str, str]]:
     replayed = DeadLetter.objects.filter(state=DeadLetter.State.REPLAYED).latest("first_seen_at")
     discarded = DeadLetter.objects.filter(state=DeadLetter.State.DISCARDED).latest("first_seen_at")
-    yield 50 * MINUTE, discarded, "Discarded", "the customer has cancelled"
-    yield 40 * MINUTE, replayed, "Decided to be replayed", "maps answers again"
+    yield 50 * MINUTE, discarded, "Discarded.", "the customer has cancelled"
+    yield 40 * MINUTE, replayed, "Marked for replay.", "maps answers again"
     yield (
         2 * MINUTE,
         Alert.objects.get(fingerprint="quarantined_jobs"),

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -187,6 +187,17 @@ class TestHandler:
         ]
         assert len({reference for _, reference in run.notes}) == 2
         assert run.reported == (100, "2 of 2 directories")
+
+    def test_address_that_an_operator_adds_mends_the_cause(self) -> None:
+        payload = job_number(9).payload
+        assert payload == {"trouble": "fails for good", "address": ""}
+        with pytest.raises(PermanentError, match="its address is missing"):
+            submit_directories(cast(Any, Notes(dict(payload))))
+
+        mended: Any = Notes(payload | {"address": "Main Street 1"})
+        submit_directories(mended)
+
+        assert mended.reported == (100, "2 of 2 directories")
 
     @pytest.mark.parametrize(
         ("trouble", "attempts", "error"),

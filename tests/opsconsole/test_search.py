@@ -201,6 +201,7 @@ def test_anonymous_users_are_redirected_to_login(client: Client) -> None:
 def test_words_of_errors_and_numbers_that_pages_show(viewer: Client) -> None:
     failed = job(status=Status.FAILED, error_message="TypeError: the address is missing")
     job(error_message="the address is missing, of a job that runs again")
+    given_up = job(status=Status.QUARANTINED, error_message="MemoryError: the picture is too large")
     operation = BulkOperation.objects.create(
         action="requeue_jobs", scope="x", actor="operator:ada", state="ended"
     )
@@ -209,6 +210,8 @@ def test_words_of_errors_and_numbers_that_pages_show(viewer: Client) -> None:
     assert viewer.get(SEARCH, {"q": "ADDRESS is"})["Location"] == reverse(
         "admin:jobs_job_change", args=[failed.pk]
     )
+    place = reverse("admin:jobs_job_change", args=[given_up.pk])
+    assert viewer.get(SEARCH, {"q": "picture is"})["Location"] == place
     page = reverse("admin:jobs_bulkoperation_change", args=[operation.pk])
     assert page in _places(viewer, f"#{operation.pk}")
     assert reverse("admin:jobs_failuregroup_change", args=[group.pk]) in _places(viewer, f"group {group.pk}")

@@ -21,6 +21,7 @@ from jobs.models import DeadLetter, ReplayAttempt
 from jobs.operations.steps import OperationRefused
 from opsconsole.kit import form_versions
 from opsconsole.kit.form_versions import Value, Version
+from opsconsole.kit.line_diffs import CHANGED_SINCE, digest_of
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
@@ -89,9 +90,13 @@ def view(admin: PlannedLetters, request: HttpRequest, letter_id: UUID) -> HttpRe
     form = EditForm(letter, request.POST)
     if not form.is_valid():
         return _page(admin, request, letter, form)
-    if request.POST.get("step") != SEND:
-        return _page(admin, request, letter, form, diff=editing.diff(letter.body, form.cleaned_data["body"]))
-    return _send(admin, request, letter)
+    body, sends = form.cleaned_data["body"], request.POST.get("step") == SEND
+    # Nothing is sent but what the changes were shown of.
+    if sends and request.POST.get("previewed") == digest_of(body):
+        return _send(admin, request, letter)
+    if sends:
+        form.add_error(None, CHANGED_SINCE)
+    return _page(admin, request, letter, form, diff=editing.diff(letter.body, body))
 
 
 def _send(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter) -> HttpResponse:
@@ -120,5 +125,7 @@ def _page(
     why: str = "",
 ) -> HttpResponse:
     context = {"title": "Edit and replay", "letter": letter, "form": form, "diff": diff, "why": why}
+    if form and diff is not None:
+        context["previewed"] = digest_of(form.cleaned_data["body"])
     context |= why_it_failed(letter)
     return admin.render(request, "admin/jobs/deadletter/edit.html", context)

@@ -23,18 +23,37 @@ from jobs.intake.idempotency import KeyReused
 from jobs.models import Job
 from jobs.operations import job_operations
 from opsconsole.kit import audit
+from opsconsole.kit.characters import first_hidden
 from opsconsole.kit.job_pages import job_page
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonField
 from opsconsole.kit.storable import LARGEST_INTEGER
 from opsconsole_worker import refusals
 
+# Somebody went back to it from the page of the job.
+ENQUEUED_BEFORE = (
+    "Nothing was enqueued: this form has enqueued a job already, with other values. "
+    "Send it again to enqueue another one."
+)
+
+
+class NameField(forms.CharField):
+    """A name that nobody could tell from another one if it had characters that nobody sees."""
+
+    def clean(self, value: Any) -> str:
+        name = str(super().clean(value))
+        if hidden := first_hidden(name):
+            raise forms.ValidationError(
+                f"Take out the character U+{ord(hidden):04X}, which can’t be seen, or type this instead of pasting it."
+            )
+        return name
+
 
 class EnqueueForm(forms.Form):
-    customer_id = forms.CharField(label="Customer id", max_length=500)
+    customer_id = NameField(label="Customer id", max_length=500)
     package_size = forms.IntegerField(min_value=1, max_value=LARGEST_INTEGER, initial=1)
     queue = forms.ChoiceField()
-    priority = forms.CharField(required=False, max_length=500, help_text="Empty: as the database sets it.")
+    priority = NameField(required=False, max_length=500, help_text="Empty: as the database sets it.")
     not_before = forms.DateTimeField(
         required=False, help_text="UTC, such as 2026-11-27 18:00. Empty: at once."
     )
@@ -63,8 +82,13 @@ def _accepted(request: HttpRequest, form: EnqueueForm) -> str | None:
     caller, key = f"user:{request.user.pk}", str(form.cleaned_data["token"])
     try:
         answer = idempotency.once(caller, key, asked, lambda: _enqueue(request, **asked))
-    except (InvalidJob, KeyReused) as error:
+    except InvalidJob as error:
         form.add_error(None, str(error))
+        return None
+    except KeyReused:
+        form.add_error(None, ENQUEUED_BEFORE)
+        form.data = request.POST.copy()
+        form.data["token"] = str(uuid4())
         return None
     except DatabaseError as error:
         refusal = refusals.of(error)

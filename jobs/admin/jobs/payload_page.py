@@ -20,7 +20,7 @@ from jobs.operations.payload_edits import Seen
 from jobs.operations.steps import JobAction, OperationRefused
 from opsconsole.kit import audit, form_versions
 from opsconsole.kit.job_pages import job_page
-from opsconsole.kit.line_diffs import between
+from opsconsole.kit.line_diffs import CHANGED_SINCE, between, digest_of
 from opsconsole.kit.page_permissions import Asker
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
@@ -102,10 +102,12 @@ def view(admin: ReadOnlyAdmin, request: HttpRequest, job_id: Any) -> HttpRespons
     form = EditForm(seen, request.POST)
     if not form.is_valid():
         return _page(admin, request, seen, form)
-    if request.POST.get("step") != SAVE:
-        after = payload_text.pretty(form.cleaned_data["payload"])
-        return _page(admin, request, seen, form, diff=between(seen.pretty, after))
-    return _save(admin, request, form)
+    payload, saves = form.cleaned_data["payload"], request.POST.get("step") == SAVE
+    if saves and request.POST.get("previewed") == digest_of(payload):
+        return _save(admin, request, form)
+    if saves:
+        form.add_error(None, CHANGED_SINCE)
+    return _page(admin, request, seen, form, diff=between(seen.pretty, payload_text.pretty(payload)))
 
 
 def _save(admin: ReadOnlyAdmin, request: HttpRequest, form: EditForm) -> HttpResponse:
@@ -120,7 +122,8 @@ def _save(admin: ReadOnlyAdmin, request: HttpRequest, form: EditForm) -> HttpRes
     if not outcome.done:
         form.add_error(None, outcome.sentence)
         return _page(admin, request, seen, form)
-    audit.log(request.user, [seen.job], payload_edits.DID, why=reason, result=outcome.sentence)
+    did = payload_edits.did(seen.step)
+    audit.log(request.user, [seen.job], did, why=reason, result=outcome.sentence)
     messages.success(request, f"The payload was edited. {outcome.sentence}")
     return redirect(job_page(seen.job.pk))
 
@@ -139,6 +142,7 @@ def _page(
         "job": Job(pk=seen.job.pk),
         "form": form,
         "diff": diff,
+        "previewed": digest_of(form.cleaned_data["payload"]) if form and diff is not None else "",
         "error": seen.job.error_message,
         "sentence": why or seen.step.sentence,
         "button": LABELS[payload_edits.action_for(seen.job.status)],

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db.models import Count, Q
 
+from jobs.bulk.registry import kind_of
 from jobs.dead_letters import check, fulfilment, operations, origins
 from jobs.dead_letters.check import CheckedQueue
 from jobs.dead_letters.queue_visit import unseen_in_words
@@ -28,6 +29,7 @@ from opsconsole.kit.command_arguments import could_not, required_reason, whole_n
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.exit_codes import COULD_NOT
 
+REPLAY = kind_of(LetterAction.REPLAY)
 PAGE = 500
 MOST_ROUNDS = 1_000
 MOST_TURNS_WITHOUT_PROGRESS = 3
@@ -125,7 +127,7 @@ class Command(commands.ConsoleCommand):
                 pk__in=[outcome.job_id for outcome in outcomes if outcome.done]
             )
             said = actors.in_words(actor.name)
-            audit.log_command(said, decided, "Decided to be replayed.", why=reason)
+            audit.log_command(said, decided, REPLAY.did, why=reason)
             for outcome in outcomes:
                 if not outcome.done:
                     self._skipped.append({"id": str(outcome.job_id), "sentence": outcome.sentence})

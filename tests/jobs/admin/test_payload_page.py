@@ -63,18 +63,56 @@ def test_payload_is_edited_by_a_preview_and_a_reason(operator: Client) -> None:
     failed.refresh_from_db()
     assert failed.status == Status.FAILED
 
+    fields["previewed"] = hidden(preview, "previewed")
     saved = operator.post(address(failed), fields | {"step": "save"}, follow=True).content.decode()
     assert "The payload was edited. Queued for run 2." in saved and "Payload edited" in saved
     failed.refresh_from_db()
     assert (failed.status, failed.payload) == (Status.PENDING, {"address": "Main Street 1", "items": 3})
     line = LogEntry.objects.latest("pk")
-    assert (line.change_message, line.detail.reason) == ("Edited the payload.", "asked the customer")
+    said = "Edited the payload and started the job again."
+    assert (line.change_message, line.detail.reason) == (said, "asked the customer")
     assert "Main Street" not in line.change_message + line.detail.result
 
     # Sent twice, or by a page that was opened before.
     again = operator.post(address(failed), fields | {"step": "save"})
     assert again.status_code == 409
     assert JobEvent.objects.filter(job_id=failed.pk, kind="edited").count() == 1
+
+
+def test_only_what_the_changes_were_shown_of_is_saved(operator: Client) -> None:
+    failed = job(status=Status.FAILED, payload={"a": 1})
+    fields = {
+        "version": hidden(operator.get(address(failed)).text, "version"),
+        "payload": '{"a": 2}',
+        "reason": "asked the customer",
+    }
+    fields["previewed"] = hidden(operator.post(address(failed), fields).text, "previewed")
+
+    # Typed after the changes were shown.
+    fields["payload"] = '{"a": 3}'
+    unseen = operator.post(address(failed), fields | {"step": "save"}).text
+
+    failed.refresh_from_db()
+    assert (failed.status, failed.payload) == (Status.FAILED, {"a": 1})
+    assert "Nothing was saved: this is not what the changes were shown of." in unseen
+    assert "+    &quot;a&quot;: 3" in unseen and "asked the customer" in unseen
+    fields["previewed"] = hidden(unseen, "previewed")
+    assert operator.post(address(failed), fields | {"step": "save"}).status_code == 302
+    failed.refresh_from_db()
+    assert failed.payload == {"a": 3}
+
+
+def test_waiting_job_is_not_said_to_be_started_again(operator: Client) -> None:
+    waiting = job(payload={"a": 1})
+    fields = {
+        "version": hidden(operator.get(address(waiting)).text, "version"),
+        "payload": '{"a": 2}',
+        "reason": "asked the customer",
+    }
+    fields["previewed"] = hidden(operator.post(address(waiting), fields).text, "previewed")
+    operator.post(address(waiting), fields | {"step": "save"})
+
+    assert LogEntry.objects.latest("pk").change_message == "Edited the payload."
 
 
 def test_what_was_typed_stays_when_it_is_refused(operator: Client) -> None:
@@ -152,10 +190,26 @@ def test_job_is_enqueued_once_by_form(operator: Client) -> None:
     assert LogEntry.objects.filter(change_message="Enqueued a job.").count() == 1
 
 
+def test_form_that_was_sent_with_other_values_can_be_sent_again(operator: Client) -> None:
+    form = reverse("admin:jobs_job_enqueue")
+    fields = ENQUEUE | {"token": str(uuid4())}
+    operator.post(form, fields)
+    other = fields | {"customer_id": "other"}
+
+    refused = operator.post(form, other).text
+
+    assert "this form has enqueued a job already, with other values" in refused
+    assert "Idempotency-Key" not in refused and not Job.objects.filter(customer_id="other").exists()
+    operator.post(form, other | {"token": hidden(refused, "token")})
+    assert Job.objects.filter(customer_id="other").count() == 1
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
         ({"customer_id": " "}, "This field is required"),
+        ({"customer_id": "acme\u200b"}, "Take out the character U+200B"),
+        ({"priority": "\u202egrowth"}, "Take out the character U+202E"),
         ({"package_size": "0"}, "greater than or equal to 1"),
         ({"queue": "unknown"}, "Select a valid choice"),
         ({"not_before": "soon"}, "Enter a valid date/time"),

@@ -18,6 +18,7 @@ from django_q.models import OrmQ
 from jobs.admin.dead_letters import failure_groups, letter_actions
 from jobs.models import DeadLetter, FailureGroup, ReplayAttempt, Status
 from opsconsole.kit import audit
+from opsconsole.kit.line_diffs import digest_of
 from opsconsole_worker import sqs
 from opsconsole_worker.environment import QueueConfig
 from tests import people
@@ -372,6 +373,11 @@ def test_check_now_enqueues_task_for_cluster(operator: Client) -> None:
 # -- edit and replay
 
 
+def edited(body: str) -> dict[str, str]:
+    """Return the entries that send this body, after its changes were shown."""
+    return {"body": body, "previewed": digest_of(body), "reason": REASON, "step": "send"}
+
+
 @pytest.fixture
 def editing_on(settings: Any) -> None:
     settings.OPSCONSOLE_EDIT_DEAD_LETTERS = True
@@ -395,12 +401,24 @@ def test_edit_shows_diff_and_ledger_keeps_both_bodies(operator: Client) -> None:
     assert ("added", '+  "address": "Main Street 1"') in preview.context["diff"]
     assert not ReplayAttempt.objects.exists()
 
-    send(operator, edit(letter), {"body": fixed, "reason": REASON, "step": "send"})
+    send(operator, edit(letter), edited(fixed))
     row = ReplayAttempt.objects.get()
     assert (row.edited_body, row.letter.body, row.state) == (fixed, letter.body, "wanted")
     page = operator.get(page_of(letter)).content.decode()
     assert "with an edited body" in page
     assert "diff-removed" in page
+
+
+@pytest.mark.usefixtures("editing_on")
+def test_only_the_body_whose_changes_were_shown_is_sent(operator: Client) -> None:
+    letter = dead_letter(body='{"order": 1}')
+
+    unseen = send(operator, edit(letter), edited('{"order": 2}') | {"body": '{"order": 3}'})
+
+    assert not ReplayAttempt.objects.exists()
+    assert "Nothing was saved: this is not what the changes were shown of." in unseen.text
+    assert ("added", '+  "order": 3') in unseen.context["diff"]
+    assert unseen.context["previewed"] == digest_of('{"order": 3}')
 
 
 @pytest.mark.usefixtures("editing_on")
@@ -418,7 +436,7 @@ def test_edit_shows_diff_and_ledger_keeps_both_bodies(operator: Client) -> None:
 def test_unsendable_body_is_refused(operator: Client, body: str, problem: str) -> None:
     letter = dead_letter(body='{"order": 1}')
 
-    response = send(operator, edit(letter), {"body": body, "reason": REASON, "step": "send"})
+    response = send(operator, edit(letter), edited(body))
 
     assert problem in response.content.decode()
     assert not ReplayAttempt.objects.exists()
@@ -444,8 +462,7 @@ def test_message_of_known_job_cannot_be_edited(operator: Client) -> None:
     assert "cannot be edited and sent" in refused and "from the row of its job" in refused
     discarded = operator.get(edit(dead_letter(state=State.DISCARDED))).content.decode()
     assert "It was discarded: restore it first." in discarded and "its job" not in discarded
-    entries = {"body": json.dumps({"job_id": str(made.pk)}), "reason": "x", "step": "send"}
-    response = send(operator, edit(foreign), entries)
+    response = send(operator, edit(foreign), edited(json.dumps({"job_id": str(made.pk)})))
     assert "which the console knows" in response.content.decode()
     assert not ReplayAttempt.objects.exists()
 
@@ -456,9 +473,7 @@ def test_letter_with_later_decision_is_not_sent(operator: Client) -> None:
     version = versions_on(operator.get(edit(letter)))
     DeadLetter.objects.update(state=State.DISCARDED)
 
-    response = operator.post(
-        edit(letter), version | {"body": '{"order": 2}', "reason": REASON, "step": "send"}
-    )
+    response = operator.post(edit(letter), version | edited('{"order": 2}'))
 
     assert "It was discarded: restore it first." in response.content.decode()
     assert not ReplayAttempt.objects.exists()
@@ -468,7 +483,8 @@ def test_letter_with_later_decision_is_not_sent(operator: Client) -> None:
 def test_edit_keeps_line_endings(operator: Client) -> None:
     letter = dead_letter(body="one\ntwo")
 
-    send(operator, edit(letter), {"body": "one\r\nthree", "reason": REASON, "step": "send"})
+    fields = edited("one\r\nthree") | {"previewed": digest_of("one\nthree")}
+    send(operator, edit(letter), fields)
 
     assert ReplayAttempt.objects.get().edited_body == "one\nthree"
 

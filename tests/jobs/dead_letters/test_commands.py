@@ -11,13 +11,14 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 
 from jobs.dead_letters import check
 from jobs.management.commands import check_dlq
 from jobs.models import DeadLetter, Job, ReplayAttempt, Status
-from opsconsole.kit import commands
+from opsconsole.kit import audit, commands
 from tests.factories import job
 from tests.fakes import sqs as fakes
 from tests.jobs.dead_letters.account import Account, letter, letters, state
@@ -164,6 +165,9 @@ def test_redrive_replays_all_and_reports_outcome(account: Account) -> None:
     account.die_with(failed)
 
     said, error = run("redrive_dlq", "--reason", "the directory is back", "--as", "olga")
+
+    # As pages say it, so that the audit tells what became of each.
+    assert {audit.told(line).did for line in LogEntry.objects.all()} == {"Marked for replay."}
 
     assert error is None, error
     assert said.endswith("      3 replayed\n3 replayed.\n")

@@ -34,7 +34,15 @@ def test_failed_job_starts_again_with_the_new_payload() -> None:
 
     assert (answer.status_code, answer.json()["job"]["run"]) == (200, 2), answer.content
     assert "0.10000000000000000001" in program.get(f"jobs/{one.pk}/payload").json()["payload"]
-    assert audited() == [(str(one.pk), program.actor, "Edited the payload.", WHY, "Queued for run 2.")]
+    assert audited() == [
+        (
+            str(one.pk),
+            program.actor,
+            "Edited the payload and started the job again.",
+            WHY,
+            "Queued for run 2.",
+        )
+    ]
     assert set(JobEvent.objects.values_list("kind", flat=True)) == {"edited", "requeued"}
     again = program.change(f"jobs/{one.pk}/edit", shown["version"], payload=NEW, once="a")
     assert again.json() == answer.json() and Outbox.objects.count() == 1

@@ -154,6 +154,39 @@ def test_lines_say_what_became_of_jobs_and_letters(client: Client) -> None:
     assert "Completed" not in page and "Failed again" not in page
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("did", ["Marked for replay.", "Replayed with an edited body."])
+def test_line_of_each_replay_says_what_became_of_it(client: Client, did: str) -> None:
+    ada, made = people.operator(), job(status=Status.COMPLETED)
+    letter = dead_letter(made, state="replayed")
+    ReplayAttempt.objects.create(
+        letter=letter, action="replay", state="done", job_epoch=1, reason="r", actor="a"
+    )
+    audit.log(ada, [letter], did, why="w")
+    client.force_login(ada)
+
+    [line] = client.get(LIST).context["cl"].result_list
+
+    assert "Completed" in line.became
+
+
+@pytest.mark.django_db
+def test_line_of_an_edit_that_started_the_job_again_says_as_what_it_failed(client: Client) -> None:
+    ada = people.operator()
+    edited = job(status=Status.FAILED, error_message="TypeError: no\nstreet " + "x" * 500)
+    waiting = job(status=Status.FAILED)
+    audit.log(ada, [edited], "Edited the payload and started the job again.", why="w")
+    # It failed for the first time, if at all.
+    audit.log(ada, [waiting], "Edited the payload.", why="w")
+    client.force_login(ada)
+
+    of_waiting, of_edited = client.get(LIST).context["cl"].result_list
+
+    assert of_waiting.became == NOTHING
+    assert words(of_edited.became).startswith("Failed again; TypeError: no street xxx")
+    assert len(words(of_edited.became)) < 150
+
+
 def bulk(*subjects: str, action: str = "requeue", **fields: Any) -> BulkOperation:
     """Return an operation that has ended, with these members done, and the line of the audit that it was begun."""
     number = fields.pop("done", len(subjects))
