@@ -70,7 +70,7 @@ def _measure(count: int, processes: int, repeats: int) -> list[str]:
         *(
             _line(what, processes, seconds, count, median(seconds) / median(bare))
             for what, seconds in zip(
-                ("dispatcher", "dispatcher, without a line of the log per message"),
+                ("dispatcher", "dispatcher, without its log"),
                 ours.values(),
                 strict=True,
             )

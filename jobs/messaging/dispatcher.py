@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf
 from time import monotonic
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from django.conf import settings
 
@@ -131,24 +131,25 @@ def _finish(sending: Sending, done: Dispatched) -> None:
 
 
 def _log(page: Page, fates: Sequence[Fate]) -> None:
+    """Tell what became of each message. Those of one target with one outcome share lines: a line costs more than its facts."""
     by_id = {letter.id: letter for letter in page.letters}
-    outcomes = Counter((by_id[fate.id].target, fate.state) for fate in fates)
-    for (target, state), number in outcomes.items():
-        metrics.MESSAGES.count(number, target=target, outcome=state.value)
+    outcomes: dict[tuple[str, Outbox.State], list[dict[str, Any]]] = defaultdict(list)
     for fate in fates:
         letter = by_id[fate.id]
-        if fate.state == Outbox.State.WAITING:
-            # Its target is told when it stops and begins to accept messages.
-            continue
-        activity.done(
-            f"message {fate.state}",
-            level=logging.INFO if fate.state == Outbox.State.SENT else logging.WARNING,
-            job=letter.message.job_id,
-            run=letter.message.run_epoch,
-            to=letter.target,
-            message=fate.message_id or None,
-            why=fate.error or None,
+        outcomes[letter.target, fate.state].append(
+            {
+                "job": letter.message.job_id,
+                "run": letter.message.run_epoch,
+                "message": fate.message_id or None,
+                "why": fate.error or None,
+            }
         )
+    for (target, state), rows in outcomes.items():
+        metrics.MESSAGES.count(len(rows), target=target, outcome=state.value)
+        # Of those that wait, their target is told when it stops and begins to accept messages.
+        if state != Outbox.State.WAITING:
+            level = logging.INFO if state == Outbox.State.SENT else logging.WARNING
+            activity.done_to_each(f"message {state}", rows, level=level, to=target)
 
 
 def _count_taken(page: Page, done: Dispatched) -> None:

@@ -8,14 +8,15 @@ facts that all lines of a block share: ``with activity.about(sweep=17):``.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
 
-from opsconsole_worker.log_lines import about, current_facts, tell
+from opsconsole_worker.log_lines import about, current_facts, tell, together
 
-__all__ = ["about", "done"]
+__all__ = ["about", "done", "done_to_each"]
 
 logger = logging.getLogger("opsconsole.activity")
 
@@ -31,3 +32,12 @@ def done(what: str, *, level: int = logging.INFO, **facts: Any) -> None:
         transaction.on_commit(write, robust=True)
     else:
         write()
+
+
+def done_to_each(
+    what: str, rows: Sequence[Mapping[str, Any]], *, level: int = logging.INFO, **shared: Any
+) -> None:
+    """Write what was done to all of these, up to ten per line. Each row has the facts that are its own, such as its job."""
+    if logger.isEnabledFor(level):
+        for facts in together(rows):
+            done(what, level=level, **shared, **facts)

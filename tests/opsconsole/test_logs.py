@@ -79,6 +79,29 @@ def test_lines_have_what_is_bound_and_their_own_facts_win() -> None:
     assert line("done").endswith("done")
 
 
+def test_line_about_several_has_the_facts_of_each() -> None:
+    rows = [{"job": 7, "run": 1, "why": "a b"}, {"job": 8, "run": 2}]
+    text = line("message sent", to="default/queue", count=2, each=rows)
+    assert text.endswith('message sent to=default/queue count=2 job=7 run=1 why="a b" job=8 run=2')
+    told = json.loads(line("message sent", style=JSON, to="default/queue", count=2, each=rows))
+    assert (told["to"], told["count"], told["each"]) == ("default/queue", 2, rows)
+
+
+@pytest.mark.parametrize("style", [TEXT, JSON])
+def test_line_about_several_cuts_no_id_hides_secrets_and_is_one_line(style: str) -> None:
+    jobs = [f"job-{number}-{'x' * 280}" for number in range(10)]
+    rows: list[dict[str, object]] = [{"job": job, "why": "it is pass-word\nTrue"} for job in jobs]
+    told = line("message refused", style=style, secrets=("pass-word",), each=[*rows, {"job": "y" * 5_000}])
+    assert all(told.count(job) == 1 for job in jobs)
+    assert told.isprintable() and told.count(logs.HIDDEN) == 10 and "pass-word" not in told
+    assert "y" * 300 in told and "y" * 301 not in told
+
+
+def test_traceback_follows_the_facts_of_each() -> None:
+    head, *traceback = line("no", each=[{"job": 7}, {"job": 8}], error=_raised(ValueError("x"))).split("\n")
+    assert head.endswith("no job=7 job=8") and "ValueError: x" in traceback[-1]
+
+
 @pytest.mark.parametrize("style", [TEXT, JSON])
 def test_secrets_of_the_settings_are_in_no_line(style: str) -> None:
     secrets = secrets_of(
@@ -213,6 +236,28 @@ class TestActivity:
             activity.done("job recovered", job=7)
             _ = 1 / 0
         assert not caplog.records
+
+    @pytest.mark.parametrize("number", [1, 2, 10, 11, 25])
+    def test_what_was_done_to_many_is_told_of_ten_per_line_and_of_each_once(
+        self, caplog: pytest.LogCaptureFixture, number: int
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        activity.done_to_each(
+            "message sent", [{"job": job, "message": None} for job in range(number)], to="default/queue"
+        )
+        facts = [record.__dict__["facts"] for record in caplog.records]
+        assert len(facts) == -(-number // 10) and all(each["to"] == "default/queue" for each in facts)
+        rows = [row for each in facts for row in each.get("each", [{"job": each.get("job")}])]
+        assert rows == [{"job": job} for job in range(number)]
+        assert [each["count"] for each in facts if "each" in each] == [
+            len(each["each"]) for each in facts if "each" in each
+        ]
+
+    def test_one_of_many_has_the_form_of_a_single_line(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+        activity.done_to_each("message sent", [{"job": 7}], to="default/queue")
+        activity.done_to_each("message sent", [], to="default/queue")
+        assert [record.__dict__["facts"] for record in caplog.records] == [{"to": "default/queue", "job": 7}]
 
     def test_no_database_is_needed(self, caplog: pytest.LogCaptureFixture) -> None:
         """pytest-django refuses any connection in this test."""

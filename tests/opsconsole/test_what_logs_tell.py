@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -20,13 +20,14 @@ from jobs.intake import enqueue
 from jobs.intake.enqueue import NewJob
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging import dispatcher
-from jobs.models import QueueState, RecoveryControl, Status
+from jobs.models import Outbox, QueueState, RecoveryControl, Status
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
 from jobs.recovery import control, sweeps
 from jobs.runs.timeline import Actor
 from opsconsole.kit import pauses
-from opsconsole.logs import JSON, LineFormatter
+from opsconsole.logs import JSON, TEXT, LineFormatter
+from opsconsole_worker import sqs
 from opsconsole_worker.environment import QueueConfig
 from opsconsole_worker.runs import lifecycle
 from opsconsole_worker.runs.heartbeats import Worker
@@ -105,6 +106,60 @@ def test_sweep_tells_which_message_it_sends_again(told: Any, sqs_queue: TestQueu
         dispatcher.dispatch()
     line = one(lines, "message sent")
     assert has(line, job=lost.pk, run=1, to="default/queue") and line["message"]
+
+
+@pytest.mark.parametrize("style", [TEXT, JSON])
+def test_each_message_that_is_sent_is_told_with_its_ids_ten_per_line(
+    style: str,
+    sqs_queue: TestQueue,
+    caplog: pytest.LogCaptureFixture,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    """Whoever looks for the id of a job finds its run, the queue and the id that SQS gave."""
+    caplog.set_level(logging.INFO, "opsconsole.activity")
+    for _ in range(23):
+        factories.letter(factories.job())
+    with django_capture_on_commit_callbacks(execute=True):
+        dispatcher.dispatch()
+    lines = [LineFormatter(style).format(record) for record in caplog.records]
+    assert len(lines) == 3
+    rows = Outbox.objects.filter(state="sent")
+    assert len(rows) == 23
+    for row in rows:
+        found = [line for line in lines if str(row.job_id) in line]
+        assert (
+            len(found) == 1 and "default/queue" in found[0] and " message sent" in found[0].replace('"', " ")
+        )
+        if style == TEXT:
+            assert f" job={row.job_id} run=1 message={row.message_id}" in found[0]
+        else:
+            facts = {"job": str(row.job_id), "run": 1, "message": row.message_id}
+            assert facts in json.loads(found[0])["each"]
+
+
+def test_each_message_that_is_refused_is_told_with_its_reason(
+    told: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "https://x/default", None)}
+    for _ in range(12):
+        factories.letter(factories.job())
+    monkeypatch.setattr(sqs, "send_batch", _refuse_each_second)
+    with told() as lines:
+        dispatcher.dispatch()
+    refused = [row for line in lines if line["event"] == "message refused" for row in line["each"]]
+    sent = [row for line in lines if line["event"] == "message sent" for row in line["each"]]
+    assert len(refused) == len(sent) == 6 and len({row["job"] for row in refused + sent}) == 12
+    assert {row["why"] for row in refused} == {"SQS refused it: too long"} and "why" not in repr(sent)
+    assert {line["level"] for line in lines if line["event"] == "message refused"} == {"WARNING"}
+
+
+def _refuse_each_second(_: str, messages: Sequence[sqs.Outgoing]) -> list[sqs.SendResult]:
+    return [
+        sqs.SendResult(each.key, error="SQS refused it: too long", permanent=True)
+        if place % 2
+        else sqs.SendResult(each.key, message_id=f"m-{each.key}")
+        for place, each in enumerate(messages)
+    ]
 
 
 def test_life_of_a_run_is_told_with_its_worker(told: Any, settings: Any) -> None:

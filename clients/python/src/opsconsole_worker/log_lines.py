@@ -1,7 +1,8 @@
 """Lines of a log: one per event, as text for people or as JSON for programs (OPSCONSOLE_LOG_FORMAT).
 
-Each line has the time in UTC, level, logger and message, then what it is about: job, run, worker. Secrets of the environment
-are never part of it, and of an error of the database only its own sentence is: its details may quote rows.
+Each line has the time in UTC, level, logger and message, then what it is about: job, run, worker. What was done to many at once
+is told of up to ten per line. Secrets of the environment are never part of it, and of an error of the database only its own
+sentence is: its details may quote rows.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ SHORTEST_SECRET = 6
 LONGEST_FACT = 300
 LONGEST_EVENT = 2_000
 LONGEST_TRACEBACK = 20_000
+# Of a line that tells what was done to several: the facts of each, as rows.
+EACH = "each"
+# As many as one call to SQS takes. A line stays below 2 kB as long as ids are UUIDs.
+MOST_PER_LINE = 10
 
 _SECRET_NAMES = re.compile(
     r"SECRET|PASSWORD|TOKEN|PEPPERS|DSN|OTLP\w*_HEADERS|WEBHOOK|DEADMAN_\w+_URL|ALERT_CHANNELS|CHANNEL_KEYS|ALERT_FALLBACK|OPSCONSOLE_KEY$"
@@ -46,6 +51,17 @@ def tell(what: str, level: int, facts: Mapping[str, Any]) -> None:
         activity.handle(
             activity.makeRecord(activity.name, level, __file__, 0, what, (), None, extra={"facts": known})
         )
+
+
+def together(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the facts of each line that tells the same of all these rows: those of one row, or up to ten rows.
+
+    Every row is in a line with all its facts, except for those that are None.
+    """
+    known = [{name: fact for name, fact in row.items() if fact is not None} for row in rows]
+    for start in range(0, len(known), MOST_PER_LINE):
+        some = known[start : start + MOST_PER_LINE]
+        yield some[0] if len(some) == 1 else {"count": len(some), EACH: some}
 
 
 @contextmanager
@@ -96,8 +112,19 @@ class LineFormatter(logging.Formatter):
 
 def rendered(line: Mapping[str, Any], style: str, secrets: Sequence[str]) -> str:
     """Return a line as it is written."""
+    # Each row is bounded by itself, so that no id of a line about several is cut.
+    rows = [_cleaned(row, style, secrets) for row in line.get(EACH, ())]
+    shared = _cleaned(
+        {name: fact for name, fact in line.items() if name != EACH} if rows else line, style, secrets
+    )
+    if style == JSON:
+        return _as_json({**shared, EACH: rows} if rows else shared)
+    return _as_text(shared, rows)
+
+
+def _cleaned(line: Mapping[str, Any], style: str, secrets: Sequence[str]) -> dict[str, Any]:
     told = _told(line)
-    return _as_json(clean(line, told, secrets)) if style == JSON else _as_text(clean(told, told, secrets))
+    return clean(line if style == JSON else told, told, secrets)
 
 
 def _told(line: Mapping[str, Any]) -> dict[str, str]:
@@ -152,10 +179,10 @@ def _as_json(line: Mapping[str, Any]) -> str:
     return json.dumps(line, default=str, ensure_ascii=True)
 
 
-def _as_text(told: dict[str, str]) -> str:
+def _as_text(told: dict[str, str], rows: Sequence[Mapping[str, str]]) -> str:
     traceback = told.pop("traceback", "")
     head = f"{told.pop('time')} {told.pop('level'):<7} {told.pop('logger')}: {told.pop('event')}"
-    facts = "".join(f" {name}={_word(fact)}" for name, fact in told.items())
+    facts = "".join(f" {name}={_word(fact)}" for each in (told, *rows) for name, fact in each.items())
     return _printable(head + facts) + "".join(
         f"\n  {_printable(each)}" for each in traceback.split("\n") if traceback
     )
