@@ -106,7 +106,7 @@ def _of_overview(seen: Overview) -> dict[str, dict[str, float | None]]:
             "stale": seen.stale_in_all,
             "hung": seen.hung,
             "silent_unknown": seen.unknown,
-            "message_lost": seen.lost,
+            "message_lost": seen.lost + seen.lost_before_cutoff,
             "without_workers": seen.without_workers,
             "quarantined": seen.quarantined,
             "failed_day": seen.failed,

@@ -28,6 +28,7 @@ from jobs.models.columns import JOBS
 from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.models.waiting_message import lost_after
 from jobs.models.worker import workers_are_seen
+from jobs.recovery import resends
 from jobs.runs import timeline
 from jobs.runs.timeline import SWEEP
 from opsconsole.kit.counting import exactly
@@ -132,9 +133,7 @@ def resending(*, old_kind: bool | None = None) -> bool:
 
 def find(limit: int, *, cutoff: datetime | None = None) -> list[Lost]:
     """Return the jobs whose message counts as lost, those waiting longest first; none from before ``cutoff``."""
-    jobs = Job.objects.to_be_resent()
-    if cutoff:
-        jobs = jobs.filter(updated_at__gte=cutoff)
+    jobs = resends.begun_since(Job.objects.to_be_resent(), cutoff)
     if not jobs.exists():
         return []
     by_queue = proofs()

@@ -22,7 +22,7 @@ from jobs.models.annotations import MessageColumns
 from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.models.outbox import MOST_RESENDS
 from jobs.models.waiting_message import patience_after
-from jobs.recovery import lost_messages, outlook_wording, surroundings
+from jobs.recovery import lost_messages, resends, surroundings
 from jobs.recovery.lost_messages import Proof
 from jobs.recovery.surroundings import Surroundings
 from opsconsole.kit import one_statement
@@ -182,27 +182,16 @@ def _reading(queue: QueueState | None) -> str:
 
 
 def _next(job: JobWithMessageState, around: MessageSurroundings) -> str:
+    """Say what happens next to a message that may be lost."""
     recovery = around.recovery
-    if by_hand := _why_by_hand(job, around):
-        return by_hand
-    if recovery.stop:
-        return f"{outlook_wording.of_stop(recovery.stop, recovery)} Until then no message is sent again."
-    patience = patience_after(job.resends)
-    wait = patience - (job.read_at - job.waiting_since)
+    if job.queue not in settings.QUEUES:
+        return f"Nothing can be sent to the queue '{job.queue}' until it is configured."
+    cutoff = recovery.policy.cutoff
+    if recovery.armed and cutoff and job.updated_at < cutoff:
+        return resends.BEFORE_CUTOFF
+    if kept := resends.why_none(recovery, resending=around.resending):
+        return kept
+    wait = patience_after(job.resends) - (job.read_at - job.waiting_since)
     if wait > timedelta(0):
-        return f"by a sweep, no earlier than in {spell(wait)}, once its loss is proven"
-    return "by the next sweep once its loss is proven"
-
-
-def _why_by_hand(job: JobWithMessageState, around: MessageSurroundings) -> str:
-    """Say why no sweep sends it again; '' where one may."""
-    cutoff = around.recovery.policy.cutoff
-    if not around.recovery.armed:
-        return "none automatically: recovery only observes"
-    if cutoff and job.updated_at < cutoff:
-        return "by hand only: it has been waiting since before the cutoff"
-    if settings.OPSCONSOLE_LOST_RESEND == "off":
-        return "by hand only (OPSCONSOLE_LOST_RESEND is off)"
-    if not around.resending:
-        return "by hand only while workers without epochs are seen: for them a second message may cause a second run"
-    return ""
+        return f"A sweep sends it again, no earlier than in {spell(wait)}, once its loss is proven."
+    return "The next sweep sends it again once its loss is proven."

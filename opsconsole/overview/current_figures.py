@@ -15,7 +15,14 @@ from alerts.sending import banner
 from alerts.sending.banner import Banner
 from alerts.watch import monitor_alerts
 from jobs.models import DeadLetter, Job, MessageTrouble, Outbox, QueueState, Status, Sweep, WorkerHeartbeat
-from jobs.recovery import lost_messages, passed_over, refused_runs, silent_totals, surroundings, waiting
+from jobs.recovery import (
+    lost_messages,
+    passed_over,
+    refused_runs,
+    silent_totals,
+    surroundings,
+    waiting,
+)
 from jobs.recovery.passed_over import LockedRuns
 from jobs.recovery.refused_runs import RefusedRuns
 from jobs.recovery.surroundings import Surroundings
@@ -27,17 +34,14 @@ from opsconsole.cluster import schedules
 from opsconsole.cluster.broker import recently_refused
 from opsconsole.kit import one_statement
 from opsconsole.kit.built_once import built_once
-from opsconsole.kit.counting import count
 from opsconsole.kit.models import Pause
 from opsconsole.kit.one_statement import Reading, column_of, count_of, exists_of, models_of, records_of
-from opsconsole.overview import last_day, slow_rows
+from opsconsole.overview import last_day, lost_jobs, slow_rows
 from opsconsole.overview.memory import memory
 from ratelimits.models import LimiterTrouble
 from ratelimits.policies import policy_cache
 
 KEPT_SECONDS = 5
-# The proof of lost messages reads more than the other figures and changes slowly.
-LOST_KEPT_SECONDS = 60
 # More are counted, not named.
 ALERTS_NAMED = 10
 
@@ -67,8 +71,9 @@ class Overview:
 
     ``without_workers``: jobs that wait while no worker is alive.
     ``unknown``: silent runs of which nobody knows whether they are alive. ``clocks_off``: workers whose clock is wrong.
-    ``lost``: jobs whose message is proven lost and that no sweep re-sends. ``in_vain``: jobs whose message was
-    re-sent as often as allowed. ``stale``: runs that a sweep recovers once it may act; ``stale_before_cutoff``,
+    ``lost``: jobs whose message is proven lost and that the next sweep does not send again; ``lost_before_cutoff``: those
+    that no sweep sends again for their age. ``resending``: whether sweeps may send messages again. ``in_vain``: jobs whose
+    message was sent again as often as allowed. ``stale``: runs that a sweep recovers once it may act; ``stale_before_cutoff``,
     ``stale_by_hand`` and ``stale_unknown_queue``: runs that it leaves to operators.
 
     ``refused_tasks`` and ``refused_schedules``: rows of the task queue that name what the cluster does not run.
@@ -107,6 +112,8 @@ class Overview:
     clocks_off: int = 0
     without_workers: int = 0
     lost: int = 0
+    lost_before_cutoff: int = 0
+    resending: bool = False
     in_vain: int = 0
     firing: int = 0
     firing_alerts: tuple[FiringAlert, ...] = ()
@@ -205,6 +212,8 @@ def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
     depths = last_day.dead_letters(read.pop("dead_letter_queues"), around.read_at)
     firing = read.pop("firing_rows")
     of_day = dict(slow_rows.read().figures)
+    resending = lost_messages.resending(old_kind=read.pop("old_kind"))
+    lost = lost_jobs.read(around, resending=resending)
     return Overview(
         read_at=around.read_at,
         mass=around.mass,
@@ -227,7 +236,9 @@ def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
         unread_queues=tuple(read.pop("unread_queues")),
         # While any worker is alive the count is zero, and needs no query.
         without_workers=0 if workers["alive"] else worker_gauges.jobs_without_workers(),
-        lost=_lost(around, old_kind=read.pop("old_kind")),
+        lost=lost.since_cutoff,
+        lost_before_cutoff=lost.before_cutoff,
+        resending=resending,
         limiter_troubles=tuple(read.pop("limiter_troubles")),
         limiter_mode=policy_cache.current().mode,
         oldest_wait=last_day.oldest_wait(read.pop("waiting_longest"), around.read_at),
@@ -285,13 +296,3 @@ def _readings() -> dict[str, Reading[Any]]:
 
 def _named(row: Alert) -> FiringAlert:
     return FiringAlert(row.pk, row.title, row.severity, row.rule, row.fingerprint.partition(":")[2])
-
-
-def _lost(around: Surroundings, *, old_kind: bool) -> int:
-    if around.armed and lost_messages.resending(old_kind=old_kind):
-        return 0
-    lost_count: int | None = memory.get("lost")
-    if lost_count is None:
-        lost_count = count(waiting.having(MessageTrouble.LOST))
-        memory.set("lost", lost_count, LOST_KEPT_SECONDS)
-    return lost_count

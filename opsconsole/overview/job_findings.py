@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from jobs.models.outbox import MOST_RESENDS
-from jobs.recovery import outlook
+from jobs.recovery import outlook, resends
 from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole import switches
 from opsconsole.kit.counting import many, runs
@@ -83,6 +83,24 @@ def _are(number: int) -> str:
     return "is" if number == 1 else "are"
 
 
+def _of_lost_messages(seen: Overview, around: Surroundings) -> list[Finding]:
+    page = ("Show jobs", "jobs_job_changelist")
+    problems = []
+    why = resends.why_none(around, resending=seen.resending)
+    if seen.lost and why:
+        sentence = f"{many(seen.lost, 'job')} waiting for a lost message."
+        by_hand = resends.needs_a_person(around, resending=seen.resending)
+        advice = f"{why} {resends.BY_HAND}" if by_hand else why
+        problems.append(Finding("warning", sentence, advice, *page, "?message=lost_since_cutoff"))
+    if seen.lost_before_cutoff:
+        sentence = (
+            f"{many(seen.lost_before_cutoff, 'job')} from before the cutoff waiting for a lost message."
+        )
+        advice = f"No sweep sends it again. {resends.BY_HAND}"
+        problems.append(Finding("quiet", sentence, advice, *page, "?message=lost_before_cutoff"))
+    return problems
+
+
 def of_jobs(seen: Overview, around: Surroundings) -> list[Finding]:
     problems = []
     if seen.quarantined:
@@ -99,17 +117,7 @@ def of_jobs(seen: Overview, around: Surroundings) -> list[Finding]:
                 rule="quarantined_jobs",
             )
         )
-    if seen.lost:
-        why = (
-            "No sweep re-sends it (OPSCONSOLE_LOST_RESEND, or workers without epochs)"
-            if around.armed
-            else "Recovery only observes"
-        )
-        sentence = f"{many(seen.lost, 'job')} waiting for a lost message."
-        advice = f"{why}: read the proof on the job's page, then cancel and requeue the job."
-        problems.append(
-            Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?message=lost")
-        )
+    problems += _of_lost_messages(seen, around)
     if seen.in_vain:
         advice = "Check that workers of the queue run, then cancel and requeue."
         sentence = f"{many(seen.in_vain, 'job')} still waiting after {MOST_RESENDS} re-sends of the message."

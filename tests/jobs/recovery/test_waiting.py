@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import pytest
@@ -16,9 +17,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from jobs.models import Job, MessageTrouble, Outbox, QueueState, RecoveryControl, Status, Sweep
-from jobs.recovery import control, sweeps, waiting
+from jobs.recovery import control, resends, sweeps, waiting
 from jobs.recovery.waiting import Waiting
 from jobs.runs.timeline import Actor
+from opsconsole import overview
 from opsconsole.kit import pauses
 from opsconsole_worker.environment import QueueConfig
 from tests.factories import SECOND, beat, job, letter, run
@@ -91,7 +93,7 @@ def test_proven_loss_is_shown_with_its_proof() -> None:
     )
     assert fact(found, "Proof") == "queue 'default' was seen empty"
     assert fact(found, "Re-sent") == "0 of 3 times"
-    assert fact(found, "Next re-send") == "by the next sweep once its loss is proven"
+    assert fact(found, "Next re-send") == "The next sweep sends it again once its loss is proven."
     assert dict(found.facts)["Last sent"] == Outbox.objects.get().sent_at
     # The job has waited since it was created, which its page tells elsewhere; this is about its last message.
     told = dict(found.facts)
@@ -173,10 +175,11 @@ def test_boundary_of_long() -> None:
     assert waiting.look(job(status=Status.COMPLETED).pk) is None
 
 
-@pytest.mark.parametrize(
+# What keeps sweeps from sending a lost message again, and what is said about it.
+CHANGES = pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda settings: control.disarm(ADA, "tests"), "none automatically: recovery only observes"),
+        (lambda settings: control.disarm(ADA, "tests"), "Recovery only observes"),
         (
             lambda settings: control.arm(ADA, "tests", timezone.now()),
             "has been waiting since before the cutoff",
@@ -194,6 +197,9 @@ def test_boundary_of_long() -> None:
         (lambda settings: _last_sweep(HOUR), "No sweep has ended for 1 h"),
     ],
 )
+
+
+@CHANGES
 def test_who_may_resend_message(settings: Any, change: Any, words: str) -> None:
     made = sent()
     seen()
@@ -201,6 +207,57 @@ def test_who_may_resend_message(settings: Any, change: Any, words: str) -> None:
     told = fact(look(made), "Next re-send")
     assert words in told
     assert "next sweep" not in told
+
+
+@CHANGES
+def test_overview_says_of_a_lost_message_what_the_job_page_says(
+    settings: Any, operator: Client, change: Any, words: str
+) -> None:
+    made = sent()
+    seen()
+    change(settings)
+    overview.memory.clear()
+    moment = overview.read_moment()
+    [finding] = [
+        each for each in overview.findings(moment.seen, moment.around) if "lost message" in each.sentence
+    ]
+
+    assert shown(operator, **dict(parse_qsl(finding.query[1:]))) == [made.pk]
+    assert finding.sentence.startswith("1 job ")
+    told = fact(look(made), "Next re-send")
+    if "cutoff" in words:
+        assert told == resends.BEFORE_CUTOFF
+        assert "from before the cutoff" in finding.sentence
+        assert "No sweep sends it again" in finding.advice
+    else:
+        assert finding.advice in (told, f"{told} {resends.BY_HAND}")
+
+
+def test_overview_is_silent_about_what_the_next_sweep_sends_again() -> None:
+    sent()
+    seen()
+    overview.memory.clear()
+    moment = overview.read_moment()
+    assert "lost message" not in str(overview.findings(moment.seen, moment.around))
+
+
+def test_jobs_from_before_the_cutoff_are_told_beside_those_that_a_pause_holds_back(
+    settings: Any, operator: Client
+) -> None:
+    control.arm(ADA, "tests", timezone.now() - 2 * HOUR)
+    for ago in (HOUR, 3 * HOUR, 4 * HOUR):
+        sent(ago=ago)
+    seen()
+    _pause(settings)
+    overview.memory.clear()
+
+    moment = overview.read_moment()
+
+    assert (moment.seen.lost, moment.seen.lost_before_cutoff) == (1, 2)
+    told = [each for each in overview.findings(moment.seen, moment.around) if "lost message" in each.sentence]
+    counts = [len(shown(operator, **dict(parse_qsl(each.query[1:])))) for each in told]
+    assert counts == [1, 2]
+    assert len(shown(operator, message="lost")) == 3
 
 
 @pytest.mark.parametrize("held_still", [_begin_a_hold, _pause])
@@ -215,12 +272,17 @@ def test_time_until_the_next_resend_is_shown() -> None:
     made = sent(ago=40 * MINUTE, resends=1)
     seen()
     told = fact(look(made), "Next re-send")
-    assert re.fullmatch("by a sweep, no earlier than in (19|20) min.*, once its loss is proven", told)
+    assert re.fullmatch(
+        r"A sweep sends it again, no earlier than in (19|20) min.*, once its loss is proven\.", told
+    )
 
 
 def test_queue_that_is_not_configured_is_named() -> None:
     made = job(updated_at=Now() - HOUR, queue="gone")
     assert fact(look(made), "Proof") == "none: the queue 'gone' is not configured here"
+    assert (
+        fact(look(made), "Next re-send") == "Nothing can be sent to the queue 'gone' until it is configured."
+    )
 
 
 def test_job_page_shows_waiting_panel(operator: Client) -> None:
