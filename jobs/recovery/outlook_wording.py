@@ -20,6 +20,7 @@ from opsconsole.kit.lateness import late_after
 _DOES = {SweepAction.REQUEUE: "requeues it", SweepAction.QUARANTINE: "quarantines it"}
 # What a sweep does once nothing stops it any more.
 _FOR_LATER = {Stop.PAUSED, Stop.HELD}
+UNTIL_ARMED = "Sweeps change nothing until somebody arms it."
 _HEADLINES = {
     None: "Recovery is armed.",
     Stop.OBSERVING: "Recovery only observes.",
@@ -98,7 +99,7 @@ def of_stop(stop: Stop, around: Surroundings) -> str:
     """Say what keeps sweeps from acting, and until when."""
     match stop:
         case Stop.OBSERVING:
-            return "Recovery only observes: sweeps change nothing until somebody arms it."
+            return f"Recovery only observes: {UNTIL_ARMED[0].lower()}{UNTIL_ARMED[1:]}"
         case Stop.SCHEDULE_PAUSED:
             return "The schedule of sweeps is paused: nothing is recovered automatically until somebody resumes it."
         case Stop.NO_SWEEPS:

@@ -36,7 +36,7 @@ def findings(seen: Overview, around: Surroundings) -> list[Finding]:
     """
     known = [
         *job_findings.of_recovery(seen, around),
-        *machine_findings.of_the_machine(seen),
+        *machine_findings.of_the_machine(seen, around),
         *machine_findings.of_the_task_queue(seen),
         *limiter_findings.of_the_limiter(seen),
         *job_findings.of_stale_runs(seen, around),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from jobs.models.outbox import MOST_RESENDS
-from jobs.recovery import outlook, resends
+from jobs.recovery import outlook, outlook_wording, resends
 from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole import switches
 from opsconsole.kit.counting import many, runs
@@ -17,7 +17,7 @@ from opsconsole.overview.finding import Finding
 def of_recovery(seen: Overview, around: Surroundings) -> list[Finding]:
     """Return findings that need a decision about recovery: to arm it, or to end a hold."""
     page = "jobs_recoverycontrol_changelist"
-    if around.standstill == Stop.HELD:
+    if around.stop == Stop.HELD:
         sentence = f"Recovery is held: {runs(around.mass)} went silent at once."
         if around.hold_begins:
             sentence = f"{runs(around.mass)} went silent at once: the next sweep holds recovery."
@@ -25,7 +25,7 @@ def of_recovery(seen: Overview, around: Surroundings) -> list[Finding]:
         return [Finding("bad", sentence, advice, "Open recovery", page, rule="mass_staleness")]
     if not around.armed:
         sentence = f"Recovery only observes: {runs(seen.stale)} would be recovered."
-        advice = "Sweeps change nothing until somebody arms it."
+        advice = outlook_wording.UNTIL_ARMED
         return [Finding("warning" if seen.stale else "quiet", sentence, advice, "Review and arm", page)]
     return []
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jobs.recovery import refused_runs
+from jobs.recovery import outlook_wording, refused_runs
+from jobs.recovery.surroundings import Stop, Surroundings
 from jobs.watch import refused_claims
 from opsconsole.cluster.task_table import table
 from opsconsole.kit.counting import many
@@ -11,11 +12,11 @@ from opsconsole.overview.current_figures import Overview
 from opsconsole.overview.finding import Finding
 
 
-def of_the_machine(seen: Overview) -> list[Finding]:
+def of_the_machine(seen: Overview, around: Surroundings) -> list[Finding]:
     problems = []
     if seen.sweep_is_late:
         age = f"for {spell(seen.sweep_age)}" if seen.sweep_age else "yet"
-        advice = "Dead runs are not found. Check that the cluster (manage.py run_cluster) is running."
+        advice = f"Dead runs are not found. {_why_no_sweep(around)}"
         problems.append(
             Finding("bad", f"No sweep has ended {age}.", advice, "Open sweeps", "jobs_sweep_changelist")
         )
@@ -87,6 +88,12 @@ def of_the_machine(seen: Overview) -> list[Finding]:
             )
         )
     return problems
+
+
+def _why_no_sweep(around: Surroundings) -> str:
+    if around.schedule_paused:
+        return outlook_wording.of_stop(Stop.SCHEDULE_PAUSED, around)
+    return "Check that the cluster (manage.py run_cluster) is running."
 
 
 def of_the_task_queue(seen: Overview) -> list[Finding]:

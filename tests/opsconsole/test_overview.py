@@ -148,6 +148,22 @@ def test_observing_and_holding_come_first() -> None:
     assert "lost their worker" not in " ".join(sentences(troubled, OBSERVING)), "one thing is said once"
 
 
+@pytest.mark.parametrize("away", [{"schedule_paused": True}, {"last_sweep_at": NOW - HOUR}])
+def test_nothing_is_called_held_while_no_sweep_runs(away: dict[str, Any]) -> None:
+    for held in (HELD, replace(HELD, hold_until=None)):
+        told = overview.findings(replace(WELL, stale=2), replace(held, **away))
+        assert not any("held" in each.sentence or "next sweep" in each.sentence for each in told)
+
+
+def test_paused_schedule_is_named_as_the_cause_of_late_sweeps() -> None:
+    late = replace(WELL, sweep_is_late=True)
+    [paused] = overview.findings(late, replace(ARMED, schedule_paused=True))
+    assert "The schedule of sweeps is paused" in paused.advice
+    assert "run_cluster" not in paused.advice
+    [away] = overview.findings(late, ARMED)
+    assert "run_cluster" in away.advice
+
+
 def test_ended_hold_is_not_shown() -> None:
     assert sentences(WELL, replace(HELD, hold_until=NOW - SECOND)) == []
     assert sentences(WELL, replace(HELD, mass=0)) == [], "too few are silent, the next sweep ends it"

@@ -105,6 +105,7 @@ class RecoveryAdmin(OnePageAdmin):
             "title": "Recovery",
             "state": state,
             "prospect": prospect,
+            "until_armed": outlook_wording.UNTIL_ARMED,
             "tone": TONES.get(prospect.stop, "bad"),
             "passed_over": locked and locked.sentence(around.read_at),
             "passed_over_advice": locked and locked.advice,
