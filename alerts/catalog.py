@@ -47,6 +47,9 @@ class RuleDefinition:
         )
 
 
+# In addresses: the alerts that belong to no rule of the console, such as those of CloudWatch.
+NO_RULE = "none"
+
 RULES = {
     rule.name: rule
     for rule in (

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from alerts.admin import decisions, labels
 from alerts.admin.alert_page import alert_page
 from alerts.admin.decisions import DecidableAlerts
-from alerts.admin.filters import StateFilter
+from alerts.admin.filters import RuleFilter, StateFilter
 from alerts.models import Alert
 from alerts.models.alert import DatedAlert
 from alerts.operator_decisions import Decision
@@ -44,7 +44,7 @@ class AlertAdmin(DecidableAlerts):
         "last_seen",
         "handler",
     )
-    list_filter = (StateFilter, "severity")
+    list_filter = (StateFilter, RuleFilter, "severity")
     sortable_by = ()
     search_fields = ("title", "fingerprint")
     search_help_text = "Title or fingerprint"

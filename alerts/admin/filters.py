@@ -1,4 +1,4 @@
-"""The filter of the list of alerts by state. By default, the list shows open alerts."""
+"""The filters of the list of alerts, by state and by rule. By default, the list shows open alerts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from alerts.catalog import NO_RULE, RULES
 from alerts.models import Alert
 
 State = Alert.State
@@ -43,3 +44,15 @@ class StateFilter(admin.SimpleListFilter):
             case "all":
                 return queryset
         return queryset.filter(resolved_at=None)
+
+
+class RuleFilter(admin.SimpleListFilter):
+    title = "rule"
+    parameter_name = "rule"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Any]) -> list[tuple[str, str]]:
+        return [*((name, rule.title) for name, rule in RULES.items()), (NO_RULE, "No rule")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        return queryset if value is None else queryset.filter(rule="" if value == NO_RULE else value)

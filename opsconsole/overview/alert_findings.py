@@ -1,26 +1,57 @@
-"""Findings about open alerts, and about channels that reach nobody."""
+"""Findings about alerts that fire, and about channels that reach nobody."""
 
 from __future__ import annotations
 
-from alerts.models.alert import Severity
+from urllib.parse import urlencode
+
+from alerts.catalog import NO_RULE, RULES
 from jobs.dead_letters.queue_visit import counted
-from opsconsole.kit.counting import many
-from opsconsole.overview.current_figures import FiringAlert, Overview
+from opsconsole.kit.counting import exactly, many
+from opsconsole.overview.current_figures import Overview
 from opsconsole.overview.finding import Finding
+from opsconsole.overview.firing import FiringAlert, FiringRule
 
 MOST_OF_A_TITLE = 120
+# Of a rule with more alerts than this, one line names what they are about.
+ONE_BY_ONE = 2
+SCOPES_NAMED = 10
+ADVICE = "Look at it, then acknowledge it."
 
 
-def of_alert(alert: FiringAlert, seen: Overview) -> Finding:
-    tone = "bad" if alert.severity == Severity.CRITICAL else "warning"
+def of_rule(rule: FiringRule, seen: Overview) -> list[Finding]:
+    """Return the findings that name each alert of a rule; where they are many, in one line."""
+    if rule.number <= min(ONE_BY_ONE, len(rule.alerts)):
+        return [_of_alert(each, seen) for each in rule.alerts]
+    return [in_one_line(rule, seen)]
+
+
+def in_one_line(rule: FiringRule, seen: Overview) -> Finding:
+    """Return the finding about all alerts of a rule."""
+    if rule.number == len(rule.alerts) == 1:
+        return _of_alert(rule.alerts[0], seen)
     return Finding(
-        tone,
-        f"{_present(alert, seen)[:MOST_OF_A_TITLE].rstrip('.')}.",
-        "Look at it, then acknowledge it.",
+        "bad" if rule.is_critical else "warning",
+        f"{_many_of(rule)}{_about(rule)}.",
+        "Look at them, then acknowledge them.",
+        "Show alerts",
+        "alerts_alert_changelist",
+        "?" + urlencode({"state": "firing", "rule": rule.rule or NO_RULE}),
+    )
+
+
+def _of_alert(alert: FiringAlert, seen: Overview) -> Finding:
+    return Finding(
+        "bad" if alert.is_critical else "warning",
+        f"{_shortened(_present(alert, seen))}.",
+        ADVICE,
         "Open alert",
         "alerts_alert_change",
         key=alert.key,
     )
+
+
+def _shortened(title: str) -> str:
+    return title[:MOST_OF_A_TITLE].rstrip(".")
 
 
 def _present(alert: FiringAlert, seen: Overview) -> str:
@@ -29,13 +60,21 @@ def _present(alert: FiringAlert, seen: Overview) -> str:
     return alert.title if depth is None else counted(depth, alert.scope)
 
 
-def of_more_alerts(seen: Overview) -> list[Finding]:
-    more = seen.firing - len(seen.firing_alerts)
-    if not more:
-        return []
-    sentence = f"{many(more, 'more alert fires', 'more alerts fire')}."
-    page = ("Show alerts", "alerts_alert_changelist", "?state=firing")
-    return [Finding("warning", sentence, "Look at them, then acknowledge them.", *page)]
+def _many_of(rule: FiringRule) -> str:
+    if not rule.rule:
+        return exactly(rule.number, "alert without a rule", "alerts without a rule")
+    title = RULES[rule.rule].title if rule.rule in RULES else rule.rule
+    return f"{exactly(rule.number, 'alert')} of “{title}”"
+
+
+def _about(rule: FiringRule) -> str:
+    """Return what the alerts of a rule are about: what they measure, or their titles."""
+    names = [each.scope if rule.rule and each.scope else _shortened(each.title) for each in rule.alerts]
+    more = rule.number - len(names[:SCOPES_NAMED])
+    named = ("; " if not rule.rule else ", ").join(names[:SCOPES_NAMED])
+    if not named:
+        return ""
+    return f": {named} and {many(more, 'other')}" if more else f": {named}"
 
 
 def of_channels(seen: Overview) -> list[Finding]:

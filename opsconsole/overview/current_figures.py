@@ -7,10 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Case, IntegerField, Value, When
-
 from alerts.models import Alert
-from alerts.models.alert import Severity
 from alerts.sending import banner
 from alerts.sending.banner import Banner
 from alerts.watch import monitor_alerts
@@ -36,33 +33,13 @@ from opsconsole.kit import one_statement
 from opsconsole.kit.built_once import built_once
 from opsconsole.kit.models import Pause
 from opsconsole.kit.one_statement import Reading, column_of, count_of, exists_of, models_of, records_of
-from opsconsole.overview import last_day, lost_jobs, slow_rows
+from opsconsole.overview import firing, last_day, lost_jobs, slow_rows
+from opsconsole.overview.firing import FiringRule
 from opsconsole.overview.memory import memory
 from ratelimits.models import LimiterTrouble
 from ratelimits.policies import policy_cache
 
 KEPT_SECONDS = 5
-# More are counted, not named.
-ALERTS_NAMED = 10
-
-
-_WORST_FIRST = Case(
-    When(severity="critical", then=Value(0)),
-    When(severity="warning", then=Value(1)),
-    default=Value(2),
-    output_field=IntegerField(),
-)
-
-
-@dataclass(frozen=True)
-class FiringAlert:
-    """An alert that nobody has acknowledged. ``scope``: what its rule measures, such as a queue."""
-
-    key: int
-    title: str
-    severity: str = Severity.WARNING
-    rule: str = ""
-    scope: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +93,7 @@ class Overview:
     resending: bool = False
     in_vain: int = 0
     firing: int = 0
-    firing_alerts: tuple[FiringAlert, ...] = ()
+    firing_rules: tuple[FiringRule, ...] = ()
     untold: Banner | None = None
     scheduled: int = 0
     stale_before_cutoff: int = 0
@@ -210,7 +187,7 @@ def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
     workers = WorkerHeartbeat.objects.of_numbers(read.pop("worker_numbers"))
     last_sweep = next(iter(read.pop("last_sweeps")), None)
     depths = last_day.dead_letters(read.pop("dead_letter_queues"), around.read_at)
-    firing = read.pop("firing_rows")
+    firing_rules = firing.of_rows({name: read.pop(name) for name in firing.readings()})
     of_day = dict(slow_rows.read().figures)
     resending = lost_messages.resending(old_kind=read.pop("old_kind"))
     lost = lost_jobs.read(around, resending=resending)
@@ -231,7 +208,7 @@ def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
         locked_runs=passed_over.long_locked(last_sweep),
         refused_runs=refused_runs.of(last_sweep),
         sweep_is_late=not read.pop("sweep_in_time"),
-        firing_alerts=tuple(map(_named, firing)),
+        firing_rules=firing_rules,
         untold=banner.read(),
         unread_queues=tuple(read.pop("unread_queues")),
         # While any worker is alive the count is zero, and needs no query.
@@ -259,8 +236,6 @@ def _fresh() -> dict[str, Reading[Any]]:
 @built_once
 def _readings() -> dict[str, Reading[Any]]:
     """Return what one statement reads: the counts by the names of the figures, and rows."""
-    firing = Alert.objects.firing()
-    named = firing.order_by(_WORST_FIRST, "-since").only("title", "severity", "rule", "fingerprint")
     troubles = LimiterTrouble.objects.present().values_list("kind", flat=True)
     return {
         "hung": count_of(Job.objects.hung()),
@@ -281,8 +256,8 @@ def _readings() -> dict[str, Reading[Any]]:
         "worker_numbers": records_of(WorkerHeartbeat.objects.numbers()),
         "old_kind": exists_of(WorkerHeartbeat.objects.old_kind_in_use()),
         "sweep_in_time": exists_of(monitor_alerts.in_time(monitor_alerts.SWEEP)),
-        "firing": count_of(firing),
-        "firing_rows": models_of(named[:ALERTS_NAMED]),
+        "firing": count_of(Alert.objects.firing()),
+        **firing.readings(),
         "alerts_open": count_of(Alert.objects.open()),
         "unread_queues": column_of(
             QueueState.objects.unreadable().order_by("name").values_list("name", flat=True)
@@ -292,7 +267,3 @@ def _readings() -> dict[str, Reading[Any]]:
         "refused_schedules": count_of(schedules.refused()),
         "present_schedules": count_of(schedules.present()),
     }
-
-
-def _named(row: Alert) -> FiringAlert:
-    return FiringAlert(row.pk, row.title, row.severity, row.rule, row.fingerprint.partition(":")[2])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from alerts.models.alert import Severity
 from jobs.recovery.surroundings import Surroundings
 from opsconsole.overview import alert_findings, job_findings, limiter_findings, machine_findings
 from opsconsole.overview.current_figures import Overview
@@ -42,21 +41,18 @@ def findings(seen: Overview, around: Surroundings) -> list[Finding]:
         *job_findings.of_stale_runs(seen, around),
         *job_findings.of_jobs(seen, around),
     ]
-    alerts = {each: alert_findings.of_alert(each, seen) for each in seen.firing_alerts}
-    by_rule = {each.rule: of_alert for each, of_alert in alerts.items() if each.rule}
+    of_alerts = {each: alert_findings.of_rule(each, seen) for each in seen.firing_rules}
+    by_rule = {each.rule: alert_findings.in_one_line(each, seen) for each in seen.firing_rules if each.rule}
     known = [replace(each, alert=by_rule.get(each.rule)) for each in known]
-    critical_rules = {each.rule for each in alerts if each.severity == Severity.CRITICAL}
-    urgent = [replace(each, tone="bad") for each in known if each.alert and each.rule in critical_rules]
-    told = {each.rule for each in known}
-    alone = [of_alert for each, of_alert in alerts.items() if each.rule not in told or not each.rule]
-    critical = [each for each in alone if each.tone == "bad"]
+    critical_rules = {each.rule for each in of_alerts if each.rule and each.is_critical}
+    told = {each.rule for each in known if each.rule}
+    alone = [each for rule, findings in of_alerts.items() if rule.rule not in told for each in findings]
     untold = alert_findings.of_channels(seen)
     return [
-        *critical,
-        *urgent,
+        *(each for each in alone if each.tone == "bad"),
+        *(replace(each, tone="bad") for each in known if each.rule in critical_rules),
         *(each for each in untold if each.tone == "bad"),
-        *(each for each in known if not (each.alert and each.rule in critical_rules)),
+        *(each for each in known if each.rule not in critical_rules),
         *(each for each in untold if each.tone != "bad"),
         *(each for each in alone if each.tone != "bad"),
-        *alert_findings.of_more_alerts(seen),
     ]

@@ -14,7 +14,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from alerts import notify
 from alerts.models import Monitor
+from alerts.notify import Trouble
 from alerts.sending import banner
 from alerts.sending.banner import Banner
 from jobs.models import Outbox, QueueState, RecoveryControl, Status, Sweep
@@ -25,8 +27,8 @@ from jobs.recovery.decision import Policy
 from jobs.recovery.surroundings import Surroundings
 from opsconsole import overview
 from opsconsole.kit import counting, figures, pauses
-from opsconsole.overview import Overview, current_figures
-from opsconsole.overview.current_figures import FiringAlert
+from opsconsole.overview import Overview, current_figures, firing
+from opsconsole.overview.firing import FiringAlert, FiringRule
 from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import SECOND, beat, dead_letter_queue, job, letter, run
@@ -424,6 +426,11 @@ def test_cached_page_takes_few_queries(client: Any) -> None:
     assert len(asked) < 12, asked
 
 
+def alone(*alerts: FiringAlert) -> tuple[FiringRule, ...]:
+    """Return each alert as the only one of its rule."""
+    return tuple(FiringRule(each.rule, 1, each.severity, (each,)) for each in alerts)
+
+
 CRITICAL = FiringAlert(7, "The database was restored or failed over", "critical", "database_restored")
 NOBODY = Banner("Nobody is told about alerts: no channel is set.", "Set one.", nobody=True)
 
@@ -432,7 +439,7 @@ def test_critical_alert_comes_first_then_that_nobody_can_be_told() -> None:
     warning = FiringAlert(8, "2 jobs in quarantine", "warning", "quarantined_jobs")
     late = FiringAlert(9, "Many requests refused", "warning", "limited_requests_hour")
     seen = replace(
-        WELL, stale=2, quarantined=3, firing=3, firing_alerts=(CRITICAL, warning, late), untold=NOBODY
+        WELL, stale=2, quarantined=3, firing=3, firing_rules=alone(CRITICAL, warning, late), untold=NOBODY
     )
     assert sentences(seen) == [
         "The database was restored or failed over.",
@@ -446,22 +453,55 @@ def test_critical_alert_comes_first_then_that_nobody_can_be_told() -> None:
 
 def test_critical_alert_about_a_figure_moves_its_finding_to_the_front() -> None:
     alert = FiringAlert(7, "40 messages should have been sent by now", "critical", "outbox_stuck")
-    seen = replace(WELL, overdue=41, sweep_is_late=True, firing=1, firing_alerts=(alert,), untold=NOBODY)
+    seen = replace(WELL, overdue=41, sweep_is_late=True, firing=1, firing_rules=alone(alert), untold=NOBODY)
     assert sentences(seen)[:2] == ["41 messages should have been sent by now.", NOBODY.sentence]
     assert overview.findings(seen, ARMED)[0].tone == "bad"
 
 
-def test_everything_that_fires_is_named_or_counted() -> None:
-    alerts = tuple(FiringAlert(key, f"Problem {key}") for key in range(10))
-    assert sentences(replace(WELL, firing=12, firing_alerts=alerts)) == [
-        *(f"Problem {key}." for key in range(10)),
-        "2 more alerts fire.",
+@pytest.mark.django_db
+def test_everything_that_fires_is_named(client: Client) -> None:
+    """Many alerts of a rule are one line, which opens exactly those."""
+    for number in range(12):
+        notify.fire(f"queue_unreadable:q{number:02}", Trouble(title=f"q{number:02}", severity="warning"))
+    for queue in ("letters", "orders"):
+        notify.fire(f"dlq_unreadable:{queue}", Trouble(title=f"{queue} can't be read", severity="critical"))
+    for number in range(3):
+        notify.fire(f"cloudwatch:{number}", Trouble(title=f"Alarm {number}.", severity="info"))
+    notify.fire("quarantined_jobs", Trouble(title="3 jobs in quarantine", severity="warning"))
+    overview.memory.clear()
+
+    told = overview.findings(replace(WELL, firing_rules=overview.read().firing_rules), ARMED)
+
+    assert [each.sentence for each in told] == [
+        "orders can't be read.",
+        "letters can't be read.",
+        "3 jobs in quarantine.",
+        f"12 alerts of “Queue can't be read”: {', '.join(f'q{n:02}' for n in range(11, 1, -1))} and 2 others.",
+        "3 alerts without a rule: Alarm 2; Alarm 1; Alarm 0.",
+    ]
+    client.force_login(people.operator())
+    shown = [client.get(each.url).context for each in told]
+    counts = [page["cl"].result_count for page in shown if "cl" in page]
+    assert counts == [12, 3]
+
+
+@pytest.mark.django_db
+def test_rule_is_named_however_many_alerts_of_others_fire(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firing, "ALERTS_READ", 3)
+    for number in range(5):
+        notify.fire(f"dlq_unreadable:{number}", Trouble(title=f"{number} can't be read", severity="critical"))
+    notify.fire("quarantined_jobs", Trouble(title="3 jobs in quarantine", severity="warning"))
+    overview.memory.clear()
+
+    assert sentences(replace(WELL, firing_rules=overview.read().firing_rules)) == [
+        "5 alerts of “Dead letter queue can't be read”: 4, 3, 2 and 2 others.",
+        "1 alert of “Jobs in quarantine”.",
     ]
 
 
 def test_headline_about_dead_letters_says_the_present_figure() -> None:
     alert = FiringAlert(7, "SQS counts 3 dead letters (default)", "critical", "dlq_not_empty", "default")
-    seen = replace(WELL, firing=1, firing_alerts=(alert,), dead_letters_by_queue={"default": 4})
+    seen = replace(WELL, firing=1, firing_rules=alone(alert), dead_letters_by_queue={"default": 4})
     assert sentences(seen) == ["SQS counts 4 dead letters (default)."]
     # Unknown now: what was told is all that is known.
     assert sentences(replace(seen, dead_letters_by_queue={})) == ["SQS counts 3 dead letters (default)."]
@@ -470,7 +510,7 @@ def test_headline_about_dead_letters_says_the_present_figure() -> None:
 @pytest.mark.django_db
 def test_person_who_may_not_see_a_figure_still_sees_its_alert() -> None:
     alert = FiringAlert(7, "3 jobs in quarantine", "critical", "quarantined_jobs")
-    [finding] = overview.findings(replace(WELL, quarantined=3, firing=1, firing_alerts=(alert,)), ARMED)
+    [finding] = overview.findings(replace(WELL, quarantined=3, firing=1, firing_rules=alone(alert)), ARMED)
     alerts, nothing = people.viewer("al"), people.viewer("no")
     alerts.user_permissions.set(Permission.objects.filter(codename="view_alert"))
     nothing.user_permissions.clear()
