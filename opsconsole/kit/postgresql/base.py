@@ -33,14 +33,14 @@ _LITERALS = re.compile(r"'[^']*'")
 _READS = re.compile(
     r"\s*(SELECT|SHOW|SET|RESET|SAVEPOINT|RELEASE|ROLLBACK|EXPLAIN|VALUES|LOCK)\b", re.IGNORECASE
 )
-# A statement that calls a function of the database, or that consists of several, may write.
-_MAY_WRITE = re.compile(
-    r"(\bFROM|^\s*SELECT)\s+"
-    r"(?!pg_|set_config|current_setting|statement_timestamp|unnest|generate_series|coalesce|exists"
-    r"|count|sum|avg|min|max|bool_and|bool_or)"
-    r"[\w.\"]+\s*\(|;\s*\S",
-    re.IGNORECASE,
+# Functions of PostgreSQL that only read: whoever reads with them must not be told of a change.
+_READERS = (
+    r"(pg_|to_reg|has_|quote_|json_|jsonb_|inet_|current_)\w+"
+    r"|set_config|(statement|clock|transaction)_timestamp|now|date_trunc|unnest|generate_series|aclexplode|coalesce|greatest|least"
+    r"|exists|array|array_agg|string_agg|count|sum|avg|min|max|bool_and|bool_or|cast|format|substring|version"
 )
+# A statement that calls another function of the database, or that consists of several, may write.
+_MAY_WRITE = re.compile(rf"(\bFROM|^\s*SELECT)\s+(?!({_READERS})\s*\()[\w.\"]+\s*\(|;\s*\S", re.IGNORECASE)
 # No transaction may contain these.
 ALONE = re.compile(r"\s*(VACUUM\b|(CREATE|DROP|RE)\s*(UNIQUE\s+)?INDEX\s+CONCURRENTLY\b)", re.IGNORECASE)
 
