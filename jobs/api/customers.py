@@ -11,8 +11,11 @@ from ninja import Router
 
 from jobs.api import schemas
 from jobs.intake import queue_position
+from opsconsole.kit.problems import Problem
 
 public = Router(tags=["For customers"])
+
+NO_SUCH_SLASH = "No customer whose id ends with a slash has jobs under this id. If the slash is not part of the id, leave it out."
 
 
 class AnythingConverter:
@@ -39,6 +42,10 @@ register_converter(AnythingConverter, "anything")
 def show_queue(request: HttpRequest, customer_id: str) -> Any:
     """Return the states, queue positions and times of the customer's newest jobs, and nothing else about them.
 
-    An unknown id returns an empty list.
+    An unknown id returns an empty list. A slash at the end is taken for a part of the id: where no job of such a customer exists,
+    the answer is 404, because the caller may mean the customer without it.
     """
-    return {"jobs": [asdict(place) for place in queue_position.of_customer(customer_id)]}
+    places = queue_position.of_customer(customer_id)
+    if not places and customer_id.endswith("/"):
+        raise Problem(404, NO_SUCH_SLASH, reason="unknown_customer")
+    return {"jobs": [asdict(place) for place in places]}

@@ -155,6 +155,16 @@ def test_unusual_customer_id_has_empty_list(client: Client, customer_id: str) ->
     assert queue(client, customer_id) == []
 
 
+def test_slash_at_the_end_is_a_part_of_the_id_or_refused(client: Client) -> None:
+    job(customer_id="TEST-001")
+    theirs = job(customer_id="TEST-002/")
+
+    assert [each["id"] for each in queue(client, "TEST-002/")] == [str(theirs.pk)]
+    answer = client.get("/api/queue/TEST-001/")
+    assert (answer.status_code, answer.json()["reason"]) == (404, "unknown_customer")
+    assert "leave it out" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("kind", ["uuid", "integer"])
 def test_customer_id_refused_by_column_has_empty_list(client: Client, kind: str) -> None:
     with connection.cursor() as cursor:
