@@ -8,7 +8,7 @@ cluster. Steps and outcomes are those of ``jobs.operations.job_operations``, wit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from jobs.dead_letters.verdicts import judge
 from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import LetterAction, NewEntry
 from jobs.models import DeadLetter, ReplayAttempt
-from jobs.operations.steps import OperationRefused, Outcome, Step, log_refusals
+from jobs.operations.steps import OperationRefused, Outcome, Step, log_refusals, require_usable, unusable
 from jobs.runs.timeline import Actor
 from opsconsole.kit import activity, actors, reasons
 from opsconsole.kit.kept_changes import OutcomeUnknown
@@ -53,11 +53,15 @@ def step_for(action: str, letter: DeadLetter, job: NamedJob | None) -> Step:
 
 @dataclass(frozen=True)
 class _Decision:
-    """Who does it, why, and how long all of it may wait for others."""
+    """Who does it, why, and how long all of it may wait for others.
+
+    ``errors``: by which the database could not be used any more. Then no further letter is tried.
+    """
 
     actor: Actor
     reason: str
     budget: WaitBudget
+    errors: list[DatabaseError] = field(default_factory=list)
 
 
 def carry_out(
@@ -67,13 +71,15 @@ def carry_out(
 
     Everything is one transaction. When the database refuses it, each half is tried separately, so that a letter
     that can't be written fails alone. Letters that others have locked, or whose job they have, are left alone when the
-    budget is used up (by default ``row_locks.WAIT`` for all of them). Raise ``OperationRefused`` without a reason.
+    budget is used up (by default ``row_locks.WAIT`` for all of them). Raise ``OperationRefused`` without a reason, and the
+    database's error where it is away or read-only and nothing was done.
     """
     reason = reasons.required(reason, OperationRefused, KEPT)
     wanted = [step for step in steps if step.will]
     outcomes = {step.job_id: Outcome(step.job_id, done=False, sentence=step.sentence) for step in steps}
     decision = _Decision(actor, reason, budget or WaitBudget())
     outcomes |= {outcome.job_id: outcome for outcome in _halving(wanted, decision)}
+    require_usable(list(outcomes.values()), decision.errors)
     in_order = [outcomes[step.job_id] for step in steps]
     log_refusals("letter", steps, in_order, actor.name)
     for step in steps:
@@ -83,6 +89,8 @@ def carry_out(
 
 
 def _halving(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
+    if decision.errors:
+        return [Outcome.of_refusal(step, decision.errors[0]) for step in steps]
     try:
         with transaction.atomic():
             return _together(steps, decision)
@@ -92,6 +100,8 @@ def _halving(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
         if len(steps) > 1 and not isinstance(error, OutcomeUnknown):
             middle = len(steps) // 2
             return _halving(steps[:middle], decision) + _halving(steps[middle:], decision)
+        if unusable(error):
+            decision.errors.append(error)
         return [Outcome.of_refusal(step, error) for step in steps]
 
 

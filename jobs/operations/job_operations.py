@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 
@@ -18,7 +18,15 @@ from jobs.models import Job, JobEvent, Status
 from jobs.models.columns import JOBS
 from jobs.models.event import LOST_WORKER
 from jobs.models.job import JobQuerySet, JobWithEvidence
-from jobs.operations.steps import JobAction, OperationRefused, Outcome, Step, log_refusals
+from jobs.operations.steps import (
+    JobAction,
+    OperationRefused,
+    Outcome,
+    Step,
+    log_refusals,
+    require_usable,
+    unusable,
+)
 from jobs.operations.verdicts import DECIDING, NEED_EVIDENCE, step_for
 from jobs.runs import status_wording, timeline
 from jobs.runs.diagnosis import Reason, diagnose
@@ -42,12 +50,16 @@ _READ_WITH_THE_LOCK = (*DECIDING, "worker_id", "not_before")
 
 @dataclass(frozen=True)
 class _Decision:
-    """Who does it, why, further details for the timeline, and how long all of it may wait for others."""
+    """Who does it, why, further details for the timeline, and how long all of it may wait for others.
+
+    ``errors``: by which the database could not be used any more. Then no further job is tried.
+    """
 
     actor: Actor
     reason: str
     details: dict[str, Any]
     budget: WaitBudget
+    errors: list[DatabaseError] = field(default_factory=list)
 
 
 def plan(action: JobAction, job_ids: Iterable[UUID]) -> list[Step]:
@@ -74,11 +86,13 @@ def carry_out(
 
     Everything is one transaction. When the database refuses it, each job gets a separate transaction, so that a row
     that can't be written fails alone. Jobs that others have locked are left alone when the budget is used up (by default
-    ``row_locks.WAIT`` for all of them). ``details`` are stored with each event. Raise ``OperationRefused`` without a reason.
+    ``row_locks.WAIT`` for all of them). ``details`` are stored with each event. Raise ``OperationRefused`` without a reason,
+    and the database's error where it is away or read-only and nothing was done.
     """
     reason = reasons.required(reason, OperationRefused, KEPT)
     decision = _Decision(actor, reason, dict(details or {}), budget or WaitBudget())
     outcomes = _outcomes(steps, decision)
+    require_usable(outcomes, decision.errors)
     log_refusals("job", steps, outcomes, actor.name)
     return outcomes
 
@@ -88,25 +102,21 @@ def _outcomes(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
         return _together(steps, decision)
     except OutcomeUnknown as error:
         # Not tried again: what was saved would look as if somebody else had changed it.
-        return [_of_unknown(step, error) for step in steps]
+        return [Outcome.of_step(step, error) for step in steps]
     except DatabaseError as error:
         decision.budget.note(error)
         return [_alone(step, decision) for step in steps]
 
 
-def _of_unknown(step: Step, error: OutcomeUnknown) -> Outcome:
-    return (
-        Outcome.of_refusal(step, error)
-        if step.will
-        else Outcome(step.job_id, done=False, sentence=step.sentence)
-    )
-
-
 def _alone(step: Step, decision: _Decision) -> Outcome:
+    if decision.errors:
+        return Outcome.of_step(step, decision.errors[0])
     try:
         return _together([step], decision)[0]
     except DatabaseError as error:
-        return Outcome.of_refusal(step, error)
+        if unusable(error):
+            decision.errors.append(error)
+        return Outcome.of_step(step, error)
 
 
 def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:

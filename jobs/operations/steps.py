@@ -14,6 +14,7 @@ from opsconsole.kit import activity
 from opsconsole.kit.errors import OpsConsoleError, first_line
 from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 from opsconsole.kit.row_locks import waited_in_vain
+from opsconsole_worker.database.troubles import Trouble, headline, trouble_behind
 
 
 class OperationRefused(OpsConsoleError):
@@ -51,27 +52,52 @@ LOCKED_BY_OTHERS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome for one job. ``failed``: it should have been done, but the database refused it or others locked it."""
+    """The outcome for one job. ``failed``: it should have been done, but the database refused it or others locked it.
+
+    ``unknown``: nobody knows whether it was done.
+    """
 
     job_id: UUID
     done: bool
     sentence: str
     failed: bool = False
+    unknown: bool = False
 
     @classmethod
     def of_refusal(cls, step: Step, error: DatabaseError) -> Outcome:
         """Return the outcome for a job or letter whose change failed in the database: refused, or unknown (I14)."""
         if waited_in_vain(error):
             return cls.locked_by_others(step)
-        sentence = f"The database refused it, nothing was changed: {first_line(error)}"
         if isinstance(error, OutcomeUnknown):
-            sentence = Kept.UNKNOWN.sentence
+            return cls(step.job_id, done=False, sentence=Kept.UNKNOWN.sentence, failed=True, unknown=True)
+        trouble = unusable(error)
+        why = headline(trouble) if trouble else "The database refused it"
+        sentence = f"{why}, nothing was changed: {first_line(error)}"
         return cls(step.job_id, done=False, sentence=sentence, failed=True)
+
+    @classmethod
+    def of_step(cls, step: Step, error: DatabaseError) -> Outcome:
+        """Return the outcome of a step that was not tried, or failed: one that had nothing to do says so."""
+        return (
+            cls.of_refusal(step, error) if step.will else cls(step.job_id, done=False, sentence=step.sentence)
+        )
 
     @classmethod
     def locked_by_others(cls, step: Step) -> Outcome:
         """Return the outcome for a job or letter that another transaction held for too long."""
         return cls(step.job_id, done=False, sentence=LOCKED_BY_OTHERS, failed=True)
+
+
+def unusable(error: DatabaseError) -> Trouble | None:
+    """Return the state of the database in which no row can be changed, so that none was refused; None for other errors."""
+    trouble = trouble_behind(error.__cause__ or error)
+    return trouble if trouble in (Trouble.AWAY, Trouble.READ_ONLY) else None
+
+
+def require_usable(outcomes: Sequence[Outcome], errors: Sequence[DatabaseError]) -> None:
+    """Raise the first of these errors, by which the database could not be used, where nothing was done before it."""
+    if errors and not any(outcome.done or outcome.unknown for outcome in outcomes):
+        raise errors[0]
 
 
 def log_refusals(subject: str, steps: Sequence[Step], outcomes: Sequence[Outcome], actor: str) -> None:

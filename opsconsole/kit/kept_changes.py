@@ -32,13 +32,17 @@ class Kept(Enum):
 
 
 def saved_changes() -> int:
-    """Return a number that grows with each change saved by this thread's connection."""
+    """Return a number that grows with each change that this thread's connection saved, or may have saved."""
     current: Any = connection
     return int(current.saved_changes)
 
 
 def kept(error: BaseException | None, *, since: int) -> Kept:
-    """Return what stands of the changes made since ``saved_changes`` returned ``since``, after this error."""
-    if isinstance(error, OutcomeUnknown):
+    """Return what stands of the changes made since ``saved_changes`` returned ``since``, after this error.
+
+    The error may be a later one: a database that is away fails again, as for the page that should tell of the first failure.
+    """
+    current: Any = connection
+    if isinstance(error, OutcomeUnknown) or current.last_doubt > since:
         return Kept.UNKNOWN
     return Kept.SOME if saved_changes() > since else Kept.NOTHING

@@ -20,7 +20,8 @@ class CuttingProxy:
 
     ``cut(marks)`` breaks one connection: the one whose requests contain these marks in this order. With
     ``answer``, the server still executes the last of these requests and only its response is lost; without it,
-    the request itself is lost. ``vanish(marks)`` is what the server sees of a host that loses its power: the last of
+    the request itself is lost. With ``away``, nobody answers new connections either, until ``come_back()``, as when a
+    server is stopped. ``vanish(marks)`` is what the server sees of a host that loses its power: the last of
     these requests still arrives, then nothing more is heard, and nobody closes the connection.
     """
 
@@ -31,7 +32,9 @@ class CuttingProxy:
         self.socket_path = socket_path
         self.cuts = 0
         self.over = threading.Event()
+        self.away = threading.Event()
         self._wanted: tuple[Sequence[bytes], bool, bool] | None = None
+        self._stays_away = False
         self._server = _Server(("127.0.0.1", 0), _Connection)
         self._server.proxy = self
 
@@ -39,8 +42,12 @@ class CuttingProxy:
     def port(self) -> int:
         return int(self._server.server_address[1])
 
-    def cut(self, marks: Sequence[bytes], *, answer: bool) -> None:
+    def cut(self, marks: Sequence[bytes], *, answer: bool, away: bool = False) -> None:
         self._wanted = (marks, answer, False)
+        self._stays_away = away
+
+    def come_back(self) -> None:
+        self.away.clear()
 
     def vanish(self, marks: Sequence[bytes]) -> None:
         self._wanted = (marks, False, True)
@@ -80,6 +87,8 @@ class CuttingProxy:
     def done(self) -> None:
         self._wanted = None
         self.cuts += 1
+        if self._stays_away:
+            self.away.set()
 
 
 class ConsoleProxy(CuttingProxy):
@@ -132,6 +141,8 @@ class _Connection(socketserver.BaseRequestHandler):
     server: _Server
 
     def handle(self) -> None:
+        if self.server.proxy.away.is_set():
+            return
         with self.server.proxy.connected() as upstream:
             self.mute = threading.Event()
             self.heard = threading.Event()

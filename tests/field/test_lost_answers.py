@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from tests import factories, people, presets
 from tests.chaos import cuts
 from tests.chaos.cuts import CuttingProxy
 from tests.keys import key
+from tests.repository import REPOSITORY
 from tests.serving import gunicorn
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -76,13 +80,30 @@ class Server:
         return status, text
 
 
+def url_of(proxy: CuttingProxy) -> str:
+    of = connection.settings_dict
+    return f"postgres://{quote(of['USER'] or '', safe='')}@127.0.0.1:{proxy.port}/{of['NAME']}"
+
+
+def run(proxy: CuttingProxy, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with its database behind the proxy."""
+    return subprocess.run(
+        [sys.executable, "manage.py", *words],
+        cwd=REPOSITORY,
+        env=os.environ | {"DATABASE_URL": url_of(proxy), "SQS_QUEUE_URL": URL},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
 @pytest.fixture
 def server(proxy: CuttingProxy, limiter: None, tmp_path: Path) -> Iterator[Server]:
     presets.write()
     RecoveryControl.objects.get_or_create(pk=1)
-    of = connection.settings_dict
-    url = f"postgres://{quote(of['USER'] or '', safe='')}@127.0.0.1:{proxy.port}/{of['NAME']}"
-    with gunicorn(tmp_path, "--workers", "1", "--threads", "1", DATABASE_URL=url, SQS_QUEUE_URL=URL) as port:
+    urls = {"DATABASE_URL": url_of(proxy), "SQS_QUEUE_URL": URL}
+    with gunicorn(tmp_path, "--workers", "1", "--threads", "1", **urls) as port:
         yield Server(port)
 
 
@@ -110,6 +131,25 @@ def test_job_with_idempotency_key_is_created_once(server: Server, proxy: Cutting
     assert status == 201
     assert headers["Idempotent-Replayed"] == ("true" if answer else None)
     assert [str(pk) for pk in Job.objects.values_list("pk", flat=True)] == [job["id"]]
+
+
+def test_job_is_doubted_where_the_server_stays_away(server: Server, proxy: CuttingProxy) -> None:
+    """A server that was killed answers no new connection either: that error must not hide the first one."""
+    _, secret = key()
+    proxy.cut(JOB_COMMITS, answer=True, away=True)
+
+    status, headers, problem = server.post_job(secret)
+
+    assert (status, problem["outcome"], headers["Retry-After"]) == (503, "unknown", None)
+    assert "Whether it was saved is unknown" in problem["detail"]
+    assert Job.objects.count() == 1
+    proxy.come_back()
+    proxy.cut((b'INSERT INTO "jobs"',), answer=False, away=True)
+    status, _, problem = server.post_job(secret)
+    assert (status, problem["detail"]) == (
+        503,
+        "The database does not answer. Nothing was changed. Try again.",
+    )
 
 
 def test_job_without_idempotency_key_is_not_to_be_repeated_blindly(
@@ -215,6 +255,48 @@ def test_form_says_that_its_outcome_is_unknown(server: Server, proxy: CuttingPro
     assert Pause.objects.count() == 1
 
 
+@pytest.mark.parametrize("form", ["pause", "requeue"])
+def test_form_is_doubted_where_the_server_stays_away(server: Server, proxy: CuttingProxy, form: str) -> None:
+    log_in(server)
+    if form == "pause":
+        page = action = "/admin/opsconsole/pause/"
+        fields = {
+            "name": "recovery",
+            "decision": "pause",
+            "recovery-reason": "deploy",
+            "recovery-minutes": "10",
+        }
+        marks = (b'INSERT INTO "pauses"', b"COMMIT")
+    else:
+        job = factories.job(status=Status.FAILED)
+        page, action = f"/admin/jobs/job/operate/requeue/?id={job.pk}", "/admin/jobs/job/operate/requeue/"
+        fields = {"reason": "mended"}
+        marks = (b"INSERT INTO outbox", b"COMMIT")
+    proxy.cut(marks, answer=True, away=True)
+
+    status, text = server.post_form(page, action, **fields)
+
+    assert (proxy.cuts, status) == (1, 503)
+    assert "Whether it was saved is unknown" in text
+    assert "Nothing was changed" not in text
+    assert "Try again" not in text
+
+
+def test_form_changes_nothing_where_the_server_goes_away_before(server: Server, proxy: CuttingProxy) -> None:
+    log_in(server)
+    job = factories.job(status=Status.FAILED)
+    page, action = f"/admin/jobs/job/operate/requeue/?id={job.pk}", "/admin/jobs/job/operate/requeue/"
+    proxy.cut((b'UPDATE "jobs"',), answer=False, away=True)
+
+    status, text = server.post_form(page, action, reason="mended")
+
+    assert (proxy.cuts, status) == (1, 503)
+    assert "The database does not answer." in text
+    assert "Nothing was changed." in text and "refused" not in text
+    job.refresh_from_db()
+    assert (job.status, job.run_epoch) == (Status.FAILED, 1)
+
+
 def test_action_reports_unknown_outcome_per_row(server: Server, proxy: CuttingProxy) -> None:
     log_in(server)
     job = factories.job(status=Status.FAILED)
@@ -229,3 +311,41 @@ def test_action_reports_unknown_outcome_per_row(server: Server, proxy: CuttingPr
     assert "It changed in the meantime" not in text
     job.refresh_from_db()
     assert (job.status, job.run_epoch) == (Status.PENDING, 2)
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["it comes back", "it stays away"])
+def test_command_says_that_its_outcome_is_unknown(limiter: None, proxy: CuttingProxy, away: bool) -> None:
+    proxy.cut(JOB_COMMITS, answer=True, away=away)
+
+    done = run(proxy, "enqueue_jobs", "--customer", "c-1", "--package-size", "1")
+
+    assert (proxy.cuts, done.returncode, Job.objects.count()) == (1, 3, 1)
+    assert "Whether it was saved is unknown" in done.stderr
+    assert f"look for the job {Job.objects.get().pk}" in done.stderr
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["it comes back", "it stays away"])
+def test_requeue_of_unknown_outcome_is_no_refusal(limiter: None, proxy: CuttingProxy, away: bool) -> None:
+    job = factories.job(status=Status.FAILED)
+    proxy.cut((b"INSERT INTO outbox", b"COMMIT"), answer=True, away=away)
+
+    done = run(proxy, "requeue_job", str(job.pk), "--reason", "mended", "--json")
+
+    assert (proxy.cuts, done.returncode) == (1, 3), done.stderr
+    assert "unknown" in done.stderr and "refused" not in done.stdout
+    if not away:
+        [told] = json.loads(done.stdout)["jobs"]
+        assert (told["id"], told["done"]) == (str(job.pk), None)
+
+
+def test_requeue_is_not_refused_by_a_database_that_is_away(limiter: None, proxy: CuttingProxy) -> None:
+    job = factories.job(status=Status.FAILED)
+    proxy.cut((b'UPDATE "jobs"',), answer=False, away=True)
+
+    done = run(proxy, "requeue_job", str(job.pk), "--reason", "mended")
+
+    assert (proxy.cuts, done.returncode, done.stdout) == (1, 3, ""), done.stderr
+    assert "The database does not answer" in done.stderr
+    assert "refused" not in done.stderr and "saved" not in done.stderr
+    job.refresh_from_db()
+    assert (job.status, job.run_epoch) == (Status.FAILED, 1)

@@ -13,7 +13,8 @@ from jobs.operations import job_operations
 from jobs.operations.steps import JobAction, OperationRefused, Outcome
 from jobs.runs.timeline import Actor
 from opsconsole.kit import audit, commands, job_ids
-from opsconsole.kit.command_arguments import required_reason, wrong
+from opsconsole.kit.command_arguments import could_not, required_reason, wrong
+from opsconsole.kit.exit_codes import COULD_NOT
 
 
 class Command(commands.ConsoleCommand):
@@ -22,7 +23,10 @@ class Command(commands.ConsoleCommand):
         'requeue_job 5a3c91d2-7c1b-4f0e-9a55-0d3f6a1b2c3d --dry-run --reason "looking"',
         'requeue_job 5a3c91d2-7c1b-4f0e-9a55-0d3f6a1b2c3d --reason "address was mended"',
     )
-    exit_codes: ClassVar = {1: "some jobs were skipped, or nothing was done; a sentence says why"}
+    exit_codes: ClassVar = {
+        1: "some jobs were skipped, or nothing was done; a sentence says why",
+        COULD_NOT: "unknown whether some jobs were requeued; or the database, the settings or the output failed",
+    }
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("job", nargs="+", help="id of a job")
@@ -57,15 +61,28 @@ class Command(commands.ConsoleCommand):
         answer = {
             "dry_run": dry_run,
             "jobs": [
-                {"id": str(each.job_id), "done": each.done, "sentence": each.sentence} for each in outcomes
+                {
+                    "id": str(each.job_id),
+                    "done": None if each.unknown else each.done,
+                    "sentence": each.sentence,
+                }
+                for each in outcomes
             ],
         }
-        lines = [
-            f"{'done   ' if each.done else 'skipped'}  {each.job_id}  {each.sentence}" for each in outcomes
-        ]
+        lines = [f"{_word(each):<7}  {each.job_id}  {each.sentence}" for each in outcomes]
         self.tell(answer, lines, as_json=as_json)
+        if unknown := sum(outcome.unknown for outcome in outcomes):
+            raise could_not(
+                f"Whether {unknown} of {len(outcomes)} were requeued is unknown. Look at each before you repeat it."
+            )
         if skipped := sum(not outcome.done for outcome in outcomes):
             raise CommandError(f"{skipped} of {len(outcomes)} skipped. The answer above says why.")
+
+
+def _word(outcome: Outcome) -> str:
+    if outcome.unknown:
+        return "unknown"
+    return "done" if outcome.done else "skipped"
 
 
 def _parse(text: str) -> UUID:

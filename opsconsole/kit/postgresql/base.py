@@ -71,7 +71,8 @@ class DatabaseOperations(operations.DatabaseOperations):
 class DatabaseWrapper(base.DatabaseWrapper):
     """A connection that finds the console's tables in their schema.
 
-    ``saved_changes`` is the number of transactions and single statements with changes that it saved.
+    ``saved_changes`` is the number of transactions and single statements with changes that it saved, or may have saved.
+    ``last_doubt`` is that number when it was last unknown whether it saved one.
     """
 
     SchemaEditorClass = DatabaseSchemaEditor
@@ -80,6 +81,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.saved_changes = 0
+        self.last_doubt = 0
         self._unsaved = False
         self._search_path: str | None = None
         self.execute_wrappers += [self._follow, self._find_tables]
@@ -136,6 +138,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
         session.adapters.register_loader("interval", AnyStyleIntervalLoader)
         return session
 
+    def set_autocommit(self, autocommit: bool, *args: Any, **options: Any) -> None:  # noqa: FBT001 - as Django's
+        """Leave a connection closed that broke at the end of a transaction: the next statement opens another one.
+
+        Django would open it here. Where the server is away, the error of that would hide what became of the transaction.
+        """
+        if autocommit and self.connection is None:
+            self.autocommit = True
+        else:
+            super().set_autocommit(autocommit, *args, **options)
+
     def _follow(self, execute: Callable[..., Any], statement: Any, *others: Any) -> Any:
         if not writes(statement):
             return execute(statement, *others)
@@ -167,6 +179,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         except (OperationalError, InterfaceError) as error:
             if was_open and (self.connection is None or self.connection.closed):
                 self._unsaved = False
+                self.saved_changes += 1
+                self.last_doubt = self.saved_changes
                 raise OutcomeUnknown(*error.args) from error.__cause__
             raise
 
