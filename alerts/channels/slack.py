@@ -20,9 +20,9 @@ from alerts.channels.http_posts import HttpAnswer, HttpPost
 from alerts.channels.outcome import ChannelAnswer, Outcome
 from alerts.channels.wording import AlertMessage, MessageItem
 
-# Slack allows 50 blocks, 3,000 characters per text block, 10 fields of 2,000, 75 per button, and 3,000 per URL.
+# Slack allows 50 blocks, 3,000 characters per text block, 150 per header, 10 fields of 2,000, 75 per button, and 3,000 per URL.
 MAX_BLOCKS, MAX_ITEMS, MAX_BUTTONS = 45, 10, 5
-TEXT, FIELD, LABEL, BUTTON, URL = 2_500, 900, 150, 70, 2_900
+TEXT, HEADLINE, HEADER, FIELD, LABEL, BUTTON, URL = 2_500, 600, 145, 900, 150, 70, 2_900
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def meaning(answer: HttpAnswer) -> ChannelAnswer:
 
 def payload(message: AlertMessage) -> dict[str, Any]:
     """Return the JSON of a message: the blocks, and the text for notifications and screen readers."""
-    text = _cut("\n".join([*map(_escape, message.remarks), *map(_headline, message.items)]), TEXT)
+    text = _cut("\n".join([*map(_escape, message.remarks), *map(_headline_in_text, message.items)]), TEXT)
     if message.plain:
         return {"text": text, "mrkdwn": False}
     blocks = [_context(remark) for remark in message.remarks]
@@ -90,50 +90,59 @@ def payload(message: AlertMessage) -> dict[str, Any]:
         blocks += _full_item(item) if single else _digest_item(item)
     if hidden := len(message.items) - MAX_ITEMS:
         blocks += [_context(f"and {hidden} more.")] if hidden > 0 else []
-    return {"text": text, "blocks": blocks[:MAX_BLOCKS]}
+    return {"text": text, "mrkdwn": False, "blocks": blocks[:MAX_BLOCKS]}
 
 
 def _full_item(item: MessageItem) -> list[dict[str, Any]]:
-    blocks = [_section(f"*{_headline(item)}*")]
+    headline = _headline(item)
+    blocks: list[dict[str, Any]] = [
+        {"type": "header", "text": _text(headline)} if len(headline) <= HEADER else _section(headline)
+    ]
     if item.lines:
-        blocks.append(_section("\n".join(_escape(line) for line in item.lines)))
+        blocks.append(_section("\n".join(item.lines)))
     if item.facts:
-        fields = [
-            _mrkdwn(f"*{_cut(_escape(a), LABEL)}*\n{_cut(_escape(b), FIELD)}") for a, b in item.facts[:10]
-        ]
+        fields = [_text(f"{_cut(label, LABEL)}\n{_cut(value, FIELD)}") for label, value in item.facts[:10]]
         blocks.append({"type": "section", "fields": fields})
     return blocks + _decisions(item) + _buttons(item)
 
 
 def _digest_item(item: MessageItem) -> list[dict[str, Any]]:
     """Return one section with a link to the console, for a message about several alerts."""
-    section = _section(f"*{_headline(item)}*")
+    section = _section(_headline(item))
     buttons = _buttons(item)
     return [section | {"accessory": buttons[0]["elements"][0]} if buttons else section]
 
 
 def _headline(item: MessageItem) -> str:
     mark = "✅" if item.good else MARKS.get(item.severity, "")
-    return _cut(f"{mark} {_escape(item.headline)}", 600)
+    return _cut(f"{mark} {item.headline}", HEADLINE)
+
+
+def _headline_in_text(item: MessageItem) -> str:
+    return _cut(_escape(_headline(item)), HEADLINE)
 
 
 def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": _mrkdwn(_cut(text, TEXT))}
+    return {"type": "section", "text": _text(_cut(text, TEXT))}
 
 
 def _context(text: str) -> dict[str, Any]:
-    return {"type": "context", "elements": [_mrkdwn(_cut(_escape(text), TEXT))]}
+    return {"type": "context", "elements": [_text(_cut(text, TEXT))]}
 
 
-def _mrkdwn(text: str) -> dict[str, Any]:
-    # Verbatim, so that Slack does not turn words into links or mentions.
-    return {"type": "mrkdwn", "text": text, "verbatim": True}
+def _text(text: str) -> dict[str, Any]:
+    """Return a text that Slack shows as it is.
+
+    Its markup has no escapes for *, _, ~ and backticks: the customer _acme_ would be shown as another one, in italics.
+    """
+    return {"type": "plain_text", "text": _unbracketed(text), "emoji": False}
 
 
 def reply(text: str, *, to_all: bool) -> dict[str, Any]:
     """Return the JSON of a reply to a click, beside the message: to everybody in the channel, or to who clicked."""
     audience = "in_channel" if to_all else "ephemeral"
-    return {"response_type": audience, "replace_original": False, "text": _cut(_escape(text), TEXT)}
+    shown = _cut(_escape(text), TEXT)
+    return {"response_type": audience, "replace_original": False, "text": shown, "mrkdwn": False}
 
 
 def _decisions(item: MessageItem) -> list[dict[str, Any]]:
@@ -144,7 +153,7 @@ def _decisions(item: MessageItem) -> list[dict[str, Any]]:
         {
             "type": "button",
             "action_id": name,
-            "text": {"type": "plain_text", "text": button.label, "emoji": False},
+            "text": _text(button.label),
             "value": str(item.alert),
         }
         for name, button in DECISIONS.items()
@@ -157,7 +166,7 @@ def _buttons(item: MessageItem) -> list[dict[str, Any]]:
         {
             "type": "button",
             "action_id": f"open-{number}",
-            "text": {"type": "plain_text", "text": _cut(_unbracketed(label), BUTTON), "emoji": False},
+            "text": _text(_cut(label, BUTTON)),
             "url": url,
         }
         for number, (label, url) in enumerate(item.links)
@@ -172,7 +181,7 @@ def _escape(text: str) -> str:
 
 
 def _unbracketed(text: str) -> str:
-    """Replace angle brackets by similar characters, since plain text has no escapes."""
+    """Replace angle brackets by similar characters, since plain text has no escapes: <!channel> mentions nobody anywhere."""
     return text.replace("<", "‹").replace(">", "›")  # noqa: RUF001 - deliberately similar
 
 

@@ -41,23 +41,23 @@ class Handler(BaseHTTPRequestHandler):
 def lines(message: dict[str, Any]) -> list[str]:
     """Return the message as a reader sees it: its texts, its facts, and its buttons with their addresses."""
     found: list[str] = []
-    for block in message.get("blocks") or [{"text": {"text": str(message.get("text", ""))}}]:
+    for block in message.get("blocks") or [{"text": {"text": _unescaped(str(message.get("text", "")))}}]:
         if "text" in block:
             found += block["text"]["text"].splitlines()
         found += [": ".join(each["text"].splitlines()) for each in block.get("fields", ())]
         for element in [*block.get("elements", ()), *filter(None, [block.get("accessory")])]:
             found.append(_element(element))
-    return [_plain(line) for line in found if line]
+    return [line for line in found if line]
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
 def _element(element: dict[str, Any]) -> str:
     if element.get("type") == "button":
         return f"[{element['text']['text']}] {element['url']}"
     return str(element.get("text", ""))
-
-
-def _plain(text: str) -> str:
-    return text.replace("*", "").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
 def main() -> None:

@@ -32,9 +32,9 @@ def test_message_has_facts_and_buttons() -> None:
         links=(("Review", "https://ops.example.com/x"), ("View DLQ", "https://console.aws.amazon.com/sqs")),
     )
     headline, lines, facts, buttons = blocks(message_item)
-    assert headline["text"]["text"] == "*🔴 Firing: 5 dead letters*"
+    assert (headline["type"], headline["text"]["text"]) == ("header", "🔴 Firing: 5 dead letters")
     assert lines["text"]["text"] == "2 new groups.\nLook."
-    assert facts["fields"][0]["text"] == "*Customers*\nCUST-1, CUST-2"
+    assert facts["fields"][0]["text"] == "Customers\nCUST-1, CUST-2"
     assert [(each["text"]["text"], each["url"]) for each in buttons["elements"]] == list(message_item.links)
 
 
@@ -62,15 +62,34 @@ def test_hostile_text_mentions_nobody_and_exceeds_no_limit(text: str) -> None:
             "<!" not in json.dumps(sent) and "<@" not in json.dumps(sent) and "<http" not in json.dumps(sent)
         )
         assert len(sent["blocks"]) <= 50
+        assert sent["mrkdwn"] is False
         for each in _texts(sent["blocks"]):
-            assert len(each) <= 3_000
+            assert each["type"] == "plain_text" and 1 <= len(each["text"]) <= 3_000
+        for block in sent["blocks"]:
+            assert block["type"] != "header" or len(block["text"]["text"]) <= 150
+            assert all(len(field["text"]) <= 2_000 for field in block.get("fields", ()))
         for button in _buttons(sent["blocks"]):
             assert len(button["text"]["text"]) <= 75 and len(button["url"]) <= 3_000
 
 
-def _texts(node: Any) -> list[str]:
+@pytest.mark.parametrize("customer", ["*acme*", "_acme_", "~acme~", "`acme`", ":fire:", "&lt;acme"])
+def test_ids_are_shown_as_they_are(customer: str) -> None:
+    headline, lines, facts = blocks(
+        item(headline=f"Firing: {customer}", lines=(f"Of {customer}.",), facts=(("Customers", customer),))
+    )
+
+    assert headline["text"] == {"type": "plain_text", "text": f"🔴 Firing: {customer}", "emoji": False}
+    assert lines["text"] == {"type": "plain_text", "text": f"Of {customer}.", "emoji": False}
+    assert facts["fields"] == [{"type": "plain_text", "text": f"Customers\n{customer}", "emoji": False}]
+    [first, _] = blocks(item(headline=customer), item())
+    assert first["text"]["type"] == "plain_text"
+    assert slack.reply(customer, to_all=True)["mrkdwn"] is False
+
+
+def _texts(node: Any) -> list[dict[str, Any]]:
+    """Return the text objects."""
     if isinstance(node, dict):
-        own = [node["text"]] if isinstance(node.get("text"), str) and node.get("type") == "mrkdwn" else []
+        own = [node] if isinstance(node.get("text"), str) else []
         return own + [text for value in node.values() for text in _texts(value)]
     return [text for value in node for text in _texts(value)] if isinstance(node, list) else []
 
@@ -84,7 +103,7 @@ def _buttons(node: Any) -> list[Any]:
 
 def test_escape_sequences_are_not_split() -> None:
     for length in range(590, 610):
-        text = blocks(item(headline="x" * length + "&&&&&&"))[0]["text"]["text"]
+        text = slack.payload(AlertMessage(items=(item(headline="x" * length + "&&&&&&"),)))["text"]
         assert text.replace("&amp;", "").count("&") == 0
 
 

@@ -220,6 +220,11 @@ def test_reply_mentions_nobody(stand_in: tuple[str, list[Any]], settings: Any) -
     replies.send(f"{address}/actions/2", Reply("Nothing was changed."))
     text = "Acknowledged by &lt;!channel&gt;"
     assert received == [
-        {"response_type": "in_channel", "replace_original": False, "text": text},
-        {"response_type": "ephemeral", "replace_original": False, "text": "Nothing was changed."},
+        {"response_type": "in_channel", "replace_original": False, "text": text, "mrkdwn": False},
+        {
+            "response_type": "ephemeral",
+            "replace_original": False,
+            "text": "Nothing was changed.",
+            "mrkdwn": False,
+        },
     ]
