@@ -32,7 +32,7 @@ LOOKUPS = (
 # What each list declares. A new filter is a decision: what it counts must not be hidden from those who see the list.
 DECLARED = {
     "admin_logentry": {"who", "object", "reason", "when"},
-    "alerts_alert": {"state", "severity__exact", "severity__isnull"},
+    "alerts_alert": {"rule", "state", "severity__exact", "severity__isnull"},
     "alerts_snsmessage": {"kind", "kind__isnull"},
     "auth_user": {"is_active__exact", "is_active__isnull", "groups__id__exact", "groups__isnull"},
     "jobs_bulkoperation": {"state"},
