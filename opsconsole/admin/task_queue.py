@@ -13,7 +13,7 @@ import django_q.admin  # noqa: F401 - registers the original pages, which are re
 from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import Case, Func, IntegerField, QuerySet, TextField, Value, When
-from django.db.models.functions import Cast
+from django.db.models.functions import Cast, Now
 from django.db.models.lookups import GreaterThan
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -133,7 +133,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
     @admin.action(description="Run now", permissions=["run"])
     def run_now(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> HttpResponse | None:
         chosen = queryset.exclude(repeats=schedules.PAUSED)
-        return self._steer(request, chosen, "run_now", next_run=timezone.now())
+        return self._steer(request, chosen, "run_now", next_run=Now())
 
     @transaction.atomic
     def _steer(

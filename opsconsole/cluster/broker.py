@@ -22,7 +22,6 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.utils import timezone
 from django_q.brokers.orm import ORM
 from django_q.conf import Conf
 from django_q.models import OrmQ
@@ -37,13 +36,17 @@ logger = logging.getLogger(__name__)
 CLUSTER_ID = "SUPERVISED_CLUSTER_ID"
 # A queue that no cluster reads. Its rows stay for people to look at; the time of ``lock`` is when they were refused.
 REFUSED = "refused"
+# Times are of the database's clock: a host whose clock is hours ahead would take what others still work on, and what it
+# enqueues would wait for as long.
 # The statements of each second and of each task are our own: Django takes longer to write them than PostgreSQL to answer.
 WAITING = """
-(SELECT id, key, payload, lock FROM django_q_ormq WHERE key = %(private)s AND lock < %(now)s LIMIT 1)
+(SELECT id, key, payload, lock FROM django_q_ormq WHERE key = %(private)s AND lock <= statement_timestamp() LIMIT 1)
 UNION ALL
-(SELECT id, key, payload, lock FROM django_q_ormq WHERE key = %(shared)s AND lock < %(now)s LIMIT %(most)s)
+(SELECT id, key, payload, lock FROM django_q_ormq WHERE key = %(shared)s AND lock <= statement_timestamp() LIMIT %(most)s)
 """
-LEASE = "UPDATE django_q_ormq SET lock = %s, payload = %s WHERE id = %s AND key = %s AND lock = %s"
+LEASE = """
+UPDATE django_q_ormq SET lock = statement_timestamp() + %s, payload = %s WHERE id = %s AND key = %s AND lock = %s
+"""
 ACKNOWLEDGE = "DELETE FROM django_q_ormq WHERE id = %s"
 REFUSED_KEPT, REFUSED_SHOWN = 100, timedelta(days=1)
 
@@ -74,7 +77,8 @@ class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
 
     def enqueue(self, task: str) -> Any:
         """Store a task that ``async_task`` packed in this process."""
-        return super().enqueue(packages.pack(SignedPackage.loads(task)))
+        payload = packages.pack(SignedPackage.loads(task))
+        return OrmQ.objects.create(key=self.list_key or Conf.CLUSTER_NAME, payload=payload, lock=Now()).pk
 
     def dequeue(self) -> list[tuple[int, str]] | None:
         """Return tasks as django-q2's own sentinel takes them, or None after an idle pause when there are none."""
@@ -94,7 +98,7 @@ class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
         taken = [*self._lease(private)] or [*self._lease(shared)]
         if not taken:
             # Other clusters were faster, or a row has a time such as '-infinity', which can't be compared.
-            OrmQ.objects.exclude(key=REFUSED).filter(far("lock")).update(key=REFUSED, lock=timezone.now())
+            OrmQ.objects.exclude(key=REFUSED).filter(far("lock")).update(key=REFUSED, lock=Now())
         return [(pk, task) for pk, task in taken if task]
 
     def acknowledge(self, task_id: int) -> None:
@@ -103,22 +107,21 @@ class ProbedBroker(ORM):  # type: ignore[misc]  # django-q2 has no types
     def give_back(self, pk: int, task: dict[str, Any]) -> None:
         """Let a task that was taken and not begun be taken at once, as if it had not been taken."""
         payload = packages.pack(task | {"takes": task["takes"] - 1})
-        OrmQ.objects.filter(pk=pk).update(lock=timezone.now(), payload=payload)
+        OrmQ.objects.filter(pk=pk).update(lock=Now(), payload=payload)
 
     def _waiting(self) -> list[_Waiting]:
         """Read what may be taken next from the private queue and from the shared one, by one query: mostly, there is nothing."""
         cluster_id = os.environ.get(CLUSTER_ID)
         queues = {"private": cluster_id and private_queue(cluster_id), "shared": self.list_key}
-        with self._execute(WAITING, queues | {"now": timezone.now(), "most": Conf.BULK}) as cursor:
+        with self._execute(WAITING, queues | {"most": Conf.BULK}) as cursor:
             return [_Waiting(*row) for row in cursor.fetchall()]
 
     def _lease(self, waiting: list[_Waiting]) -> Iterator[tuple[int, dict[str, Any] | None]]:
         """Lease tasks, and yield each with how often it was taken, in ``takes``; None for a row that is put aside."""
         for row in waiting:
             task, refusal = _read(row.payload)
-            until = timezone.now() + retried_after(task)
             payload = packages.pack(task) if task else row.payload
-            if self._execute(LEASE, [until, payload, row.pk, row.key, row.lock]).rowcount:
+            if self._execute(LEASE, [retried_after(task), payload, row.pk, row.key, row.lock]).rowcount:
                 if refusal:
                     _refuse(row.pk, row.payload, refusal)
                 yield row.pk, task
@@ -157,6 +160,6 @@ def _refuse(pk: int, payload: str, refusal: PackageRefused) -> None:
 
 def _put_aside(pk: int) -> None:
     """Move a row out of every queue, and keep only the newest rows that were moved."""
-    OrmQ.objects.filter(pk=pk).update(key=REFUSED, lock=timezone.now())
+    OrmQ.objects.filter(pk=pk).update(key=REFUSED, lock=Now())
     kept = OrmQ.objects.filter(key=REFUSED).order_by("-lock", "-pk").values("pk")[:REFUSED_KEPT]
     OrmQ.objects.filter(key=REFUSED).exclude(pk__in=kept).delete()

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import Error, close_old_connections, transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 from django_q.models import Schedule
 from django_q.tasks import async_task
 
@@ -39,19 +39,19 @@ def queue_due(broker: Any = None) -> None:
     """Queue the tasks of schedules that are due and free, and log each refused schedule once."""
     schedules.mend_times()
     with transaction.atomic():
-        for schedule in row_locks.locked_if_free(schedules.due()):
+        for schedule in row_locks.locked_if_free(schedules.due().annotate(db_now=Now())):
             _queue(schedule, broker)
     _tell_refused()
 
 
-def _queue(schedule: Schedule, broker: Any) -> None:
+def _queue(schedule: Any, broker: Any) -> None:
     entry = schedules.entry_of(schedule)
     if entry is None:
         return
     task_id = async_task(entry.task, group=entry.full_name, broker=broker)
-    interval, now = timedelta(minutes=entry.minutes), timezone.now()
+    interval = timedelta(minutes=entry.minutes)
     # One run makes up for all that were missed, and the next one keeps the rhythm.
-    missed = (now - schedule.next_run) // interval
+    missed = (schedule.db_now - schedule.next_run) // interval
     Schedule.objects.filter(pk=schedule.pk).update(
         task=task_id, next_run=schedule.next_run + (missed + 1) * interval
     )

@@ -12,8 +12,7 @@ from datetime import timedelta
 
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet, TextField, Value
-from django.db.models.functions import Concat, Now
-from django.utils import timezone
+from django.db.models.functions import Concat, Least, Now
 from django_q.models import Schedule
 
 from opsconsole.cluster.task_table import PREFIX, Entry, every_entry, table, with_own_interval
@@ -23,7 +22,7 @@ from opsconsole.kit.postgresql.timestamps import far
 PAUSED, FOR_EVER = 0, -1
 # No function has a line break in its name, so that name and function can be told apart.
 BETWEEN = "\n"
-# How much later than its interval a schedule may be planned: the clocks of hosts differ.
+# How much later than its interval a schedule may be planned: the database's clock may be another one after a failover.
 MOST_AHEAD = timedelta(days=1)
 
 
@@ -33,9 +32,9 @@ def ours() -> QuerySet[Schedule]:
 
 
 def due() -> QuerySet[Schedule]:
-    """Return our schedules that are due and not paused, by the clock that django-q2 uses."""
+    """Return our schedules that are due and not paused, by the database's clock: those of hosts differ, and may jump."""
     copies = _with_entry(ours()).filter(entry__in=_keys(table()))
-    return copies.exclude(repeats=PAUSED).filter(next_run__lt=timezone.now())
+    return copies.exclude(repeats=PAUSED).filter(next_run__lt=Now())
 
 
 def refused() -> QuerySet[Schedule]:
@@ -120,7 +119,11 @@ def _sync(entry: Entry) -> Iterator[str]:
         yield f"{entry.name}: removed a duplicate"
     if found is None:
         Schedule.objects.create(
-            name=entry.full_name, func=entry.task, schedule_type=Schedule.MINUTES, minutes=entry.minutes
+            name=entry.full_name,
+            func=entry.task,
+            schedule_type=Schedule.MINUTES,
+            minutes=entry.minutes,
+            next_run=Now(),
         )
         yield f"{entry.name}: added, every {entry.minutes} min"
     elif _differs(found, entry):
@@ -143,7 +146,7 @@ def _differs(found: Schedule, entry: Entry) -> bool:
 
 def _change(found: Schedule, entry: Entry) -> None:
     # A shorter interval counts from now: the old next_run may be much later.
-    latest = timezone.now() + timedelta(minutes=entry.minutes)
+    latest = Now() + timedelta(minutes=entry.minutes)
     Schedule.objects.filter(pk=found.pk).update(
         func=entry.task,
         schedule_type=Schedule.MINUTES,
@@ -152,7 +155,8 @@ def _change(found: Schedule, entry: Entry) -> None:
         kwargs=None,
         hook=None,
         cluster=None,
-        next_run=min(found.next_run or latest, latest),
+        # Without a time, the other one counts.
+        next_run=Least("next_run", latest),
     )
 
 

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.utils import timezone
+from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule, Task
 
 from opsconsole import overview
 from opsconsole.cluster import packages, scheduler, schedules
+from opsconsole.cluster.broker import ProbedBroker
 from opsconsole.cluster.schedules import PAUSED
 from opsconsole.cluster.task_table import PREFIX, table
 
@@ -59,6 +61,32 @@ def test_downtime_is_made_up_for_by_one_run(sweep: Schedule) -> None:
     after = Schedule.objects.get(pk=sweep.pk).next_run
     assert timezone.now() < after <= timezone.now() + timedelta(minutes=2)
     assert (after - began) % timedelta(minutes=2) == timedelta(0)
+
+
+@pytest.mark.parametrize("hours", [6, -6])
+def test_host_with_a_wrong_clock_neither_plans_nor_takes_by_it(
+    sweep: Schedule, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """Schedules planned by a clock that is hours ahead would rest for hours, and what it enqueues would wait for as long."""
+    right = timezone.now
+    early = Schedule.objects.exclude(pk=sweep.pk).earliest("pk")
+    Schedule.objects.filter(pk=early.pk).update(next_run=right() + timedelta(hours=1))
+    monkeypatch.setattr(timezone, "now", lambda: right() + timedelta(hours=hours))
+    scheduler.queue_due()
+    schedules.sync()
+    monkeypatch.undo()
+
+    assert [task["func"] for task in queued()] == ["jobs.tasks.sweep"]
+    assert Schedule.objects.get(pk=sweep.pk).next_run <= timezone.now() + timedelta(minutes=2)
+    broker = ProbedBroker(list_key=Conf.CLUSTER_NAME)
+    monkeypatch.setattr(timezone, "now", lambda: right() + timedelta(hours=-hours))
+    [(task_id, _)] = broker.take() or []
+    # Leased for as long as such a task may take: another cluster, whose clock is wrong the other way, must not take it, too.
+    monkeypatch.setattr(timezone, "now", lambda: right() + timedelta(hours=hours))
+    assert broker.take() is None
+    monkeypatch.undo()
+    lease = OrmQ.objects.get(pk=task_id).lock - timezone.now()
+    assert timedelta(0) < lease <= timedelta(seconds=Conf.RETRY)
 
 
 @pytest.mark.parametrize("time", ["-infinity", "infinity", "0044-03-15 BC", "2999-01-01", None])
