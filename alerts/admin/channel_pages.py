@@ -29,7 +29,7 @@ def muted(channel: Channel, now: datetime) -> SafeString:
     """Return a badge with the end of a mute, or nothing."""
     if not routing.is_muted(channel, now) or channel.muted_until is None:
         return SafeString("")
-    return badge(f"Muted until {channel.muted_until:%d %b %H:%M}", "warning")
+    return badge(f"Muted until {channel.muted_until:%d %b %H:%M} UTC", "warning")
 
 
 def add(admin: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:

@@ -14,7 +14,6 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.timezone import is_aware
 
 from jobs.admin.known_choices import Choices, KnownFilter, ModelAdmin
-from opsconsole.kit.display import clock_time
 from opsconsole.kit.storable import is_storable
 
 LONGEST = 500
@@ -78,11 +77,12 @@ class TimeFilter(TypedFilter):
         return moment_of(self.given)
 
     def read(self) -> str:
-        return clock_time(self.moment) if self.moment else ""
+        return _in_words(self.moment) if self.moment else ""
 
     @property
     def shown(self) -> str:
-        return f"{self.moment:%Y-%m-%dT%H:%M:%S}" if self.moment else ""
+        # With four digits of the year, which a browser wants.
+        return self.moment.replace(tzinfo=None).isoformat(timespec="seconds") if self.moment else ""
 
 
 class SinceFilter(TimeFilter):
@@ -108,12 +108,17 @@ class UntilFilter(TimeFilter):
     @property
     def problem(self) -> str:
         if self.moment and self._begin and self.moment <= self._begin:
-            return f"This is not later than {clock_time(self._begin)}, from when on rows are wanted."
+            return f"This is not later than {_in_words(self._begin)}, from when on rows are wanted."
         return super().problem
 
     def apply(self, rows: Any, value: str) -> QuerySet[Any]:
         until: QuerySet[Any] = rows.filter(**{f"{self.column}__lt": moment_of(value)})
         return until
+
+
+def _in_words(moment: datetime) -> str:
+    """Return a moment with its date, also where that is today: whoever gets the address may open it tomorrow."""
+    return f"{moment.replace(tzinfo=None).isoformat(' ', timespec='seconds')} UTC"
 
 
 def moment_of(text: str) -> datetime | None:

@@ -215,6 +215,25 @@ def test_all_that_match_are_frozen_without_a_selected_row(operator: Client, sett
     assert operation.scope == "customer: ACME, created from: 2020-01-01 00:00:00 UTC"
 
 
+def test_times_name_their_day_also_today(operator: Client, settings: Any) -> None:
+    """Who gets the address, or reads what an operation chose, may do so tomorrow."""
+    settings.OPSCONSOLE_BULK_AT_ONCE = 0
+    job(customer_id="ACME", status=Status.FAILED)
+    today = f"{timezone.now():%Y-%m-%d}"
+    chosen = {"action": ["", "requeue_selected"], "index": "1", "select_across": ["0", "1"]}
+
+    page = operator.get(LIST, {"since": today, "before": "2020-01-01"}).text
+    operator.post(f"{LIST}?{urlencode({'since': today})}", chosen)
+
+    assert f"This is not later than {today} 00:00:00 UTC" in page
+    assert BulkOperation.objects.get().scope == f"created from: {today} 00:00:00 UTC"
+
+
+def test_years_have_four_digits_in_their_field(operator: Client) -> None:
+    """As browsers want it: they empty the field for another value, and the next form would leave the filter out."""
+    assert 'value="0099-01-01T00:00:00"' in operator.get(LIST, {"since": "0099-01-01"}).text
+
+
 def test_preview_and_result_lead_back_to_the_same_list(operator: Client) -> None:
     made = job(customer_id="ACME", status=Status.FAILED)
     query = "customer=ACME&status=failed"
