@@ -220,6 +220,11 @@ def unknown_runs(cutoff: datetime | None) -> JobQuerySet:
     return Job.objects.unknown().begun_since(cutoff) if cutoff else Job.objects.unknown()
 
 
+def unknown_before_cutoff(cutoff: datetime | None) -> JobQuerySet:
+    """Return the other unknown runs."""
+    return Job.objects.unknown().begun_before(cutoff) if cutoff else Job.objects.none()
+
+
 def recoverable(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
     """Return the stale runs that a sweep under this policy requeues or quarantines: ``decide`` as a query."""
     if policy.cutoff:

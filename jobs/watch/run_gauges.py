@@ -85,7 +85,7 @@ def told_unknown(count: int, state: RecoveryControl) -> Reading:
             title=f"{many(count, 'silent run')}, and it is unknown whether they are alive",
             summary="Nothing proves that their workers died, so recovery leaves them alone. See whether they run, then "
             "requeue them by hand or choose a rule for unknown runs.",
-            link=list_of("job", "?stale=unknown"),
+            link=list_of("job", "?stale=unknown_since_cutoff"),
             facts=(("Rule", outlook_wording.of_unknown_rule(state)),),
         ),
     )

@@ -56,11 +56,13 @@ def of_stale_runs(seen: Overview, around: Surroundings) -> list[Finding]:
         verb = "is" if seen.unknown == 1 else "are"
         sentence = f"{runs(seen.unknown)} {verb} silent, and whether the worker is alive is unknown."
         advice = "See whether the worker runs, then requeue by hand, or choose a rule for unknown runs on the page Recovery."
-        problems.append(Finding("warning", sentence, advice, *page, "?stale=unknown", rule="unknown_runs"))
+        problems.append(
+            Finding("warning", sentence, advice, *page, "?stale=unknown_since_cutoff", rule="unknown_runs")
+        )
     if seen.unknown_before_cutoff:
         sentence = f"{runs(seen.unknown_before_cutoff)} from before the cutoff: alive or dead is unknown."
         advice = "No sweep recovers them. Review the runs, then requeue or cancel them."
-        problems.append(Finding("quiet", sentence, advice, *page, "?stale=unknown"))
+        problems.append(Finding("quiet", sentence, advice, *page, "?stale=unknown_before_cutoff"))
     if seen.stale_before_cutoff:
         number = seen.stale_before_cutoff
         sentence = f"{runs(number)} from before the cutoff {_are(number)} stale."

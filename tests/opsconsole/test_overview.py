@@ -25,6 +25,7 @@ from jobs.operations.steps import JobAction
 from jobs.recovery import sweeps
 from jobs.recovery.decision import Policy
 from jobs.recovery.surroundings import Surroundings
+from jobs.watch import run_gauges
 from opsconsole import overview
 from opsconsole.kit import counting, figures, pauses
 from opsconsole.overview import Overview, current_figures, firing
@@ -230,6 +231,10 @@ def test_runs_left_to_operators_are_counted_separately(settings: Any, mode: str)
     run(age=4 * HOUR, silent=HOUR, worker="old-gone", queue="gone")
     run(age=2 * HOUR, silent=HOUR, worker="gone", queue="gone")
     run(age=2 * HOUR, silent=HOUR, worker="paid", queue="paid")
+    # Nobody knows whether these are alive.
+    QueueState.objects.create(name="default", visibility_timeout_seconds=60, visible=9, read_at=Now())
+    for age in (2 * HOUR, 4 * HOUR, 4 * HOUR):
+        run(age=age, claimed=False)
 
     seen = overview.read()
 
@@ -243,18 +248,25 @@ def test_runs_left_to_operators_are_counted_separately(settings: Any, mode: str)
     # What a finding counts is what its list shows.
     operator = Client()
     operator.force_login(people.operator())
-    counted = {"recoverable": 1, "before_cutoff": 3, "unknown_queue": 1, "by_hand": 1, "any": 6}
+    counted = {"recoverable": 1, "before_cutoff": 3, "unknown_queue": 1, "by_hand": 1, "any": 6} | {
+        "unknown_since_cutoff": seen.unknown,
+        "unknown_before_cutoff": seen.unknown_before_cutoff,
+        "unknown": 3,
+    }
+    assert (seen.unknown, seen.unknown_before_cutoff) == (1, 2)
+    assert run_gauges.unknown_runs().value == 1
+    assert "?stale=unknown_since_cutoff" in run_gauges.unknown_runs().words.link
     for part, number in counted.items():
         shown = operator.get(reverse("admin:jobs_job_changelist"), {"stale": part})
         assert len(shown.context["cl"].result_list) == number, part
     told = overview.findings(seen, ARMED)
     RecoveryControl.objects.update(cutoff=None)
     settings.OPSCONSOLE_RECOVERY_BY_HAND = ()
-    for part in ("before_cutoff", "by_hand"):
+    for part in ("before_cutoff", "by_hand", "unknown_before_cutoff"):
         shown = operator.get(reverse("admin:jobs_job_changelist"), {"stale": part})
         assert list(shown.context["cl"].result_list) == [], part
     opened = {each.query for each in told if "stale=" in each.query}
-    assert opened == {f"?stale={part}" for part in counted if part != "any"}
+    assert opened == {f"?stale={part}" for part in counted if part not in {"any", "unknown"}}
 
 
 @pytest.mark.django_db

@@ -165,15 +165,31 @@ class StaleFilter(WeighingFilter):
             "unknown_queue": ("Of a queue that is not configured", surroundings.of_unknown_queues),
         }
     )
+    unknown_parts = MappingProxyType(
+        {
+            "unknown_since_cutoff": (
+                "Unknown whether it is alive, not from before the cutoff",
+                surroundings.unknown_runs,
+            ),
+            "unknown_before_cutoff": (
+                "Unknown whether it is alive, from before the cutoff",
+                surroundings.unknown_before_cutoff,
+            ),
+        }
+    )
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
         return [
             (ANY, "Any reason"),
             *((reason.value, reason.label.capitalize()) for reason in Reason),
-            *((name, label) for name, (label, _) in self.parts.items()),
+            *((name, label) for name, (label, _) in (*self.parts.items(), *self.unknown_parts.items())),
         ]
 
     def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
+        if value in self.unknown_parts:
+            _, of_unknown = self.unknown_parts[value]
+            unknown = of_unknown(RecoveryControl.load().cutoff)
+            return rows.filter(pk__in=unknown.order_by().values("pk"))
         if value not in self.parts:
             return rows.filter(pk__in=_stale(value))
         _, part = self.parts[value]

@@ -199,7 +199,7 @@ def check_pages_while_observing(client: Client) -> None:
 
 def check_pages_once_armed(client: Client) -> None:
     assert "It began before the cutoff" in page_of(client, 50_002)
-    assert "it has been waiting since before the cutoff" in page_of(client, 50_003)
+    assert "It has been waiting since before the cutoff" in page_of(client, 50_003)
     recovered = page_of(client, 12)
     assert "Recovered" in recovered and "Message sent" in recovered
     front = read(client, reverse("admin:index"))
