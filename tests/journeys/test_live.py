@@ -280,8 +280,15 @@ def test_list_says_when_the_console_does_not_answer(jobs_list: Page) -> None:
     jobs_list.route("**/admin/jobs/job/**", lambda route: route.abort())
     note = jobs_list.locator("[data-live-note]")
     time_passes_until(jobs_list, lambda: expect(note).to_contain_text("does not answer", timeout=SHORTLY))
-    expect(jobs_list.locator("[data-live-state]")).to_contain_text("ago")
+    state = jobs_list.locator("[data-live-state]")
+    expect(state).to_contain_text("ago")
     expect(jobs_list.locator("#content")).to_have_class(re.compile("stale"))
+
+    # Its age grows also while no answer is asked for.
+    seconds = "state => Number(state.textContent.match(/From (\\d+) s ago/)[1])"
+    before = state.evaluate(seconds)
+    jobs_list.clock.run_for(4_000)
+    assert state.evaluate(seconds) >= before + 3
 
 
 def test_audit_says_by_itself_what_became_of_a_requeue(page: Page, visitor: Visitor) -> None:

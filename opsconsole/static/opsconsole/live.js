@@ -162,6 +162,8 @@
                 refresh();
             }
         });
+        // While the console does not answer, what is shown grows older between two tries.
+        setInterval(() => isStale() && tellState(), 1000);
         tellState();
         wait();
     }
