@@ -177,10 +177,13 @@ def record_deleted(letters: Sequence[DeadLetter], free: FreeLetters | None = Non
     Those that others keep locked are found to be gone by a later scan.
     """
     changed = (free or FreeLetters()).change([letter.pk for letter in letters], _end_deleted)
-    for letter in letters:
-        if letter.pk in changed:
-            metrics.DEAD_LETTERS.count(queue=letter.queue, outcome="deleted")
-            activity.done("dead letter deleted from its queue", letter=letter.pk, job=letter.job_id)
+    deleted = [letter for letter in letters if letter.pk in changed]
+    for letter in deleted:
+        metrics.DEAD_LETTERS.count(queue=letter.queue, outcome="deleted")
+    activity.done_to_each(
+        "dead letter deleted from its queue",
+        [{"letter": letter.pk, "job": letter.job_id} for letter in deleted],
+    )
 
 
 def _end_deleted(ids: list[UUID]) -> None:

@@ -235,14 +235,19 @@ def _record(parcels: Mapping[str, Parcel], results: Iterable[SendResult]) -> set
     sent = [parcel for parcel in parcels.values() if parcel.attempt.pk in arrived]
     for parcel in sent:
         metrics.DEAD_LETTERS.count(queue=parcel.letter.queue, outcome="replayed")
-        activity.done(
-            "dead letter replayed",
-            letter=parcel.letter.pk,
-            job=parcel.letter.job_id,
-            queue=parcel.letter.queue,
-            message=arrived[parcel.attempt.pk],
-            actor=parcel.attempt.actor,
-        )
+    activity.done_to_each(
+        "dead letter replayed",
+        [
+            {
+                "letter": parcel.letter.pk,
+                "job": parcel.letter.job_id,
+                "queue": parcel.letter.queue,
+                "message": arrived[parcel.attempt.pk],
+                "actor": parcel.attempt.actor,
+            }
+            for parcel in sent
+        ],
+    )
     return {parcel.letter.pk for parcel in sent}
 
 

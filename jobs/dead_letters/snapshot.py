@@ -130,15 +130,20 @@ def _store(dlq: DeadLetterQueue, new: Sequence[Received]) -> dict[str, DeadLette
     stored = _insert(dlq, rows)
     for letter in stored.values():
         metrics.DEAD_LETTERS.count(queue=letter.queue, outcome="found")
-        activity.done(
-            "dead letter found",
-            level=logging.WARNING,
-            letter=letter.pk,
-            job=letter.job_id,
-            run=letter.run_epoch,
-            queue=letter.queue,
-            message=letter.message_id,
-        )
+    activity.done_to_each(
+        "dead letter found",
+        [
+            {
+                "letter": letter.pk,
+                "job": letter.job_id,
+                "run": letter.run_epoch,
+                "queue": letter.queue,
+                "message": letter.message_id,
+            }
+            for letter in stored.values()
+        ],
+        level=logging.WARNING,
+    )
     return stored
 
 

@@ -288,9 +288,14 @@ def _arm_again(lost: Sequence[Lost]) -> int:
             },
         )
         armed = {str(job_id) for (job_id,) in cursor.fetchall()}
-    for job in lost:
-        if str(job.job_id) in armed:
-            timeline.log(JobEvent.Kind.RESENT, job.job_id, job.epoch, queue=job.queue, resend=job.resends + 1)
+    timeline.log_each(
+        JobEvent.Kind.RESENT,
+        [
+            {"job": job.job_id, "run": job.epoch, "queue": job.queue, "resend": job.resends + 1}
+            for job in lost
+            if str(job.job_id) in armed
+        ],
+    )
     return len(armed)
 
 

@@ -139,13 +139,17 @@ def _take(
             },
         )
         left_alone = {row[0] for row in cursor.fetchall()}
-    for decision in decisions:
-        if decision.run.pk not in left_alone:
-            timeline.log(
-                kind,
-                decision.run.pk,
-                decision.run.run_epoch,
-                worker=decision.run.worker_id or None,
-                why=decision.reason,
-            )
+    timeline.log_each(
+        kind,
+        [
+            {
+                "job": decision.run.pk,
+                "run": decision.run.run_epoch,
+                "worker": decision.run.worker_id or None,
+                "why": decision.reason,
+            }
+            for decision in decisions
+            if decision.run.pk not in left_alone
+        ],
+    )
     return left_alone

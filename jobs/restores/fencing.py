@@ -232,9 +232,12 @@ def _fence_page(restore: Restore, behind: UUID, given: dict[str, object]) -> lis
     parameters = _parameters(restore) | given | {"behind": behind, "size": BATCH, "why": RESTORED}
     [page] = round_trip.run(_FENCE, parameters)
     was = [status for _, status in page if status is not None]
-    for job_id, status in page:
-        if status is not None:
-            timeline.log(JobEvent.Kind.FENCED, job_id, restore.fence, restore=restore.pk, was=status)
+    timeline.log_each(
+        JobEvent.Kind.FENCED,
+        [{"job": job_id, "was": status} for job_id, status in page if status is not None],
+        run=restore.fence,
+        restore=restore.pk,
+    )
     running, waiting = was.count("in_progress"), was.count("pending")
     Restore.objects.filter(pk=restore.pk).update(
         fenced_running=F("fenced_running") + running,
@@ -277,9 +280,12 @@ def _complete(restore: Restore, ids: Sequence[UUID], actor: Actor, reason: str, 
         given = {"ids": list(ids[start : start + BATCH]), "actor": actor.name, "reason": reason}
         [rows] = round_trip.run(_COMPLETE, _parameters(restore) | given)
         completed += sum(ended for _, ended in rows)
-        for job_id, ended in rows:
-            if ended:
-                timeline.log(JobEvent.Kind.COMPLETED, job_id, None, restore=restore.pk, actor=actor.name)
+        timeline.log_each(
+            JobEvent.Kind.COMPLETED,
+            [{"job": job_id} for job_id, ended in rows if ended],
+            restore=restore.pk,
+            actor=actor.name,
+        )
         locked |= {job_id for job_id, ended in rows if not ended}
     Restore.objects.filter(pk=restore.pk).update(told_completed=F("told_completed") + completed)
     return Told(before + completed, frozenset(locked))

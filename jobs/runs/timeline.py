@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from psycopg.types.json import Jsonb
 
 from jobs.models import JobEvent
 from jobs.models.columns import JOBS
+from opsconsole.kit import activity
 from opsconsole.kit.postgresql.binary_values import insert_lists
 from opsconsole.kit.storable import plain_text
 from opsconsole_worker.runs import run_log
@@ -71,8 +73,11 @@ def record(
 def record_all(events: Sequence[NewEvent]) -> None:
     """Write many events at once, in their order."""
     insert_lists(_INSERT, events, _lists)
+    told: dict[tuple[JobEvent.Kind, str], list[dict[str, Any]]] = defaultdict(list)
     for each in events:
-        log(each.kind, each.job_id, each.run_epoch, actor=each.actor.name)
+        told[each.kind, each.actor.name].append({"job": each.job_id, "run": each.run_epoch})
+    for (kind, actor), rows in told.items():
+        log_each(kind, rows, actor=actor)
 
 
 def _lists(events: Sequence[NewEvent]) -> dict[str, Any]:
@@ -87,6 +92,9 @@ def _lists(events: Sequence[NewEvent]) -> dict[str, Any]:
     }
 
 
-def log(kind: JobEvent.Kind, job_id: UUID, run_epoch: int | None, **facts: Any) -> None:
-    """Write the line of an event to the log; statements that write events themselves call it afterwards."""
-    run_log.event(kind.value, job_id, run_epoch, **facts)
+def log_each(kind: JobEvent.Kind, rows: Sequence[Mapping[str, Any]], **shared: Any) -> None:
+    """Tell the log of events of one kind; statements that write events themselves call it afterwards.
+
+    Each row has the facts that are its own: ``job``, ``run`` and others.
+    """
+    activity.done_to_each(run_log.words(kind.value), rows, level=run_log.level(kind.value), **shared)

@@ -40,4 +40,4 @@ def done_to_each(
     """Write what was done to all of these, up to ten per line. Each row has the facts that are its own, such as its job."""
     if logger.isEnabledFor(level):
         for facts in together(rows):
-            done(what, level=level, **shared, **facts)
+            done(what, level=level, **facts, **shared)

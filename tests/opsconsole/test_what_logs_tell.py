@@ -95,6 +95,33 @@ def test_sweep_tells_what_it_recovered_and_quarantined(told: Any, settings: Any)
 
 
 @pytest.mark.usefixtures("armed")
+def test_sweep_tells_of_each_run_that_it_recovers_ten_per_line(told: Any, settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:9/q", "http://127.0.0.1:9/d")}
+    stale = {str(factories.run(age=HOUR, silent=HOUR, worker=f"w-{n}").pk): f"w-{n}" for n in range(12)}
+    with told() as lines:
+        sweep = sweeps.sweep("test")
+    recovered = [line for line in lines if line["event"] == "job recovered"]
+    assert len(recovered) == 2 and all(has(line, sweep=sweep.pk, level="WARNING") for line in recovered)
+    rows = [row for line in recovered for row in line["each"]]
+    assert {row["job"]: row["worker"] for row in rows} == stale and len(rows) == 12
+    assert all(row["run"] == 1 and row["why"] for row in rows)
+
+
+def test_each_of_many_that_are_enqueued_at_once_is_told(told: Any, settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "https://x/default", None)}
+    with told() as lines:
+        ids = enqueue.enqueue_many([NewJob(customer_id="c-1", package_size=50) for _ in range(21)])
+    assert [(line["event"], line.get("count"), line["actor"]) for line in lines] == [
+        ("job enqueued", 10, "console"),
+        ("job enqueued", 10, "console"),
+        ("job enqueued", None, "console"),
+    ]
+    rows = [row for line in lines for row in line.get("each", [line])]
+    assert [row["job"] for row in rows] == [str(job_id) for job_id in ids]
+    assert {row["run"] for row in rows} == {1}
+
+
+@pytest.mark.usefixtures("armed")
 def test_sweep_tells_which_message_it_sends_again(told: Any, sqs_queue: TestQueue) -> None:
     QueueState.objects.create(name="default", visible=0, in_flight=0, delayed=0, read_at=Now())
     lost = factories.job(updated_at=Now() - 48 * HOUR, created_at=Now() - 48 * HOUR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
@@ -59,6 +60,27 @@ def test_foreign_letter_is_sent_and_deleted_each_recorded(account: Account) -> N
     times = [at for at in steps if at]
     assert len(times) == 5 and times == sorted(times)
     assert (row.actor, row.reason) == ("operator:olga", "the directory is back")
+
+
+def test_log_tells_of_each_letter_that_is_found_replayed_and_deleted(
+    account: Account, caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: Any
+) -> None:
+    caplog.set_level(logging.INFO, "opsconsole.activity")
+    with django_capture_on_commit_callbacks(execute=True):
+        account.die(*(f"order {number}" for number in range(12)))
+        account.check()
+        replay(*DeadLetter.objects.all())
+        account.work()
+    told: dict[str, list[str]] = {}
+    for record in caplog.records:
+        facts = record.__dict__["facts"]
+        told.setdefault(record.getMessage(), []).extend(
+            row.get("letter") for row in facts.get("each", [facts])
+        )
+    ids = Counter(DeadLetter.objects.values_list("pk", flat=True))
+    assert len(ids) == 12
+    for event in ("dead letter found", "dead letter replayed", "dead letter deleted from its queue"):
+        assert Counter(told[event]) == ids, event
 
 
 def test_job_letter_is_deleted_after_new_message_was_sent(account: Account) -> None:

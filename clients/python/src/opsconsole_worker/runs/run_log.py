@@ -21,8 +21,17 @@ _ENDS = {
 
 def event(kind: str, job_id: UUID, run_epoch: int | None, **facts: Any) -> None:
     """Write the line of an event of the timeline, which was written by a statement."""
-    level = logging.WARNING if kind in TROUBLES else logging.INFO
-    _tell(f"job {kind.replace('_', ' ')}", level, job=job_id, run=run_epoch, **facts)
+    _tell(words(kind), level(kind), job=job_id, run=run_epoch, **facts)
+
+
+def words(kind: str) -> str:
+    """Return how a line calls this kind of event."""
+    return f"job {kind.replace('_', ' ')}"
+
+
+def level(kind: str) -> int:
+    """Return the level of the lines of this kind of event."""
+    return logging.WARNING if kind in TROUBLES else logging.INFO
 
 
 def claimed(job_id: UUID, run_epoch: int, worker_id: str) -> None:
@@ -32,8 +41,8 @@ def claimed(job_id: UUID, run_epoch: int, worker_id: str) -> None:
 
 def refused(job_id: UUID, run_epoch: int | None, worker_id: str, why: str, *, by_rule: bool) -> None:
     """Tell that a claim was refused; ``by_rule``: by a rule of the database, which a person may have to mend."""
-    level = logging.WARNING if by_rule else logging.INFO
-    _tell("claim refused", level, job=job_id, run=run_epoch, worker=worker_id, why=why)
+    of_rule = logging.WARNING if by_rule else logging.INFO
+    _tell("claim refused", of_rule, job=job_id, run=run_epoch, worker=worker_id, why=why)
 
 
 def given_back(job_id: UUID, worker_id: str) -> None:
@@ -47,5 +56,5 @@ def ended(outcome: str, job_id: UUID, run_epoch: int, worker_id: str) -> None:
         event(kind, job_id, run_epoch, worker=worker_id)
 
 
-def _tell(what: str, level: int, **facts: Any) -> None:
-    door.tell(what, level, facts)
+def _tell(what: str, of_level: int, **facts: Any) -> None:
+    door.tell(what, of_level, facts)
