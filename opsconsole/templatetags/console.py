@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from opsconsole import overview
 from opsconsole.kit import (
     actors,
     audit,
+    chart_drawing,
     display,
     durations,
     job_pages,
@@ -32,6 +34,7 @@ from opsconsole.kit import (
 )
 from opsconsole.kit.audit import Told
 from opsconsole.kit.bounded_columns import is_cut
+from opsconsole.kit.chart_drawing import Rectangle
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.page_permissions import Person
 from opsconsole.navigation import NAMES
@@ -42,6 +45,16 @@ register = template.Library()
 # Characters of a fact that has a column beside others.
 LONGEST_IN_A_COLUMN, LONGEST_WORD = 30, 18
 _CONVERTED = re.compile(r"<(?:\w+:)?(\w+)>")
+
+
+@register.filter
+def rectangles(bars: Iterable[Rectangle]) -> SafeString:
+    return chart_drawing.rectangles(bars)
+
+
+@register.filter
+def table_rows(rows: Iterable[Sequence[tuple[str, str]]]) -> SafeString:
+    return chart_drawing.table_rows(rows)
 
 
 @register.filter

@@ -96,3 +96,15 @@ def test_svg_is_escaped_and_has_no_inline_style() -> None:
     assert "style=" not in svg
     assert 'role="img"' in svg
     assert "3 &lt;u&gt; since &lt;i&gt;. Most at &lt;i&gt;: 3." in svg
+
+
+def test_bars_and_figures_link_to_their_lists_with_everything_escaped() -> None:
+    chart = stacked("Jobs", ["<9>", "10"], [Series("<u>", "bad", [3, 0], urls=["?a=1&b=<2>", "?c"])])
+
+    svg = render_to_string("admin/charts/bars.html", {"chart": chart})
+
+    assert svg.count("<rect") == 1
+    assert '<a href="?a=1&amp;b=&lt;2&gt;" tabindex="-1"><rect x=' in svg
+    assert "<title>&lt;9&gt;: 3 &lt;u&gt;</title></rect></a>" in svg
+    assert '<tr><th scope="row">&lt;9&gt;</th><td><a href="?a=1&amp;b=&lt;2&gt;">3</a></td></tr>' in svg
+    assert '<tr><th scope="row">10</th><td>0</td></tr>' in svg
