@@ -24,6 +24,8 @@ from opsconsole.kit.compiled_rows import CompiledRows
 from opsconsole.kit.counting import many
 
 LOCKED = "locked"
+# What neither decides nor is told of a stale run. Payloads can be large, and times take long to read.
+UNREAD = ("payload", "error_message", "created_at", "completed_at", "not_before")
 
 
 class When(StrEnum):
@@ -116,7 +118,9 @@ def preview(around: Surroundings, limit: int, *, probing: bool = False) -> list[
 def _silent(limit: int) -> tuple[CompiledRows[JobWithEvidence], ...]:
     """Return the silent runs, and those that changed in the future: asked apart, so that each follows the index of running jobs."""
     silent, ahead = Job.objects.silent(), Job.objects.silent_at_any_time().filter(changed_in_the_future())
-    return tuple(CompiledRows(runs.order_by("updated_at", "pk")[:limit]) for runs in (silent, ahead))
+    return tuple(
+        CompiledRows(runs.defer(*UNREAD).order_by("updated_at", "pk")[:limit]) for runs in (silent, ahead)
+    )
 
 
 def totals(outlooks: Sequence[Outlook]) -> str:

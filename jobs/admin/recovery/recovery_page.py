@@ -18,6 +18,7 @@ from django.urls import URLPattern, path
 
 from jobs.admin.bulk.start import actor_of
 from jobs.admin.heartbeat_traits import traits_for
+from jobs.admin.recovery.decision_rows import decision_rows
 from jobs.admin.recovery.forms import ArmForm, ThresholdForm, UnknownRunsForm
 from jobs.models import RecoveryControl, Restore, Sweep, absent_columns
 from jobs.models.worker import stale_after
@@ -43,7 +44,8 @@ from opsconsole.kit.one_statement import Reading, models_of
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
 
-PREVIEWED = 500
+# Stale runs that are weighed one by one: to arm recovery, and for the page, which somebody may keep open.
+PREVIEWED, WEIGHED = 500, 200
 # Multiples of the current threshold.
 FACTORS = (0.25, 0.5, 1, 2, 4)
 SHOWN = 50
@@ -126,7 +128,9 @@ class RecoveryAdmin(OnePageAdmin):
             "by_hand": outlook_wording.of_queues_by_hand(around.policy.by_hand),
             "absent": absent_columns.sentences(*absent_columns.OF_RUNS),
             "traits": traits_for(request.user),
-            **_stale_runs(around if around.armed else surroundings.if_armed(around, around.policy.cutoff)),
+            **_stale_runs(
+                around if around.armed else surroundings.if_armed(around, around.policy.cutoff), WEIGHED
+            ),
         }
         for form in forms_with_errors.values():
             if form.conflict:
@@ -155,7 +159,7 @@ class RecoveryAdmin(OnePageAdmin):
             "unknown_rule": outlook_wording.of_unknown_rule(RecoveryControl.load()),
             "promise": life_wording.promise(),
             "traits": traits_for(request.user),
-            **_stale_runs(surroundings.if_armed(surroundings.glance(), cutoff), probing=True),
+            **_stale_runs(surroundings.if_armed(surroundings.glance(), cutoff), PREVIEWED, probing=True),
         }
         response = self._render(request, "admin/jobs/recovery_arm.html", context)
         if conflict:
@@ -278,18 +282,18 @@ def _thaw(signed: str) -> list[Any] | None:
     return frozen
 
 
-def _stale_runs(around: Surroundings, *, probing: bool = False) -> dict[str, Any]:
-    """Return what will happen to the stale runs: the counts, and the first ``SHOWN`` one by one."""
-    outlooks = outlook.preview(around, PREVIEWED, probing=probing)
+def _stale_runs(around: Surroundings, most: int, *, probing: bool = False) -> dict[str, Any]:
+    """Return what will happen to at most ``most`` stale runs: the counts, and the first ``SHOWN`` one by one."""
+    outlooks = outlook.preview(around, most, probing=probing)
     stale = [each for each in outlooks if not each.is_unknown]
     counts = Counter(each.verb for each in stale)
     return {
-        "outlooks": outlooks[:SHOWN],
+        "decisions": decision_rows(outlooks[:SHOWN]),
         "hidden": max(0, len(outlooks) - SHOWN),
         "found": len(outlooks),
         "stale": len(stale),
         "unknown": len(outlooks) - len(stale),
-        "capped": len(outlooks) == PREVIEWED,
+        "capped": len(outlooks) == most,
         "requeued": counts[SweepAction.REQUEUE],
         "quarantined": counts[SweepAction.QUARANTINE],
         "skipped": counts[SweepAction.NOTHING],

@@ -139,7 +139,7 @@ def test_page_says_when_nothing_is_stale(operator: Client) -> None:
 
 
 def test_long_list_is_truncated_with_notice(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "PREVIEWED", 3)
+    monkeypatch.setattr(page, "WEIGHED", 3)
     monkeypatch.setattr(page, "SHOWN", 1)
     for number in range(4):
         run(age=2 * HOUR, silent=HOUR, worker=f"w{number}")
