@@ -6,6 +6,8 @@ alert in ``jobs.watch.run_gauges`` count the same: each job once, however many o
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
@@ -36,10 +38,19 @@ def taken_within_a_day() -> JobQuerySet:
 
 def within_a_day() -> JobQuerySet:
     """Return the jobs of which a run lost its worker within 24 hours, or is stale now."""
-    stale = Job.objects.stale().order_by().values_list("pk")
-    return Job.objects.filter(pk__in=events().values_list("job_id").union(stale))
+    return Job.objects.filter(pk__in=ids_within_a_day())
+
+
+def ids_within_a_day() -> QuerySet[Any, Any]:
+    """Return their ids."""
+    return events().values_list("job_id").union(Job.objects.stale().order_by().values_list("pk"))
 
 
 def recovered_within_a_day() -> JobQuerySet:
     """Return the jobs of which a sweep started a run again within 24 hours."""
-    return Job.objects.filter(pk__in=events().filter(kind=Kind.RECOVERED).values("job_id"))
+    return Job.objects.filter(pk__in=ids_recovered_within_a_day())
+
+
+def ids_recovered_within_a_day() -> QuerySet[Any, Any]:
+    """Return their ids."""
+    return events().filter(kind=Kind.RECOVERED).values_list("job_id")

@@ -210,17 +210,19 @@ class LostWorkerFilter(WeighingFilter):
 
 @built_once
 def _stale(value: str) -> RawSQL:
-    return _keys(Job.objects.stale() if value == ANY else because(Job.objects.all(), Reason(value)))
+    jobs = Job.objects.stale() if value == ANY else because(Job.objects.all(), Reason(value))
+    return _compiled(jobs.order_by().values("pk"))
 
 
 @built_once
 def _lost(value: str) -> RawSQL:
-    return _keys(lost_workers.within_a_day() if value == "day" else lost_workers.recovered_within_a_day())
+    day = value == "day"
+    return _compiled(lost_workers.ids_within_a_day() if day else lost_workers.ids_recovered_within_a_day())
 
 
-def _keys(jobs: QuerySet[Any]) -> RawSQL:
-    """Return the compiled query of the keys of these jobs."""
-    return RawSQL(*jobs.order_by().values("pk").query.sql_with_params())  # noqa: S611 - compiled by Django
+def _compiled(keys: QuerySet[Any, Any]) -> RawSQL:
+    """Return the compiled query of keys of jobs."""
+    return RawSQL(*keys.query.sql_with_params())  # noqa: S611 - compiled by Django
 
 
 def because(jobs: JobQuerySet, reason: Reason) -> JobQuerySet:
