@@ -23,8 +23,9 @@ from alerts.sending import banner as alert_banner
 from jobs.models import RecoveryControl
 from opsconsole import live_pages, navigation, overview, switches, unavailable
 from opsconsole.kit import audit, full_disk, one_statement, single_rows
+from opsconsole.kit.built_once import built_once
 from opsconsole.kit.display import NOTHING
-from opsconsole.kit.one_statement import models_of
+from opsconsole.kit.one_statement import Reading, models_of
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.live_pages import Followed
 from opsconsole.overview import Finding
@@ -143,7 +144,7 @@ class ConsoleSite(AdminSite):
             return super().get_app_list(request, app_label)
         kept: list[Any] | None = getattr(request, "navigation", None)
         if kept is None:
-            kept = navigation.entries(super().get_app_list(request), request)
+            kept = navigation.entries(self, request)
             request.navigation = kept  # type: ignore[attr-defined]  # kept until the request ends
         return kept
 
@@ -229,10 +230,16 @@ def _of_moment(moment: overview.Moment) -> list[Finding]:
 
 def _of_now() -> list[Finding]:
     # One statement for both, because this runs on every page.
-    read = one_statement.read(
-        controls=models_of(RecoveryControl.objects.filter(pk=1)), pauses=models_of(switches.active())
-    )
+    read = one_statement.read(**_readings_of_now())
     control = single_rows.only(RecoveryControl, read["controls"])
     seen = None if control.armed and not control.hold_until else overview.read()
     waiting = overview.of_recovery(seen, overview.surroundings_now(seen)) if seen else []
     return [*waiting, *overview.of_switches(read["pauses"])]
+
+
+@built_once
+def _readings_of_now() -> dict[str, Reading[Any]]:
+    return {
+        "controls": models_of(RecoveryControl.objects.filter(pk=1)),
+        "pauses": models_of(switches.active()),
+    }

@@ -28,7 +28,8 @@ class _Column:
 
     name: str
     heading: str
-    classes: str
+    # The cell up to what is shown.
+    begin: str
     value: Callable[[Any], Any] | None
     empty: str
 
@@ -36,14 +37,10 @@ class _Column:
         value = self.value(row) if self.value else None
         if isinstance(value, str) and not value.strip():
             value = ""
-        text = (
-            value
-            if isinstance(value, SafeString) and value
-            else conditional_escape(display_for_value(value, self.empty))
-        )
-        nowrap = " nowrap" if isinstance(value, date | time) else ""
-        label = f'data-label="{self.heading}" ' if self.heading else ""
-        return f'<td {label}class="{self.classes}{nowrap}">{text}</td>'
+        if value and isinstance(value, SafeString):
+            return f'{self.begin}">{value}</td>'
+        text = conditional_escape(display_for_value(value, self.empty))
+        return f'{self.begin}{" nowrap" if isinstance(value, date | time) else ""}">{text}</td>'
 
     def labelled(self, cell: str) -> str:
         return cell.replace("<td ", f'<td data-label="{self.heading}" ', 1) if self.heading else cell
@@ -66,13 +63,15 @@ def rows(changes: Any, headers: Sequence[Mapping[str, Any]]) -> Iterator[SafeStr
 def _column(changes: Any, name: Any, header: Mapping[str, Any]) -> _Column:
     heading = "" if name == CHECKBOX else escape(capfirst(str(header["text"])))
     classes = "action-checkbox" if name == CHECKBOX else f"field-{name}"
+    label = f'data-label="{heading}" ' if heading else ""
+    begin = f'<td {label}class="{classes}'
     method = getattr(changes.model_admin, name, None) if isinstance(name, str) else None
     empty = getattr(method, "empty_value_display", changes.model_admin.get_empty_value_display())
     if not isinstance(name, str) or name in (changes.list_display_links or ()):
-        return _Column(name, heading, classes, None, empty)
+        return _Column(name, heading, begin, None, empty)
     if callable(method) and not getattr(method, "boolean", False):
-        return _Column(name, heading, classes, method, empty)
-    return _Column(name, heading, classes, _text_of(changes.model, name, empty), empty)
+        return _Column(name, heading, begin, method, empty)
+    return _Column(name, heading, begin, _text_of(changes.model, name, empty), empty)
 
 
 def _text_of(model: type[Model], name: str, empty: str) -> Callable[[Any], Any] | None:

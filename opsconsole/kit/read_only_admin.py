@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from html import escape
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -18,8 +19,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 
 from opsconsole.kit import audit, declared_lookups, form_versions
@@ -231,11 +231,9 @@ class ReadOnlyAdmin(TitledAdmin):
 
     def action_checkbox(self, obj: Model) -> SafeString:
         """Return the same as Django, without a template per row, which takes a sixth of the page's time."""
-        return format_html(
-            '<input type="checkbox" name="{}" value="{}" class="action-select" aria-label="Select {}">',
-            ACTION_CHECKBOX_NAME,
-            obj.pk,
-            obj,
+        return mark_safe(  # noqa: S308 - escaped
+            f'<input type="checkbox" name="{ACTION_CHECKBOX_NAME}" value="{escape(str(obj.pk))}" class="action-select"'
+            f' aria-label="Select {escape(str(obj))}">'
         )
 
     def get_form(self, request: HttpRequest, obj: Any = None, *args: Any, **kwargs: Any) -> Any:
