@@ -6,7 +6,7 @@ together is of one moment. Where one reading fails, all of them fail.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -84,7 +84,16 @@ def models_of(rows: QuerySet[Row]) -> Reading[list[Row]]:
     compiler = rows.query.get_compiler(connection=connection)
 
     def decode(stored: Sequence[Sequence[Any]] | None) -> list[Row]:
-        return [_instance(compiler, row) for row in stored or ()]
+        if not stored:
+            return []
+        info, columns = compiler.klass_info, [expression for expression, _, _ in compiler.select]
+        fields = info["select_fields"]
+        names = [columns[index].target.attname for index in fields]
+        annotated = compiler.annotation_col_map.items()
+        return [
+            _instance(info["model"], names, fields, annotated, list(map(_converted, columns, row)))
+            for row in stored
+        ]
 
     return _rows(compiler, decode)
 
@@ -174,13 +183,16 @@ def _rows(compiler: Any, decode: Callable[[Any], Answer]) -> Reading[Answer]:
     return Reading(array, tuple(params), decode)
 
 
-def _instance(compiler: Any, row: Sequence[Any]) -> Any:
-    info, select = compiler.klass_info, compiler.select
-    fields = [select[index][0].target for index in info["select_fields"]]
-    values = [_converted(select[index][0], row[index]) for index in info["select_fields"]]
-    instance = info["model"].from_db(connection.alias, [field.attname for field in fields], values)
-    for name, index in compiler.annotation_col_map.items():
-        setattr(instance, name, _converted(select[index][0], row[index]))
+def _instance(
+    model: type[Row],
+    names: Sequence[str],
+    fields: Sequence[int],
+    annotated: Iterable[tuple[str, int]],
+    values: Sequence[Any],
+) -> Row:
+    instance = model.from_db(connection.alias, names, [values[index] for index in fields])
+    for name, index in annotated:
+        setattr(instance, name, values[index])
     return instance
 
 
@@ -196,6 +208,8 @@ def _converted(expression: Any, value: Any) -> Any:
 
 
 def _read(field: Any, value: Any) -> Any:
+    if value is None:
+        return None
     try:
         read = field.to_python(value)
     except ValidationError:
