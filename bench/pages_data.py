@@ -27,9 +27,11 @@ REST = (
        SELECT md5('job ' || n)::uuid, now() - n * {apart} + k * interval '1 second',
               (ARRAY['enqueued', 'claimed', 'completed'])[k + 1], 1, 'worker:worker-' || n % 300
          FROM generate_series({rows} / 2, 1, -1) AS n, generate_series(0, 2) AS k""",
-    """INSERT INTO outbox (job_id, run_epoch, state, sent_at, created_at, message_id)
-       SELECT md5('job ' || n)::uuid, 1, 'sent', now(), now() - n * {apart}, 'message-' || n
-         FROM generate_series({rows} / 5, 1, -1) AS n""",
+    # Sent as soon as they were written, and not yet removed: retention keeps them for a week.
+    """INSERT INTO outbox (job_id, run_epoch, state, sent_at, created_at, available_at, message_id)
+       SELECT md5('job ' || n)::uuid, 1, 'sent', at, at, at, 'message-' || n
+         FROM generate_series({rows} / 5, 1, -1) AS n,
+              LATERAL (SELECT now() - n * interval '6 days' / ({rows} / 5)) AS written (at)""",
     """INSERT INTO worker_heartbeats (worker_id, current_job_id, current_run_epoch, last_heartbeat, hostname, pid, metadata)
        SELECT 'worker-' || n, md5('job ' || 2 * n)::uuid, 1,
               CASE WHEN n % 10 = 0 THEN now() - interval '20 minutes' ELSE now() + interval '1 day' END,

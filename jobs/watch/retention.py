@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import BigIntegerField, Exists, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce, Now
 
 from jobs.models import (
     BulkMember,
@@ -64,9 +64,14 @@ def old_messages() -> QuerySet[Outbox]:
 
     The message of a run that is still waiting stays too, because it counts how often it was re-sent.
     """
-    settled = Outbox.objects.filter(state__in=[Outbox.State.SENT, Outbox.State.DROPPED])
+    limit = Now() - kept("MESSAGES")
+    # Messages are due no earlier than they are written, and written in the order of their keys: an index of the times, which
+    # each sent message would pay for, is not needed.
+    written_since = Outbox.objects.filter(created_at__gte=limit).order_by("pk").values("pk")[:1]
+    written_before = Q(pk__lt=Coalesce(Subquery(written_since), BigIntegerField.MAX_BIGINT))
+    settled = Outbox.objects.filter(written_before, state__in=[Outbox.State.SENT, Outbox.State.DROPPED])
     still_waits = Job.objects.waiting().filter(pk=OuterRef("job_id"), run_epoch=OuterRef("run_epoch"))
-    return settled.filter(available_at__lt=Now() - kept("MESSAGES")).exclude(Exists(still_waits))
+    return settled.filter(available_at__lt=limit).exclude(Exists(still_waits))
 
 
 def dead_workers() -> QuerySet[WorkerHeartbeat]:

@@ -29,12 +29,15 @@ COUNTING_MS = 2_000
 
 @dataclass(frozen=True)
 class Subject:
-    """A kind of rows. ``name`` is that of its removals, ``stays`` says what is kept for longer."""
+    """A kind of rows. ``name`` is that of its removals, ``stays`` says what is kept for longer.
+
+    ``due`` is given what ``kept`` returned.
+    """
 
     name: str
     setting: str
     kept: Callable[[], timedelta]
-    due: Callable[[], QuerySet[Any]]
+    due: Callable[[timedelta], QuerySet[Any]]
     counts_from: str
     stays: str = ""
 
@@ -45,13 +48,17 @@ def _kept(setting: str) -> Callable[[], timedelta]:
 
 SUBJECTS: tuple[Subject, ...] = (
     Subject(
-        "sweeps", "OPSCONSOLE_KEEP_SWEEPS_DAYS", _kept("SWEEPS"), job_retention.old_sweeps, "their start"
+        "sweeps",
+        "OPSCONSOLE_KEEP_SWEEPS_DAYS",
+        _kept("SWEEPS"),
+        lambda _: job_retention.old_sweeps(),
+        "their start",
     ),
     Subject(
         "messages",
         "OPSCONSOLE_KEEP_MESSAGES_DAYS",
         _kept("MESSAGES"),
-        job_retention.old_messages,
+        lambda _: job_retention.old_messages(),
         "the time they were due",
         "what is waiting or refused, and the message of a run that still waits",
     ),
@@ -59,7 +66,7 @@ SUBJECTS: tuple[Subject, ...] = (
         "dead letters",
         "OPSCONSOLE_KEEP_LETTERS_DAYS",
         settled_letters.kept_for,
-        settled_letters.due,
+        lambda _: settled_letters.due(),
         "the end of the last action",
         "what nobody replayed or discarded, what is still in its queue, and each entry of the ledger",
     ),
@@ -67,7 +74,7 @@ SUBJECTS: tuple[Subject, ...] = (
         "failure groups",
         "OPSCONSOLE_KEEP_LETTERS_DAYS",
         settled_letters.kept_for,
-        settled_letters.empty_groups,
+        lambda _: settled_letters.empty_groups(),
         "the last dead letter",
         "groups that have a dead letter or a note",
     ),
@@ -75,7 +82,7 @@ SUBJECTS: tuple[Subject, ...] = (
         "alerts",
         "OPSCONSOLE_KEEP_ALERTS_DAYS",
         _kept("ALERTS"),
-        alert_retention.old_alerts,
+        lambda _: alert_retention.old_alerts(),
         "their resolution",
         "open alerts",
     ),
@@ -83,7 +90,7 @@ SUBJECTS: tuple[Subject, ...] = (
         "bulk members",
         "OPSCONSOLE_KEEP_MEMBERS_DAYS",
         _kept("MEMBERS"),
-        job_retention.old_members,
+        lambda _: job_retention.old_members(),
         "the end of the operation",
         "the operations with their counts and decisions",
     ),
@@ -91,7 +98,7 @@ SUBJECTS: tuple[Subject, ...] = (
         audit_lines.SUBJECT,
         "OPSCONSOLE_KEEP_AUDIT_DAYS",
         audit_lines.kept_for,
-        lambda: LogEntry.objects.filter(action_time__lt=Now() - audit_lines.kept_for()),
+        lambda keep: LogEntry.objects.filter(action_time__lt=Now() - keep),
         "their time",
         "lines whose seal covers younger ones, or does not match",
     ),
@@ -99,21 +106,21 @@ SUBJECTS: tuple[Subject, ...] = (
         "kept answers",
         "OPSCONSOLE_KEEP_ANSWERS_DAYS",
         _kept("ANSWERS"),
-        IdempotencyKey.objects.expired,
+        lambda _: IdempotencyKey.objects.expired(),
         "the request",
     ),
     Subject(
         "figures",
         "OPSCONSOLE_KEEP_FIGURES_DAYS",
         _kept("FIGURES"),
-        lambda: HourlyFigure.objects.filter(hour__lt=Now() - kept("FIGURES")),
+        lambda keep: HourlyFigure.objects.filter(hour__lt=Now() - keep),
         "their hour",
     ),
     Subject(
         "progress of runs",
         "OPSCONSOLE_KEEP_PROGRESS_DAYS",
         _kept("PROGRESS"),
-        RunProgress.objects.expired,
+        lambda _: RunProgress.objects.expired(),
         "its first report",
         "the progress of a run that goes on",
     ),
@@ -121,14 +128,14 @@ SUBJECTS: tuple[Subject, ...] = (
         "rollups of runs",
         "OPSCONSOLE_KEEP_FIGURES_DAYS",
         _kept("FIGURES"),
-        RunRollup.objects.expired,
+        lambda _: RunRollup.objects.expired(),
         "their time",
     ),
     Subject(
         "limited hours",
         "OPSCONSOLE_KEEP_FIGURES_DAYS",
         _kept("FIGURES"),
-        RateLimitHour.objects.expired,
+        lambda _: RateLimitHour.objects.expired(),
         "their hour",
     ),
 )
@@ -171,14 +178,18 @@ def latest_removals() -> QuerySet[Removal]:
 
 def of_removals(latest: Iterable[Removal]) -> list[Line]:
     """Return the same, given the last removal of each subject."""
-    last, due = {removal.subject: removal for removal in latest}, _due()
+    last, keep = {removal.subject: removal for removal in latest}, [subject.kept() for subject in SUBJECTS]
+    due = _due(keep)
     return [
-        Line(subject, subject.kept().days, due[subject.name], last.get(subject.name)) for subject in SUBJECTS
+        Line(subject, time.days, due[subject.name], last.get(subject.name))
+        for subject, time in zip(SUBJECTS, keep, strict=True)
     ]
 
 
-def _due() -> dict[str, int | None]:
+def _due(keep: Iterable[timedelta]) -> dict[str, int | None]:
     """Count what is due of each subject together, or, where that takes too long, of each alone: None for those that take long."""
-    readings = {subject.name: count_of(subject.due()) for subject in SUBJECTS}
+    readings = {
+        subject.name: count_of(subject.due(time)) for subject, time in zip(SUBJECTS, keep, strict=True)
+    }
     together = one_statement.read_if_possible(readings, milliseconds=COUNTING_MS)
     return together or one_statement.read_apart(readings, milliseconds=COUNTING_MS)

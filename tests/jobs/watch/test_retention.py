@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 
 from jobs.models import (
@@ -84,9 +85,10 @@ def test_progress_of_ended_runs_is_deleted() -> None:
 @pytest.mark.usefixtures("batch")
 def test_only_settled_messages_are_deleted() -> None:
     old, young = kept("MESSAGES") + MOMENT, kept("MESSAGES") - MOMENT
-    for state in Outbox.State.values:
-        factories.letter(factories.job(status=Status.COMPLETED), due=old, state=state)
-        factories.letter(factories.job(status=Status.COMPLETED), due=young, state=state)
+    for age in (old, young):
+        for state in Outbox.State.values:
+            done = factories.job(status=Status.COMPLETED)
+            factories.letter(done, due=age, state=state, created_at=Now() - age)
     assert retention.prune() == NOTHING | {"messages": 2}
     left = Outbox.objects.filter(available_at__lt=Now() - kept("MESSAGES"))
     assert sorted(left.values_list("state", flat=True)) == [Outbox.State.REFUSED, Outbox.State.WAITING]
@@ -96,10 +98,28 @@ def test_only_settled_messages_are_deleted() -> None:
 def test_message_of_waiting_run_is_kept_for_its_resend_count() -> None:
     old = kept("MESSAGES") + MOMENT
     waiting = factories.job(run_epoch=2)
-    factories.letter(waiting, due=old, state=Outbox.State.SENT, run_epoch=1)
-    current = factories.letter(waiting, due=old, state=Outbox.State.SENT, resends=3)
+    sent: dict[str, Any] = {"due": old, "created_at": Now() - old, "state": Outbox.State.SENT}
+    factories.letter(waiting, **sent, run_epoch=1)
+    current = factories.letter(waiting, **sent, resends=3)
     assert retention.prune() == NOTHING | {"messages": 1}
     assert list(Outbox.objects.all()) == [current]
+
+
+def test_old_messages_are_found_by_their_key() -> None:
+    done = factories.job(status=Status.COMPLETED)
+    with connection.cursor() as cursor:
+        # Of six days, each later than the one before.
+        cursor.execute(
+            """INSERT INTO outbox (job_id, run_epoch, state, created_at, available_at)
+               SELECT %s, n, 'sent', at, at
+                 FROM generate_series(1, 20000) AS n, LATERAL (SELECT now() - (20001 - n) * interval '25 seconds') AS written (at)""",
+            [done.pk],
+        )
+        cursor.execute("ANALYZE outbox")
+
+    plan = retention.old_messages().explain()
+
+    assert "Index Cond: (id <" in plan and "Seq Scan on outbox" not in plan
 
 
 @pytest.mark.usefixtures("batch")
