@@ -112,39 +112,31 @@ class LineFormatter(logging.Formatter):
 
 def rendered(line: Mapping[str, Any], style: str, secrets: Sequence[str]) -> str:
     """Return a line as it is written."""
-    # Each row is bounded by itself, so that no id of a line about several is cut.
-    rows = [_cleaned(row, style, secrets) for row in line.get(EACH, ())]
-    shared = _cleaned(
-        {name: fact for name, fact in line.items() if name != EACH} if rows else line, style, secrets
-    )
-    if style == JSON:
-        return _as_json({**shared, EACH: rows} if rows else shared)
-    return _as_text(shared, rows)
+    rows = line.get(EACH, ())
+    shared = {name: fact for name, fact in line.items() if name != EACH} if rows else line
+    cleaned = clean([shared, *rows], style, secrets)
+    if style == TEXT:
+        return _as_text(cleaned[0], cleaned[1:])
+    return _as_json({**cleaned[0], EACH: cleaned[1:]} if rows else cleaned[0])
 
 
-def _cleaned(line: Mapping[str, Any], style: str, secrets: Sequence[str]) -> dict[str, Any]:
-    told = _told(line)
-    return clean(line if style == JSON else told, told, secrets)
-
-
-def _told(line: Mapping[str, Any]) -> dict[str, str]:
-    """Return each part of a line as text."""
-    return {name: value if type(value) is str else str(value) for name, value in line.items()}
-
-
-def clean(line: Mapping[str, Any], told: Mapping[str, str], secrets: Sequence[str]) -> dict[str, Any]:
-    """Return the line without secrets, and with facts of a bounded length. ``told``: its parts as text."""
-    # Nearly every line has none and is short, which is seen sooner in all of it than in each part.
-    whole = "\n".join(told.values())
+def clean(parts: Sequence[Mapping[str, Any]], style: str, secrets: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a line and the rows in it without secrets, and with facts of a bounded length; for text, the facts as text."""
+    told = [
+        {name: value if type(value) is str else str(value) for name, value in part.items()} for part in parts
+    ]
+    # Nearly every line has none and is short, which is seen sooner in all of it than in each fact.
+    whole = "\n".join([text for texts in told for text in texts.values()])
     hidden = [secret for secret in secrets if secret in whole]
-    cleaned = dict(line)
-    if not hidden and len(whole) <= LONGEST_FACT:
-        return cleaned
-    for name, text in told.items():
-        if hidden or len(text) > LONGEST_FACT:
-            shown = _shortened(name, without(hidden, text))
-            if shown != text:
-                cleaned[name] = shown
+    cleaned = told if style == TEXT else [dict(part) for part in parts]
+    if hidden or len(whole) > LONGEST_FACT:
+        # Each fact is bounded by itself, so that no id of a line about several is cut.
+        for part, texts in zip(cleaned, told, strict=True):
+            for name, text in texts.items():
+                if hidden or len(text) > LONGEST_FACT:
+                    shown = _shortened(name, without(hidden, text))
+                    if shown != text:
+                        part[name] = shown
     return cleaned
 
 
