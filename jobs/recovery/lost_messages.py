@@ -20,7 +20,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 
 from jobs.messaging.outbox import LOST_MESSAGE
 from jobs.models import Job, JobEvent, QueueState, RecoveryControl, WorkerHeartbeat
@@ -153,38 +153,39 @@ def note() -> str:
 
 def _unknown_queues(jobs: JobQuerySet[JobWithMessage]) -> list[str]:
     """Return the configured queues of these jobs without a fresh and complete reading."""
-    unread = settings.QUEUES.keys() - {reading.queue for reading in _readings(settings.QUEUES)}
-    if not unread:
-        return []
-    waiting_at = jobs.filter(queue__in=unread).order_by("queue").values_list("queue", flat=True)
-    return list(waiting_at.distinct())
+    unread = settings.QUEUES.keys() - {reading.queue for reading in _readings(readable_states())}
+    # Of no queue at all, Django asks nothing.
+    return list(jobs.filter(queue__in=unread).order_by("queue").values_list("queue", flat=True).distinct())
 
 
 def _of_unknown(queues: Sequence[str]) -> str:
     return f"No message is re-sent to {', '.join(queues)}: what the queue holds is unknown."
 
 
-def proofs(queues: Iterable[str] | None = None) -> dict[str, Proof]:
-    """Return the proof per queue that lacks messages (default: among the configured queues).
-
-    A queue that is not configured, or whose figures are unknown or old, proves nothing.
-    """
-    readings = _readings(settings.QUEUES.keys() if queues is None else settings.QUEUES.keys() & set(queues))
+def proofs(states: Iterable[QueueState] | None = None) -> dict[str, Proof]:
+    """Return the proof per queue that lacks messages, among these rows of ``readable_states()`` (default: all of them)."""
+    readings = _readings(readable_states() if states is None else states)
     by_queue = {reading.queue: _of_empty(reading) for reading in readings if not reading.held}
     filled = [reading for reading in readings if reading.held]
-    waiting_jobs = _waiting_jobs(filled)
+    waiting_jobs = _waiting_jobs(filled) if filled else {}
     for reading in filled:
         if (missing := waiting_jobs.get(reading.queue, 0) - reading.held) > 0:
             by_queue[reading.queue] = _of_missing(reading, missing)
     return by_queue
 
 
-def _readings(queues: Iterable[str]) -> list[_Reading]:
-    """Return the fresh and complete readings of these queues."""
+def readable_states(queues: Iterable[str] | None = None) -> QuerySet[QueueState]:
+    """Return the configured queues (of these, if given) whose figures are known and fresh: others prove nothing."""
+    names = settings.QUEUES.keys() if queues is None else settings.QUEUES.keys() & set(queues)
+    return QueueState.objects.fresh(FRESH).filter(name__in=list(names))
+
+
+def _readings(states: Iterable[QueueState]) -> list[_Reading]:
+    """Return the complete readings of these queues."""
     settling = min(SETTLING, lost_after())
     return [
         _Reading(state.name, state.held, state.read_at - settling)
-        for state in QueueState.objects.fresh(FRESH).filter(name__in=list(queues))
+        for state in states
         if state.read_at and state.held is not None
     ]
 

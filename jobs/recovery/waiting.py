@@ -57,7 +57,7 @@ def troubles(jobs: Iterable[JobWithMessage]) -> dict[UUID, MessageTrouble]:
     """Return the troubles of jobs loaded by ``with_message()``, by job id, with at most one query."""
     named = [(job, MessageTrouble(job.message_trouble)) for job in jobs if job.message_trouble]
     queues = {job.queue for job, trouble in named if trouble == MessageTrouble.UNPROVEN}
-    by_queue = lost_messages.proofs(queues) if queues else {}
+    by_queue = lost_messages.proofs(lost_messages.readable_states(queues)) if queues else {}
     return {job.pk: _proven(job, trouble, by_queue.get(job.queue)) for job, trouble in named}
 
 
@@ -108,7 +108,7 @@ def look(job_id: UUID) -> Waiting | None:
         state=surroundings.reading(), old_kind=exists_of(WorkerHeartbeat.objects.old_kind_in_use())
     )
     around = MessageSurroundings(
-        proof=lost_messages.proofs([job.queue]).get(job.queue),
+        proof=lost_messages.proofs(lost_messages.readable_states([job.queue])).get(job.queue),
         queue=QueueState.objects.filter(name=job.queue).first(),
         recovery=surroundings.counted_if_armed(surroundings.of_state(read["state"])),
         resending=lost_messages.resending(old_kind=read["old_kind"]),

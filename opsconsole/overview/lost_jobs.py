@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from jobs.models import Job, MessageTrouble
-from jobs.recovery import resends, waiting
+from jobs.recovery import lost_messages, resends
 from jobs.recovery.surroundings import Surroundings
+from opsconsole.kit import one_statement
+from opsconsole.kit.built_once import built_once
 from opsconsole.kit.counting import count
+from opsconsole.kit.one_statement import Reading, exists_of, models_of
 from opsconsole.overview.memory import memory
 
 # The proof of lost messages reads more than the other figures and changes slowly.
@@ -38,12 +42,23 @@ def read(around: Surroundings, *, resending: bool) -> LostMessages:
 
 
 def _count_lost(cutoff: datetime | None, *, since: bool) -> LostMessages:
-    jobs = Job.objects.all() if since else resends.begun_before(Job.objects.all(), cutoff)
     # What proves a loss takes several statements, and mostly there is nothing to prove.
-    if not jobs.with_trouble(MessageTrouble.UNPROVEN).exists():
+    asked = one_statement.read(**_readings(None if since else cutoff))
+    by_queue = lost_messages.proofs(asked["states"]) if asked["unproven"] else {}
+    if not by_queue:
         return LostMessages()
-    lost = waiting.having(MessageTrouble.LOST, jobs)
+    lost = lost_messages.proven(Job.objects.with_trouble(MessageTrouble.UNPROVEN), by_queue)
     return LostMessages(
         count(resends.begun_since(lost, cutoff)) if since else 0,
         count(resends.begun_before(lost, cutoff)) if cutoff else 0,
     )
+
+
+@built_once
+def _readings(before: datetime | None = None) -> dict[str, Reading[Any]]:
+    """Read whether a message may be lost, of a job that has been waiting since before then if given, and what may prove it."""
+    unproven = Job.objects.with_trouble(MessageTrouble.UNPROVEN)
+    return {
+        "unproven": exists_of(resends.begun_before(unproven, before) if before else unproven),
+        "states": models_of(lost_messages.readable_states()),
+    }

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from jobs.models import DeadLetter, Job
+from jobs.models import DeadLetter, Job, Outbox, RecoveryControl
 from opsconsole import overview
+from opsconsole.kit.durations import HOUR
 from ratelimits.models import ApiKey
 from tests import people
+from tests.factories import job, letter
 from tests.opsconsole import everything, marked
 from tests.opsconsole.test_every_page import pages
 from tests.page_costs import fewest_statements
@@ -116,6 +119,14 @@ def test_every_part_that_refreshes_asks_at_most_twelve_statements(operator: Clie
 
 
 def test_overview_with_nothing_cached_asks_at_most_twelve_statements(operator: Client) -> None:
+    assert too_many(operator, reverse("admin:index"), before=overview.memory.clear) == []
+
+
+def test_overview_asks_no_more_while_messages_may_be_lost(operator: Client) -> None:
+    waits = job(updated_at=Now() - 2 * HOUR)
+    letter(waits, state=Outbox.State.SENT, sent_at=Now() - 2 * HOUR, attempts=1)
+    RecoveryControl.objects.update(mode=RecoveryControl.Mode.ARMED, cutoff=Now() - HOUR)
+
     assert too_many(operator, reverse("admin:index"), before=overview.memory.clear) == []
 
 
