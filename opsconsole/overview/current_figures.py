@@ -187,7 +187,7 @@ def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
     workers = WorkerHeartbeat.objects.of_numbers(read.pop("worker_numbers"))
     last_sweep = next(iter(read.pop("last_sweeps")), None)
     depths = last_day.dead_letters(read.pop("dead_letter_queues"), around.read_at)
-    firing_rules = firing.of_rows({name: read.pop(name) for name in firing.readings()})
+    firing_rules = firing.of_rows({name: read.pop(name) for name in (firing.NUMBERS, firing.ROWS)})
     of_day = dict(slow_rows.read().figures)
     resending = lost_messages.resending(old_kind=read.pop("old_kind"))
     lost = lost_jobs.read(around, resending=resending)

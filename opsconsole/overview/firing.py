@@ -14,6 +14,7 @@ from opsconsole.kit.one_statement import Reading, models_of, records_of
 
 # Rules are few, and each is named. This many alerts are read, those that harm most first.
 ALERTS_READ = 200
+NUMBERS, ROWS = "firing_numbers", "firing_rows"
 
 _BY_HARM = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
 _PLACE = Case(
@@ -57,15 +58,15 @@ def readings() -> dict[str, Reading[Any]]:
     by_rule = firing.order_by("rule").values_list("rule")
     named = firing.order_by(_PLACE, "-since", "-pk").only("title", "severity", "rule", "fingerprint")
     return {
-        "firing_numbers": records_of(by_rule.annotate(number=Count("pk"), worst=Min(_PLACE))),
-        "firing_rows": models_of(named[:ALERTS_READ]),
+        NUMBERS: records_of(by_rule.annotate(number=Count("pk"), worst=Min(_PLACE))),
+        ROWS: models_of(named[:ALERTS_READ]),
     }
 
 
 def of_rows(read: Mapping[str, Any]) -> tuple[FiringRule, ...]:
     """Return the rules of what was read, those that harm most first."""
-    alerts = [_named(row) for row in read["firing_rows"]]
-    numbers = sorted(read["firing_numbers"], key=lambda each: each[2])
+    alerts = [_named(row) for row in read[ROWS]]
+    numbers = sorted(read[NUMBERS], key=lambda each: each[2])
     return tuple(
         FiringRule(rule, number, _BY_HARM[worst], tuple(each for each in alerts if each.rule == rule))
         for rule, number, worst in numbers

@@ -25,6 +25,8 @@ from opsconsole.trends.marks import Mark
 
 # Most sweeps find nothing: only this many of the newest are searched for those that did.
 SWEEPS_READ = 200
+# What is told of one.
+OF_SWEEPS = ("mode", "started_at", "found", "requeued", "quarantined", "skipped", "locked", "errors")
 ALERTS_READ, MONITORS_READ = 8, 20
 KEY = "slow-rows"
 OUTCOMES = (
@@ -104,7 +106,7 @@ def _of_any_hour() -> dict[str, Reading[Any]]:
         "ended": records_of(hourly_counts.ended(if_few=True)),
         "arrived": records_of(hourly_counts.arrived(if_few=True)),
         "rules": models_of(Rule.objects.all()),
-        "sweeps": models_of(Sweep.objects.newest_finished().defer("details")[:SWEEPS_READ]),
+        "sweeps": models_of(Sweep.objects.newest_finished().only(*OF_SWEEPS)[:SWEEPS_READ]),
         "alerts": models_of(Alert.objects.order_by("-since", "-id")[:ALERTS_READ]),
         "monitors": models_of(monitors()),
     }

@@ -12,7 +12,6 @@ from django.contrib.admin.helpers import AdminReadonlyField
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.templatetags.admin_list import result_headers
 from django.template import Context
-from django.urls import reverse
 from django.utils.html import escape, format_html, strip_tags
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
@@ -23,6 +22,7 @@ from jobs.models import Job
 from opsconsole import overview
 from opsconsole.kit import (
     actors,
+    addresses,
     audit,
     chart_drawing,
     display,
@@ -152,7 +152,7 @@ def tile(context: Context, label: str, count: int, model: str, query: str, tone_
     return format_html(
         '<div class="{}"><dt><a href="{}{}">{}</a></dt><dd>{}</dd></div>',
         f"tone-{tone_when_any}" if count and tone_when_any else "",
-        reverse(f"admin:{model}_changelist"),
+        addresses.fixed(f"admin:{model}_changelist"),
         query,
         label,
         overview.figure(count),
@@ -170,7 +170,7 @@ def measured(
     return format_html(
         '<div class="{}" data-measured><dt><a href="{}{}">{}</a>{}</dt><dd>{}</dd></div>',
         "tone-bad" if over else "tone-warning" if count is None else "",
-        reverse(f"admin:{model}_changelist"),
+        addresses.fixed(f"admin:{model}_changelist"),
         query,
         label,
         format_html("<small>{}</small>", _target(note, line)) if note else "",
