@@ -10,6 +10,7 @@ from opsconsole.sign_in import second_factor_pages
 from opsconsole.sign_in.oidc import pages as oidc_pages
 
 site = admin_pages.site()
+handler400 = "opsconsole.refused_requests.bad_request"
 handler500 = "opsconsole.unavailable.server_error"
 
 # The probes /healthz and /readyz are answered before this: opsconsole.health.

@@ -44,7 +44,7 @@ def value_and_threshold(alert: Alert, unit: str = "") -> SafeString:
     if alert.threshold is None:
         return format_html("{}", value)
     above = f"alert above {alert.threshold:,g} {unit}".strip()
-    return format_html('{} <span class="quiet">{}</span>', value, above)
+    return format_html('{}, <span class="quiet">{}</span>', value, above)
 
 
 def kind(notification: Notification) -> SafeString:

@@ -110,7 +110,7 @@ def test_page_shows_facts_links_attempts_and_runbook(
         'href="https://console.aws.amazon.com/"',
         "500 rollup_error",
         "200 ok",
-        '5 <span class="quiet">alert above 0 dead letters</span>',
+        '5, <span class="quiet">alert above 0 dead letters</span>',
         "Dead letter queue not empty",
         "What it says.",
         "docs/runbooks/dlq-not-empty.md",

@@ -46,6 +46,15 @@ def test_unknown_host(client: Client) -> None:
     check(client.get("/", HTTP_HOST="elsewhere.invalid"), 400, "This request cannot be processed")
 
 
+def test_form_that_is_too_large(client: Client) -> None:
+    client.force_login(people.operator())
+
+    answer = client.post(reverse("admin:jobs_job_enqueue"), {"payload": "x" * 3_000_000})
+
+    check(answer, 413, "This is too much at once")
+    assert "at most 2,621,440 bytes" in answer.text and "host name" not in answer.text
+
+
 def test_server_error() -> None:
     """Render the page without session, user or database, as any of them may have failed."""
     check(defaults.server_error(RequestFactory().get("/")), 500, "Something went wrong")

@@ -18,6 +18,7 @@ from jobs.models.job import JobWithEvidence
 from jobs.operations import job_operations, payload_edits
 from jobs.operations.payload_edits import Seen
 from jobs.operations.steps import JobAction, OperationRefused
+from jobs.runs import status_wording
 from opsconsole.kit import audit, form_versions
 from opsconsole.kit.job_pages import job_page
 from opsconsole.kit.line_diffs import CHANGED_SINCE, between, digest_of
@@ -56,8 +57,10 @@ class EditForm(ReasonForm):
 
     def __init__(self, seen: Seen, data: Any = None) -> None:
         job = seen.job
+        status = form_versions.Value.of(job.status, status_wording.of_status(job.status))
+        # Not named "payload": after a conflict, the entered payload stays.
         version = form_versions.of(
-            [job], {"content": seen.pretty, "status": job.status, "run": job.run_epoch}
+            [job], {"stored payload": seen.pretty, "status": status, "run": job.run_epoch}
         )
         super().__init__(data, initial={"payload": seen.pretty}, version=version)
         self.seen = seen
