@@ -25,6 +25,7 @@ from django.db import Error, close_old_connections, connection
 from django.utils import timezone
 
 from opsconsole.kit import alive, doorbell, schema_version
+from opsconsole.kit.answer_limit import limit_answers
 from opsconsole.kit.characters import made_visible
 from opsconsole.kit.command_arguments import refuse_odd_texts, wrong
 from opsconsole.kit.database_troubles import headline, trouble_behind
@@ -81,6 +82,8 @@ class ConsoleCommand(BaseCommand):
     examples: ClassVar[tuple[str, ...]] = ()
     # Where a code means more than it says in ``EXIT_CODES``.
     exit_codes: ClassVar[Mapping[int, str]] = {}
+    # How long the command waits for an answer of the database; None: for as long as it takes.
+    patience_seconds: ClassVar[float | None] = None
 
     def __init__(self, stdout: TextIO | None = None, stderr: TextIO | None = None, **options: bool) -> None:
         super().__init__(stdout, stderr, **options)
@@ -94,6 +97,11 @@ class ConsoleCommand(BaseCommand):
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         refuse_odd_texts(parser)
         return parser
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        if self.patience_seconds:
+            limit_answers(self.patience_seconds)
+        super().run_from_argv(argv)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         for name in {"stdout", "stderr"} & options.keys():

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -32,6 +32,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 JOB = {"customer_id": "TEST-001", "package_size": 50}
 JOB_COMMITS = (b'INSERT INTO "jobs"', b"COMMIT")
 URL = "http://127.0.0.1:1/000000000000/jobs"
+# A command that waits for a second where it usually waits for thirty.
+HASTY = """
+import sys
+from opsconsole.command_line import main
+from opsconsole.kit import answer_limit
+sys.argv[0], answer_limit.MARGIN_SECONDS = "manage.py", -29.0
+main()
+"""
 
 
 @pytest.fixture
@@ -85,10 +93,12 @@ def url_of(proxy: CuttingProxy) -> str:
     return f"postgres://{quote(of['USER'] or '', safe='')}@127.0.0.1:{proxy.port}/{of['NAME']}"
 
 
-def run(proxy: CuttingProxy, *words: str) -> subprocess.CompletedProcess[str]:
+def run(
+    proxy: CuttingProxy, *words: str, program: Sequence[str] = ("manage.py",)
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, with its database behind the proxy."""
     return subprocess.run(
-        [sys.executable, "manage.py", *words],
+        [sys.executable, *program, *words],
         cwd=REPOSITORY,
         env=os.environ | {"DATABASE_URL": url_of(proxy), "SQS_QUEUE_URL": URL},
         capture_output=True,
@@ -349,3 +359,13 @@ def test_requeue_is_not_refused_by_a_database_that_is_away(limiter: None, proxy:
     assert "refused" not in done.stderr and "saved" not in done.stderr
     job.refresh_from_db()
     assert (job.status, job.run_epoch) == (Status.FAILED, 1)
+
+
+def test_judge_does_not_wait_for_ever_for_a_database_that_hangs(limiter: None, proxy: CuttingProxy) -> None:
+    """Its disk hangs, say: the connection stays, and no answer comes. Whoever asked is told that it is unknown."""
+    proxy.vanish((b"monitors",))
+
+    done = run(proxy, "judge_monitors", program=("-c", HASTY))
+
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    assert "The database does not answer" in done.stderr

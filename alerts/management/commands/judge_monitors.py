@@ -20,6 +20,8 @@ class Command(commands.ConsoleCommand):
         1: "a monitor is late",
         COULD_NOT: "unknown, because the database, the settings or the output failed",
     }
+    # Whoever calls it waits for the answer, and a database whose disk hangs gives none: that is to be told, too.
+    patience_seconds = 30.0
 
     def add_arguments(self, parser: CommandParser) -> None:
         commands.add_json(parser)
