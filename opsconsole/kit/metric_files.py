@@ -27,6 +27,8 @@ KEPT = "kept"
 # After a failure, such as a full disk, nothing is counted for so long.
 RETRY_SECONDS = 60
 LOCK_SECONDS = 5
+# How often a process looks whether its files are still there.
+LOOK_SECONDS = 10
 # What a file that can't be written or read raises in the client.
 FAILURES = (OSError, ValueError, RuntimeError, struct.error)
 _KINDS = ("counter", "histogram")
@@ -42,6 +44,7 @@ Series = tuple[str, tuple[str, ...]]
 _changing = threading.Lock()
 _ready: Path | None = None
 _failed_at: dict[Path, float] = {}
+_looked_at = 0.0
 # The client's counters and histograms by name and values of labels, and how many a name has.
 _series: dict[Series, Any] = {}
 _sizes: Counter[str] = Counter()
@@ -56,12 +59,28 @@ def folder() -> Path | None:
     if not settings.OPSCONSOLE_METRICS_TOKENS:
         return None
     path: Path = settings.OPSCONSOLE_METRICS_DIR
-    if path is _ready:
+    if path is _ready and _is_still_there():
         return path
     if time.monotonic() - _failed_at.get(path, -RETRY_SECONDS) < RETRY_SECONDS:
         return None
     with _changing:
         return path if path is _ready or _prepare(path) else None
+
+
+def _is_still_there() -> bool:
+    """Look now and then whether somebody has removed the files, as what cleans folders does; then this process begins anew."""
+    global _looked_at, _ready  # noqa: PLW0603 - see ``_prepare``
+    if time.monotonic() - _looked_at < LOOK_SECONDS:
+        return True
+    from opsconsole.kit import metric_values  # noqa: PLC0415 - see ``_prepare``
+
+    with _changing:
+        _looked_at = time.monotonic()
+        if not metric_values.have_vanished():
+            return True
+        _ready = None
+    logger.warning("The files of /metrics were removed. What this process counts begins at zero.")
+    return False
 
 
 def _prepare(path: Path) -> bool:

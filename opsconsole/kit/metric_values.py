@@ -28,11 +28,14 @@ class ReservedFile(MmapedDict):
             _reserve(filename, FIRST_SIZE)
             super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]  # the client has few types
             fcntl.flock(self._f, fcntl.LOCK_EX)
-            if os.fstat(self._f.fileno()).st_nlink:
+            if not self.is_removed():
                 _open.append(self)
                 return
             # Before it was locked, somebody took it for one of an ended process.
             self.close()
+
+    def is_removed(self) -> bool:
+        return not os.fstat(self._f.fileno()).st_nlink
 
     def close(self) -> None:
         super().close()  # type: ignore[no-untyped-call]  # see ``__init__``
@@ -70,6 +73,11 @@ def _close() -> None:
 
 
 os.register_at_fork(after_in_child=_close)
+
+
+def have_vanished() -> bool:
+    """Tell whether somebody has removed a file of this process, so that nobody is told what it counts there."""
+    return any(each.is_removed() for each in _open)
 
 
 def count_in(path: Path) -> None:

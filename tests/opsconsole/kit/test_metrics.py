@@ -50,6 +50,26 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """
 )
 
+REMOVE = """
+import shutil
+from opsconsole.kit import metric_files
+folder = Path(sys.argv[1])
+def tell():
+    with metric_files.locked(folder):
+        lines = metric_files.exposition(folder).decode().splitlines()
+    print(*(line.split()[-1] for line in lines if line.startswith("opsconsole_sweeps_total{")))
+    metric_files._looked_at = -metric_files.LOOK_SECONDS
+tell()
+shutil.rmtree(folder)
+metrics.SWEEPS.count(mode="paused")
+tell()
+for each in folder.glob("*.db"):
+    each.unlink()
+metrics.SWEEPS.count(mode="paused")
+metrics.SWEEPS.count(mode="paused")
+tell()
+"""
+
 
 def other_process(folder: Path, times: int, code: str = COUNT) -> None:
     """Count in a process that ends."""
@@ -195,6 +215,20 @@ def test_scrape_does_not_wait_for_one_that_hangs(counted: Counted, monkeypatch: 
         metric_files.locked(counted.folder),
     ):
         pass
+
+
+def test_removed_files_are_told_and_begun_anew(tmp_path: Path) -> None:
+    """What cleans folders takes the files away: counting on in them would be told to nobody."""
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT + REMOVE, str(tmp_path / "metrics"), "3"],
+        cwd=REPOSITORY,
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["3.0", "1.0", "2.0"]
+    assert done.stderr.count("The files of /metrics were removed.") == 2
 
 
 def test_without_a_token_nothing_is_counted(settings: Settings, tmp_path: Path) -> None:
