@@ -117,16 +117,23 @@ def of_stop(stop: Stop, around: Surroundings) -> str:
             return f"{sentence[0].upper()}{sentence[1:]}"
 
 
-def of_unknown_rule(state: RecoveryControl) -> str:
-    """Say what recovery does about silent runs without evidence that their worker died."""
+def of_unknown_rule(state: RecoveryControl | Surroundings) -> str:
+    """Say what the rule makes of silent runs without evidence that their worker died; it holds whether or not sweeps act."""
     match state.unknown_rule:
         case RecoveryControl.UnknownRule.AFTER if state.unknown_after:
-            return f"Unknown runs are recovered after {spell(state.unknown_after)} of silence."
+            return f"Unknown runs count as stale after {spell(state.unknown_after)} of silence."
         case RecoveryControl.UnknownRule.VISIBILITY:
             return (
-                "Unknown runs are recovered once they were silent for the visibility timeout of their queue."
+                "Unknown runs count as stale once they were silent for the visibility timeout of their queue."
             )
     return "Unknown runs are left to operators."
+
+
+def of_unknown_runs(state: RecoveryControl | Surroundings) -> str:
+    """Say what becomes of runs that are unknown now, and what to do."""
+    by_rule = state.unknown_rule != RecoveryControl.UnknownRule.NEVER
+    choose = "" if by_rule else ", or choose a rule for unknown runs on the page Recovery"
+    return f"{of_unknown_rule(state)} See whether the workers run, then requeue by hand{choose}."
 
 
 def of_queues_by_hand(names: Collection[str]) -> str:

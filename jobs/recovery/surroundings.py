@@ -68,6 +68,8 @@ class Surroundings:
     locked: frozenset[UUID] = frozenset()
     refused: Mapping[UUID, str] = field(default_factory=dict)
     more_in_the_way: bool = False
+    unknown_rule: str = RecoveryControl.UnknownRule.NEVER
+    unknown_after: timedelta | None = None
 
     @cached_property
     def sweeps_were_away(self) -> bool:
@@ -171,6 +173,8 @@ def of_state(state: Any) -> Surroundings:
         read_at=state.read_at,
         armed=state.armed,
         policy=Policy.current(state),
+        unknown_rule=state.unknown_rule,
+        unknown_after=state.unknown_after,
         hold_started_at=state.hold_started_at,
         hold_until=state.hold_until,
         paused=state.paused,

@@ -83,10 +83,8 @@ def told_unknown(count: int, state: RecoveryControl) -> Reading:
         count,
         Trouble(
             title=f"{many(count, 'silent run')}, and it is unknown whether they are alive",
-            summary="Nothing proves that their workers died, so recovery leaves them alone. See whether they run, then "
-            "requeue them by hand or choose a rule for unknown runs.",
+            summary=f"Nothing proves that their workers died. {outlook_wording.of_unknown_runs(state)}",
             link=list_of("job", "?stale=unknown_since_cutoff"),
-            facts=(("Rule", outlook_wording.of_unknown_rule(state)),),
         ),
     )
 

@@ -55,7 +55,7 @@ def of_stale_runs(seen: Overview, around: Surroundings) -> list[Finding]:
     if seen.unknown:
         verb = "is" if seen.unknown == 1 else "are"
         sentence = f"{runs(seen.unknown)} {verb} silent, and whether the worker is alive is unknown."
-        advice = "See whether the worker runs, then requeue by hand, or choose a rule for unknown runs on the page Recovery."
+        advice = outlook_wording.of_unknown_runs(around)
         problems.append(
             Finding("warning", sentence, advice, *page, "?stale=unknown_since_cutoff", rule="unknown_runs")
         )

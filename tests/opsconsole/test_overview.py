@@ -158,6 +158,21 @@ def test_nothing_is_called_held_while_no_sweep_runs(away: dict[str, Any]) -> Non
         assert not any("held" in each.sentence or "next sweep" in each.sentence for each in told)
 
 
+def test_advice_on_unknown_runs_knows_the_rule() -> None:
+    unknown = replace(WELL, unknown=2)
+    [without] = overview.findings(unknown, ARMED)
+    assert without.advice == (
+        "Unknown runs are left to operators. See whether the workers run, then requeue by hand, "
+        "or choose a rule for unknown runs on the page Recovery."
+    )
+    rule: dict[str, Any] = {"unknown_rule": RecoveryControl.UnknownRule.AFTER, "unknown_after": 2 * HOUR}
+    for around in (ARMED, replace(ARMED, paused=True), replace(ARMED, last_sweep_at=NOW - HOUR)):
+        [chosen] = overview.findings(unknown, replace(around, **rule))
+        assert chosen.advice == (
+            "Unknown runs count as stale after 2 h of silence. See whether the workers run, then requeue by hand."
+        )
+
+
 def test_paused_schedule_is_named_as_the_cause_of_late_sweeps() -> None:
     late = replace(WELL, sweep_is_late=True)
     [paused] = overview.findings(late, replace(ARMED, schedule_paused=True))

@@ -292,7 +292,7 @@ def test_rule_for_unknown_runs_is_chosen_with_a_reason(operator: Client) -> None
     assert RecoveryControl.load().unknown_rule == "never"
 
     page = choose(operator, "after", "6")
-    assert "Unknown runs are recovered after 6 h of silence." in page
+    assert "Unknown runs count as stale after 6 h of silence." in page
     state = RecoveryControl.load()
     assert (state.unknown_rule, state.unknown_after, state.changed_by) == ("after", 6 * HOUR, "operator:olga")
     assert "they name no jobs" in audit.told(LogEntry.objects.get()).why

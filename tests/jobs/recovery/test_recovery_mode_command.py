@@ -106,7 +106,7 @@ def test_rule_for_unknown_runs_is_chosen_and_shown() -> None:
     said = called(
         "unknown-runs", "--rule", "after", "--hours", "6", "--reason", "No beats name jobs.", "--as", "ada"
     )
-    assert "Unknown runs are recovered after 6 h of silence." in said
+    assert "Unknown runs count as stale after 6 h of silence." in said
     state = RecoveryControl.load()
     assert (state.unknown_rule, state.unknown_after, state.changed_by) == ("after", 6 * HOUR, "operator:ada")
     said = called("unknown-runs", "--rule", "visibility", "--reason", "As SQS does.")
