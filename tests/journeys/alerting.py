@@ -22,7 +22,7 @@ def build() -> None:
     banner.memory.clear()
     Rule.objects.bulk_create(rules.all_by_name().values(), ignore_conflicts=True)
     notify.measure("quarantined_jobs", 1, Trouble(title="1 job in quarantine"))
-    notify.measure("stale_jobs_day", 9, Trouble(title="9 stale jobs in 24 hours"))
+    notify.measure("stale_jobs_day", 9, Trouble(title="9 jobs lost their worker within 24 hours"))
     clock.move(3 * HOUR)
     notify.resolve("stale_jobs_day")
     notify.measure("no_live_worker", 14, Trouble(title="14 jobs wait and no worker is alive"))
@@ -35,8 +35,8 @@ def build() -> None:
     notify.measure("dlq_not_empty", None, scope="slow", why_unknown="AccessDenied: sqs:GetQueueAttributes")
     notify.monitor_ok("sweep", timedelta(minutes=2))
     notify.monitor_ok("dlq check of default", timedelta(minutes=5))
-    _told("500 rollup_error", Outcome.AGAIN)
-    _told("200 ok", Outcome.DELIVERED)
+    told("500 rollup_error", Outcome.AGAIN)
+    told("200 ok", Outcome.DELIVERED)
     dead_letters()
 
 
@@ -64,7 +64,7 @@ def _pk(fingerprint: str) -> int:
     return int(Alert.objects.open().get(fingerprint=fingerprint).pk)
 
 
-def _told(answer: str, outcome: Outcome) -> None:
+def told(answer: str, outcome: Outcome) -> None:
     """Record this response from Slack for the waiting notifications."""
     addressing.address_notifications()
     while leased := delivery.lease_message(all_targets()["slack"]):

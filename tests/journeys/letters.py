@@ -16,6 +16,7 @@ from tests import factories
 from tests.factories import DAY, dead_letter
 
 MINUTE = timedelta(minutes=1)
+WORKER = "worker-2a@host-2"
 DLQ = "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs-dlq"
 # The ids are fixed, so that tests and screenshots can name them.
 CAME_BACK = UUID("8d4e07b1-3c56-4f0a-9b7d-52c0f1ae6d13")
@@ -43,7 +44,7 @@ def build() -> None:
         read_at=Now() - 2 * MINUTE,
         checked_at=Now() - 2 * MINUTE,
     )
-    maps, address = (_group(error, ago) for error, ago in zip(ERRORS.values(), (4, 37), strict=True))
+    maps, address = (_group(error, _seen(ago)) for error, ago in zip(ERRORS.values(), (4, 37), strict=True))
     maps.note = "Its gateway is restarted on Wednesdays at 02:30. Replay once it answers."
     maps.save()
     _came_back(maps)
@@ -52,6 +53,7 @@ def build() -> None:
     _letter(_failed_job(17, "ValueError: the business has no address", 37), address, 37)
     _decided(address)
     _foreign()
+    _of_the_days_before(address)
 
 
 def of_each_state() -> dict[str, UUID]:
@@ -66,12 +68,17 @@ def job_of(letter: UUID) -> UUID:
 
 
 def _came_back(group: FailureGroup) -> None:
-    """Create a letter that was replayed at half past two and failed again."""
-    requeued = ("requeued", 29, "operator:olga", "maps answers again")
-    job = _failed_job(204, "TimeoutError: 'maps' did not answer in 30 s", 11, 3, requeued)
+    """Create a letter that was replayed a quarter of an hour ago and failed again."""
+    error, worker = "TimeoutError: 'maps' did not answer in 30 s", f"worker:{WORKER}"
+    between = (
+        ("claimed", 45, 2, worker, ""),
+        ("failed", 44, 2, worker, error),
+        ("requeued", 4, 3, "operator:olga", "maps answers again"),
+    )
+    job = _failed_job(204, error, 11, 3, between)
     first = _letter(job, group, 55, run_epoch=2, state=State.REPLAYED)
     _letter(job, group, 11, id=CAME_BACK, returned_from=first, returns=1)
-    replayed = _ledger(first, "replay", "done", "maps answers again", 40, job_epoch=3)
+    replayed = _ledger(first, "replay", "done", "maps answers again", 15, job_epoch=3)
     ReplayAttempt.objects.filter(pk=replayed.pk).update(
         sent_at=F("wanted_at") + timedelta(seconds=1),
         deleted_at=F("wanted_at") + timedelta(seconds=2),
@@ -94,8 +101,37 @@ def _decided(group: FailureGroup) -> None:
     _letter(None, group, 70, state=State.GONE)
 
 
+def _of_the_days_before(group: FailureGroup) -> None:
+    """Create the letters of the other jobs that failed for good, which somebody has discarded."""
+    for job in Job.objects.filter(status=Status.FAILED, dead_letters=None).exclude(completed_at=None):
+        failed = job.completed_at
+        assert failed is not None
+        letter = dead_letter(
+            job,
+            dlq=DeadLetterQueue.objects.get(url=DLQ),
+            group=group,
+            body=_body(job, job.run_epoch),
+            state=State.DISCARDED,
+            sent_at=failed,
+            expires_at=failed + 4 * DAY,
+            first_seen_at=failed + 2 * MINUTE,
+            last_seen_at=failed + 7 * MINUTE,
+            receive_count=3,
+            views=2,
+        )
+        ReplayAttempt.objects.create(
+            letter=letter,
+            action="discard",
+            state="done",
+            actor="operator:olga",
+            reason="the shop orders it again, with an address",
+            wanted_at=failed + 9 * MINUTE,
+            ended_at=failed + 9 * MINUTE,
+        )
+
+
 def _foreign() -> None:
-    """Create letters of no known job, in their own group, with less than a day of retention left."""
+    """Create a letter of no known job, in its own group: it was sent days ago, and workers gave up on it an hour ago."""
     dead_letter(
         id=FOREIGN,
         age=3.4 * DAY,
@@ -106,24 +142,29 @@ def _foreign() -> None:
         group=factories.failure_group(
             "A JSON object with business, e_mail, order",
             kind=FailureGroup.Kind.SHAPE,
-            first_seen_at=Now() - 3.4 * DAY,
-            last_seen_at=Now() - 3.4 * DAY,
+            first_seen_at=Now() - 57 * MINUTE,
+            last_seen_at=Now() - 57 * MINUTE,
         ),
-        first_seen_at=Now() - 3.4 * DAY,
+        first_seen_at=Now() - 57 * MINUTE,
         receive_count=4,
         views=2,
     )
 
 
 def _group(title: str, ago: int) -> FailureGroup:
-    return factories.failure_group(
-        title, first_seen_at=Now() - (ago + 70) * MINUTE, last_seen_at=Now() - ago * MINUTE
-    )
+    return factories.failure_group(title, first_seen_at=Now() - 6 * DAY, last_seen_at=Now() - ago * MINUTE)
 
 
 def _failed_job(
-    number: int, error: str, ago: int, epoch: int = 2, *between: tuple[str, int, str, str]
+    number: int,
+    error: str,
+    ago: int,
+    epoch: int = 2,
+    between: tuple[tuple[str, int, int, str, str], ...] = (),
 ) -> Job:
+    """Create a job that failed for good, after a first run that was tried again."""
+    worker = f"worker:{WORKER}"
+    first = max((before for _, before, *_ in between), default=1)
     job = factories.job(
         customer_id=f"CUST-{number:05}",
         priority_level="growth",
@@ -132,36 +173,37 @@ def _failed_job(
         claimed_epoch=epoch,
         attempts=epoch,
         error_message=error,
-        worker_id="worker-2a@host-2",
-        created_at=Now() - (ago + 50) * MINUTE,
+        worker_id=WORKER,
+        created_at=Now() - (ago + first + 5) * MINUTE,
         started_at=Now() - (ago + 1) * MINUTE,
         updated_at=Now() - ago * MINUTE,
         completed_at=Now() - ago * MINUTE,
     )
-    worker = "worker:worker-2a@host-2"
-    for kind, before, actor, reason in (
-        ("enqueued", 50, "console", ""),
+    for kind, before, run, actor, reason in (
+        ("enqueued", first + 5, 1, "console", ""),
+        ("claimed", first + 4, 1, worker, ""),
+        ("retry_scheduled", first + 3, 1, worker, error),
         *between,
-        ("claimed", 1, worker, ""),
-        ("failed", 0, worker, error),
+        ("claimed", 1, epoch, worker, ""),
+        ("failed", 0, epoch, worker, error),
     ):
         JobEvent.objects.create(
-            job=job,
-            at=Now() - (ago + before) * MINUTE,
-            kind=kind,
-            run_epoch=1 if kind == "enqueued" else epoch,
-            actor=actor,
-            reason=reason,
+            job=job, at=Now() - (ago + before) * MINUTE, kind=kind, run_epoch=run, actor=actor, reason=reason
         )
     return job
 
 
+def _seen(ago: int) -> int:
+    """Return how long ago a check saw first what was sent then. The last check was two minutes ago; one runs every five."""
+    return max(2, ago - (ago - 2) % 5)
+
+
 def _letter(of: Job | None, group: FailureGroup, ago: int, **fields: Any) -> DeadLetter:
-    seen = {"first_seen_at": Now() - ago * MINUTE, "last_seen_at": Now() - 2 * MINUTE}
+    seen = {"first_seen_at": Now() - _seen(ago) * MINUTE, "last_seen_at": Now() - 2 * MINUTE}
     if of:
         fields["body"] = _body(of, fields.get("run_epoch", of.run_epoch))
     dlq = DeadLetterQueue.objects.get(url=DLQ)
-    return dead_letter(of, age=(ago + 25) * MINUTE, group=group, dlq=dlq, views=2, **seen | fields)
+    return dead_letter(of, age=ago * MINUTE, group=group, dlq=dlq, views=2, **seen | fields)
 
 
 def _body(job: Job, epoch: int) -> str:

@@ -37,6 +37,12 @@ from ratelimits.models import ApiKey, RateLimitHour, RateLimitRequest
 from ratelimits.models.hour import hash_key
 
 MINUTE = timedelta(minutes=1)
+# Minutes ago: the sweeps that recovered the stale job's first run and the first three runs of the job in quarantine, and the one
+# that quarantined that job.
+RECOVERED, QUARANTINED = (37, 49, 65, 81), 31
+# How long the worker of the stale job has been silent: since the last sweep it is longer than the threshold.
+SILENT_SECONDS = 630
+ERROR = "ValueError: the business has no address"
 PRIORITIES = ("starter", "growth", "professional", "enterprise")
 # The id is fixed, so that tests and screenshots can name it.
 STALE_JOB = UUID("5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901")
@@ -48,7 +54,8 @@ def build(jobs: int = 2_000) -> None:
     RecoveryControl.objects.update_or_create(pk=1, defaults={"mode": RecoveryControl.Mode.ARMED})
     _queues()
     _workers()
-    _ended_jobs(jobs)
+    ended_jobs(range(jobs))
+    _other_ends()
     _running_jobs()
     _waiting_jobs()
     stale_job()
@@ -57,8 +64,10 @@ def build(jobs: int = 2_000) -> None:
 
 
 def stale_job() -> Job:
-    """Create a job in its second run, whose worker died eighteen minutes ago after two directories."""
-    worker = _worker("worker-7f3a@host-2", silent=18 * MINUTE, job_id=STALE_JOB, epoch=2, pid=4411)
+    """Create a job in its second run, whose worker died after two directories. Since the last sweep it is stale."""
+    worker = _worker(
+        "worker-7f3a@host-2", silent=timedelta(seconds=SILENT_SECONDS), job_id=STALE_JOB, epoch=2, pid=4411
+    )
     Job.objects.bulk_create(
         [
             _job(
@@ -73,8 +82,8 @@ def stale_job() -> Job:
                 worker_id=worker.pk,
                 payload={"business": "Café Blüte & Söhne", "directories": ["maps", "pages", "locals"]},
                 created_at=Now() - 52 * MINUTE,
-                started_at=Now() - 21 * MINUTE,
-                updated_at=Now() - 21 * MINUTE,
+                started_at=Now() - 36 * MINUTE,
+                updated_at=Now() - 36 * MINUTE,
             )
         ]
     )
@@ -90,16 +99,16 @@ def stale_job() -> Job:
             {"note": "looked up the customer's entry", "reference": "maps/8790-02"},
         ),
         (
-            38,
+            37,
             "recovered",
             1,
             "sweep",
             "The heartbeats of worker worker-11b0@host-1 stopped during this run.",
             {},
         ),
-        (21, "claimed", 2, f"worker:{worker.pk}", "", {}),
+        (36, "claimed", 2, f"worker:{worker.pk}", "", {}),
         (
-            20,
+            29,
             "progress",
             2,
             f"worker:{worker.pk}",
@@ -107,7 +116,7 @@ def stale_job() -> Job:
             {"note": "submitted to maps", "reference": "maps/8812-44"},
         ),
         (
-            19,
+            12,
             "progress",
             2,
             f"worker:{worker.pk}",
@@ -115,7 +124,7 @@ def stale_job() -> Job:
             {"note": "submitted to pages", "reference": "pages/A-77310"},
         ),
     )
-    for epoch, ago, reason in ((1, 52, ""), (2, 38, "stale_job_recovery")):
+    for epoch, ago, reason in ((1, 52, ""), (2, 37, "stale_job_recovery")):
         Outbox.objects.create(
             job_id=STALE_JOB,
             run_epoch=epoch,
@@ -160,10 +169,11 @@ def _bulk_operation(owner: str, state: BulkOperation.State) -> int:
     if state == BulkOperation.State.PREVIEW:
         return operation.pk
     failed = 0 if state == BulkOperation.State.ENDED else 1
-    done = operation.will if state == BulkOperation.State.ENDED else min(8, operation.will - failed)
+    # One waits at least, unless all is done.
+    done = operation.will if state == BulkOperation.State.ENDED else min(9, operation.will - failed - 1)
     skipped = operation.members.filter(will=False)
     skipped.update(outcome="skipped", settled_at=Now())
-    will = list(operation.members.filter(will=True).order_by("id").values_list("id", flat=True))
+    will = _six_failed_first(operation)
     operation.members.filter(id__in=will[:done]).update(
         outcome="done", settled_at=Now(), sentence="Queued for run 2."
     )
@@ -206,6 +216,15 @@ def _bulk_operation(owner: str, state: BulkOperation.State) -> int:
     return operation.pk
 
 
+def _six_failed_first(operation: BulkOperation) -> list[int]:
+    """Return the members that will be done: six of the first ten of them are jobs that have failed."""
+    members = operation.members.filter(will=True).order_by("id").values_list("id", "subject")
+    lost = {str(pk) for pk in Job.objects.filter(status=Status.FAILED).values_list("pk", flat=True)}
+    failed = [pk for pk, job in members if job in lost]
+    others = [pk for pk, job in members if job not in lost]
+    return failed[:6] + others[:4] + failed[6:] + others[4:]
+
+
 def _events(*events: tuple[int, str, int, str, str, dict[str, Any]]) -> None:
     JobEvent.objects.bulk_create(
         JobEvent(
@@ -230,29 +249,35 @@ def _job(number: int, **fields: Any) -> Job:
     return Job(**plain | fields)
 
 
-def _ended_jobs(count: int) -> None:
-    """Create about one ended job per minute, with varying load."""
+def ended_jobs(numbers: range) -> None:
+    """Create about one ended job per minute, with varying load: the higher its number, the longer ago."""
     statuses = cycle([Status.COMPLETED] * 40 + [Status.FAILED] + [Status.COMPLETED] * 30 + [Status.CANCELLED])
     Job.objects.bulk_create(
         [
             _job(
                 number,
-                status=next(statuses),
+                status=(status := next(statuses)),
+                error_message=ERROR if status == Status.FAILED else None,
                 claimed_epoch=1,
-                worker_id=f"worker-{number % 6}@host-{number % 3}",
+                worker_id=f"worker-{number % 6}a@host-{number % 3}",
                 created_at=Now() - ago,
-                started_at=Now() - ago + MINUTE,
-                updated_at=Now() - ago + 5 * MINUTE,
-                completed_at=Now() - ago + 5 * MINUTE,
+                started_at=Now() - ago + waited,
+                updated_at=Now() - ago + waited + ran,
+                completed_at=Now() - ago + waited + ran,
             )
-            for number in range(count)
+            for number in numbers
             for ago in [(7 + number + 36 * sin(number / 90)) * MINUTE]
+            for waited in [timedelta(seconds=15 + number * 17 % 60)]
+            for ran in [timedelta(seconds=120 + number * 37 % 200)]
         ],
         batch_size=1_000,
     )
+
+
+def _other_ends() -> None:
     poison = _job(8, status=Status.QUARANTINED, run_epoch=4, claimed_epoch=4, recovery_count=3)
     poison.created_at = Now() - 95 * MINUTE
-    poison.updated_at = Now() - 31 * MINUTE
+    poison.updated_at = Now() - QUARANTINED * MINUTE
     Job.objects.bulk_create([poison, _job(9, status="archived", created_at=Now() - 99 * MINUTE)])
 
 
@@ -281,15 +306,29 @@ def _running_jobs() -> None:
 
 
 def _waiting_jobs() -> None:
+    ages = [number * timedelta(seconds=10) for number in range(14)]
     waiting = [
-        _job(number, created_at=Now() - number * MINUTE / 2, updated_at=Now() - number * MINUTE / 2)
-        for number in range(14)
+        _job(number, created_at=Now() - ago, updated_at=Now() - ago) for number, ago in enumerate(ages)
     ]
     Job.objects.bulk_create(waiting)
     JobEvent.objects.bulk_create(
         JobEvent(job_id=job.pk, kind="enqueued", run_epoch=1, actor="console") for job in waiting
     )
-    Outbox.objects.bulk_create(Outbox(job_id=job.pk, run_epoch=1, queue="default") for job in waiting[:3])
+    first, *others = waiting
+    Outbox.objects.create(job_id=first.pk, run_epoch=1, queue="default")
+    Outbox.objects.bulk_create(
+        Outbox(
+            job_id=job.pk,
+            run_epoch=1,
+            queue="default",
+            state=Outbox.State.SENT,
+            attempts=1,
+            created_at=Now() - ago,
+            sent_at=Now() - ago + timedelta(seconds=1),
+            message_id=f"5c1e{number:02}aa-77d0",
+        )
+        for number, (job, ago) in enumerate(zip(others, ages[1:], strict=True))
+    )
 
 
 def _worker(
@@ -318,8 +357,9 @@ def _workers() -> None:
 def _queues() -> None:
     QueueState.objects.create(
         name="default",
-        visible=14,
-        in_flight=6,
+        # All that wait but the newest, whose message is not sent yet. Those that run have taken theirs away.
+        visible=13,
+        in_flight=0,
         delayed=0,
         visibility_timeout_seconds=300,
         read_at=Now() - timedelta(seconds=25),
@@ -334,10 +374,12 @@ def _sweeps() -> None:
             mode=Sweep.Mode.ARMED,
             started_at=Now() - number * 2 * MINUTE - MINUTE,
             finished_at=Now() - number * 2 * MINUTE - MINUTE + timedelta(milliseconds=38 + number),
-            found=int(number == 18),
-            requeued=int(number == 18),
+            found=int(ago in RECOVERED or ago == QUARANTINED),
+            requeued=int(ago in RECOVERED),
+            quarantined=int(ago == QUARANTINED),
         )
         for number in range(60)
+        for ago in [number * 2 + 1]
     )
     notify.monitor_ok(monitor_alerts.SWEEP, timedelta(minutes=2))
 

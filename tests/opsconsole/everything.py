@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import reduce
 from itertools import product
 from typing import Any
@@ -46,16 +46,20 @@ BOOKKEEPING = {
 }
 
 
-def build() -> None:
+def few_problems() -> None:
+    alerting.build()
+    letters.build()
+
+
+def build(*, jobs: int = 80, problems: Callable[[], None] = few_problems) -> None:
     """Create one row of every model. Needs a channel ``slack`` in the settings; posts nothing to it."""
     # Tests that empty the database also delete the rows that migrations wrote.
     call_command("sync_roles", stdout=io.StringIO())
     presets.write()
-    scenery.build(jobs=80)
+    scenery.build(jobs=jobs)
     scenery.bulk_operations()
-    alerting.build()
     schedules.sync()
-    letters.build()
+    problems()
     scenery.outside()
     now = timezone.now()
     for name, success in (("good", True), ("bad", False)):
@@ -64,7 +68,10 @@ def build() -> None:
         )
     async_task(PROBE, "a cluster", 1)
     audit.log(
-        User.objects.create_user("somebody"), list(Group.objects.all()), "Looked at it.", why="for a test"
+        User.objects.create_user("somebody"),
+        list(Group.objects.all()),
+        "Reviewed the permissions.",
+        why="the review of the quarter",
     )
     pauses.begin("recovery", by="olga", reason="deploy")
     somebody = User.objects.get(username="somebody")
@@ -74,15 +81,13 @@ def build() -> None:
     SlackPerson.objects.create(team="T1", member="U1", name="ada", user=somebody)
     record.keep(record.begin("olga"), [], ended=True)
     sizes.sample()
-    RunRollupState.objects.update_or_create(pk=1, defaults={"counted_until": now})
-    RunRollup.objects.create(
+    RunRollupState.objects.get_or_create(pk=1, defaults={"counted_until": now})
+    RunRollup.objects.get_or_create(
         minutes=60,
         start=start_of(now, 60),
         dimension="queue",
         value="default",
-        completed=1,
-        first_event=1,
-        last_event=1,
+        defaults={"completed": 1, "first_event": 1, "last_event": 1},
     )
 
 
