@@ -79,7 +79,7 @@ def change(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpRespons
         hint = "The environment has the address of this channel, so it is not changed here."
     elif fixed:
         hint = f"The channel {name} was removed and has no address: add it again to give it one."
-    return _page(admin, request, f"Channel {name}", form, button="Save", hint=hint, channel=channel)
+    return _page(admin, request, f"Change {name}", form, button="Save", hint=hint, channel=channel)
 
 
 def mute(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpResponse:

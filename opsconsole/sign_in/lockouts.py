@@ -103,6 +103,9 @@ class FailedLogInAdmin(ReadOnlyAdmin):
     sortable_by = ()
     actions = ("unlock",)
 
+    def title_of(self, row: AccessAttempt) -> str:
+        return f"Failed logins of {row.username or 'nobody'} from {row.ip_address or 'an unknown address'}"
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         rows: QuerySet[Any] = failures.with_totals(super().get_queryset(request).annotate(db_now=Now()))
         return rows

@@ -17,6 +17,8 @@ from opsconsole.trends.report import Bar, Figures, Line, Report
 
 # The address of the list of a bar, of all its runs or of those with one outcome.
 ListOf = Callable[[Bar, str], str]
+# A text, and the address of its list, or ''.
+Cell = tuple[str, str]
 TONES = {
     Outcome.COMPLETED: "good",
     Outcome.RETRIED: "waiting",
@@ -30,10 +32,19 @@ P95 = 1
 
 @dataclass(frozen=True)
 class Row:
-    """A bar in words: the cells with the addresses of their lists, '' where there is none."""
+    """A bar in words: each cell with the head of its column, and the address of its list, '' where there is none."""
 
     label: str
-    cells: list[tuple[str, str]]
+    cells: list[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Some of the figures of the charts. All of them in one table would be wider than a page."""
+
+    title: str
+    header: Sequence[str]
+    rows: list[Row]
 
 
 @dataclass(frozen=True)
@@ -45,9 +56,9 @@ class LineRow:
     labelled: list[tuple[str, str]]
 
 
-HEADER = (
-    "Ended", "Completed", "Retried", "Failed", "Lost", "Errors", "Ended before",
-    "Wait p50", "p95", "p99", "p95 before", "Run p50", "p95", "p99", "p95 before",
+COUNTS_HEADER = ("Ended", "Completed", "Retried", "Failed", "Lost", "Errors", "Ended before")
+TIMES_HEADER = (
+    "Wait p50", "Wait p95", "Wait p99", "p95 before", "Run p50", "Run p95", "Run p99", "p95 before",
 )  # fmt: skip
 LINE_HEADER = (
     "Ended", "Before", "Errors", "Wait p50", "Wait p95", "Wait p99", "Before", "Run p50", "Run p95", "Run p99", "Before",
@@ -123,9 +134,16 @@ def charts(report: Report, period: Period, marks: Sequence[Mark], list_of: ListO
     ]
 
 
-def rows(report: Report, period: Period, list_of: ListOf) -> list[Row]:
-    """Return the same figures as a table."""
-    return [_row(bar, period, list_of) for bar in report.bars]
+def tables(report: Report, period: Period, list_of: ListOf) -> list[Table]:
+    """Return the same figures as tables: how runs ended, and how long they took."""
+
+    def table(title: str, header: Sequence[str], cells_of: Callable[[Bar, Figures], list[Cell]]) -> Table:
+        return Table(title, header, [_row(bar, period, header, cells_of) for bar in report.bars])
+
+    return [
+        table("How runs ended", COUNTS_HEADER, lambda bar, now: _counts_of(bar, now, list_of)),
+        table("How long they waited and ran", TIMES_HEADER, _times_of),
+    ]
 
 
 def line_rows(report: Report, name_of: Callable[[str], str], url_of: Callable[[str], str]) -> list[LineRow]:
@@ -179,32 +197,34 @@ def _p95(figures: Sequence[Figures | None], name: str) -> list[float | None]:
     return [getattr(each, name)[P95] if each else None for each in figures]
 
 
-def _row(bar: Bar, period: Period, list_of: ListOf) -> Row:
-    label = label_of(bar.start, period)
-    if bar.now is None:
-        return Row(label, [(UNKNOWN, "")] * len(HEADER))
-    now, before = bar.now, bar.before
+def _row(
+    bar: Bar, period: Period, header: Sequence[str], cells_of: Callable[[Bar, Figures], list[Cell]]
+) -> Row:
+    cells = [(UNKNOWN, "")] * len(header) if bar.now is None else cells_of(bar, bar.now)
+    return Row(
+        label_of(bar.start, period),
+        [(head, text, url) for head, (text, url) in zip(header, cells, strict=True)],
+    )
+
+
+def _counts_of(bar: Bar, now: Figures, list_of: ListOf) -> list[Cell]:
     outcomes = [
         (f"{now.outcomes[outcome]:,}", list_of(bar, outcome) if now.outcomes[outcome] else "")
         for outcome in TONES
     ]
-    p95 = [
-        UNKNOWN if before is None else _brief(each[P95])
-        for each in ((before or now).waited, (before or now).ran)
+    return [
+        (f"{now.ended:,}", list_of(bar, "") if now.ended else ""),
+        *outcomes,
+        (_percent(now.error_rate), ""),
+        (UNKNOWN if bar.before is None else f"{bar.before.ended:,}", ""),
     ]
-    return Row(
-        label,
-        [
-            (f"{now.ended:,}", list_of(bar, "") if now.ended else ""),
-            *outcomes,
-            (_percent(now.error_rate), ""),
-            (UNKNOWN if before is None else f"{before.ended:,}", ""),
-            *((_brief(each), "") for each in now.waited),
-            (p95[0], ""),
-            *((_brief(each), "") for each in now.ran),
-            (p95[1], ""),
-        ],
-    )
+
+
+def _times_of(bar: Bar, now: Figures) -> list[Cell]:
+    before = bar.before
+    p95 = [UNKNOWN, UNKNOWN] if before is None else [_brief(before.waited[P95]), _brief(before.ran[P95])]
+    waited, ran = map(_brief, now.waited), map(_brief, now.ran)
+    return [(text, "") for text in (*waited, p95[0], *ran, p95[1])]
 
 
 def _brief(seconds: float | None) -> str:

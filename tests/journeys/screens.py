@@ -64,7 +64,7 @@ SMALL = """() => {
 }"""
 
 # The footer begins where the content does; the last column ends before its frame; a badge keeps off what stands before it, and
-# a short one has one line; tables and facts break their lines between words; nothing is in capitals.
+# a short one has one line; tables and facts break their lines between words; nothing is in capitals, nothing is covered.
 MISPLACED = """() => {
     const box = each => each.getBoundingClientRect();
     const content = document.getElementById('content'), note = document.querySelector('#footer p');
@@ -82,6 +82,18 @@ MISPLACED = """() => {
             found.push('a badge touches what is before it: ' + badge.textContent);
         if (badge.textContent.length <= 12 && own.height > 30) found.push('a badge is broken: ' + badge.textContent);
     }
+    for (const box_of_row of document.querySelectorAll('td.action-checkbox')) {
+        const title = document.createRange(), chosen = box_of_row.querySelector('input'), beside = box_of_row.nextElementSibling;
+        if (!chosen || !chosen.offsetParent || !beside) continue;
+        title.selectNodeContents(beside);
+        const own = box(chosen);
+        for (const line of title.getClientRects())
+            if (line.left < own.right && own.left < line.right && line.top < own.bottom && own.top < line.bottom)
+                found.push('a checkbox covers ' + beside.textContent.slice(0, 40));
+    }
+    for (const link of document.querySelectorAll('thead a'))
+        if (link.checkVisibility() && getComputedStyle(link.closest('th')).clipPath !== 'none')
+            found.push('nobody sees what has the focus: ' + link.textContent);
     for (const each of document.querySelectorAll('#container *'))
         if (getComputedStyle(each).textTransform === 'uppercase') found.push('in capitals: ' + each.textContent.slice(0, 40));
     for (const cell of document.querySelectorAll('td, th, dd')) {

@@ -12,13 +12,13 @@ from django.urls import reverse
 from playwright.sync_api import expect
 
 from alerts.models import Alert
-from jobs.models import FailureGroup, Job, Status
+from jobs.models import BulkOperation, FailureGroup, Job, Status
 from opsconsole.kit import figures
 from opsconsole.kit.durations import HOUR
 from opsconsole.trends import hour_events
 from ratelimits.models import ApiKey
 from ratelimits.records import counted_requests
-from tests.journeys import letters, scenery
+from tests.journeys import letters
 from tests.journeys.scenery import STALE_JOB, job_that_waits_in_vain
 from tests.journeys.screens import IN_TURN, WIDE_IN_DARK, faults
 from tests.journeys.visitor import Visitor
@@ -102,7 +102,10 @@ def beside() -> dict[str, Callable[[], list[str]]]:
             ),
         ],
         "bulk operations": lambda: [
-            *(f"jobs/bulkoperation/{number}/change/" for number in scenery.bulk_operations().values()),
+            *(
+                f"jobs/bulkoperation/{operation.pk}/change/"
+                for operation in BulkOperation.objects.order_by("pk")
+            ),
             "jobs/bulkoperation/?state=stopped",
         ],
         "alerts": lambda: [
@@ -182,6 +185,53 @@ def test_account_is_reached_from_the_menu_where_the_header_has_no_room(visitor: 
     page.get_by_role("navigation", name="Menu").get_by_role("link", name="Change password").click()
 
     expect(page.get_by_role("heading", name="Password change")).to_be_visible()
+
+
+def test_controls_of_the_header_are_large_enough(visitor: Visitor) -> None:
+    page = visitor.log_in("olga", width=1440)
+
+    heights = page.locator("#header :is(a, button)").evaluate_all(
+        "found => found.filter(each => each.checkVisibility() && !each.closest('#site-name'))"
+        ".map(each => each.getBoundingClientRect().height)"
+    )
+
+    assert len(heights) >= 4 and min(heights) >= 24
+
+
+def test_tabs_take_one_line_on_a_phone_and_show_the_current_one(visitor: Visitor) -> None:
+    page = visitor.log_in("olga", width=390)
+    for place in ("alerts/alert", "alerts/snsmessage", "django_q/ormq", "opsconsole/verification"):
+        page.goto(f"{visitor.address}/admin/{place}/")
+        tabs = page.locator(".tabs a")
+        current = page.locator(".tabs [aria-current]").bounding_box()
+
+        assert len(set(tabs.evaluate_all("found => found.map(each => each.offsetTop)"))) == 1
+        assert current and current["x"] >= 0 and current["x"] + current["width"] <= 378
+
+
+def test_history_on_a_phone_names_its_columns(visitor: Visitor) -> None:
+    page = visitor.log_in("olga", width=390)
+    page.goto(f"{visitor.address}/admin/auth/user/{User.objects.get(username='olga').pk}/history/")
+    row = page.locator("#change-history tbody tr").last
+
+    names = row.locator("th, td:not(:empty)").evaluate_all(
+        "found => found.map(each => getComputedStyle(each, '::before').content)"
+    )
+
+    assert names[:3] == ['"When"', '"Who"', '"What"']
+
+
+def test_names_of_settings_keep_to_their_column(visitor: Visitor) -> None:
+    page = visitor.log_in("olga", width=1024)
+    page.goto(f"{visitor.address}/admin/opsconsole/tablesize/")
+    cells = page.locator("td:has(.setting)")
+
+    beside = cells.evaluate_all(
+        "found => found.map(each => each.getBoundingClientRect().right"
+        " - each.querySelector('.setting').getBoundingClientRect().right)"
+    )
+
+    assert beside and min(beside) >= 0
 
 
 def test_charts_fill_their_panels(visitor: Visitor) -> None:

@@ -52,11 +52,11 @@ def results(counts: Mapping[ReplayResult, int]) -> SafeString:
 
 
 def returns(letter: DeadLetter) -> SafeString:
-    """Return a badge with how often the letter was replayed and came back."""
+    """Return a badge with how often the letter came back after a replay."""
     if not letter.returns:
         return SafeString("")
     times = {1: "once", 2: "twice"}.get(letter.returns, f"{letter.returns} times")
-    return badge(f"Replayed {times}, came back {times}", "warning")
+    return badge(f"Came back {times}", "warning")
 
 
 def time_left(letter: DeadLetter, now: datetime) -> SafeString:

@@ -147,6 +147,16 @@ def test_administrator_unlocks_with_a_reason(client: Client) -> None:
     assert log_in(people.PASSWORD, **MALLORY).status_code == 302
 
 
+def test_page_of_failed_logins_says_whose_they_are(client: Client) -> None:
+    guess(5, **MALLORY)
+    attempt = AccessAttempt.objects.get()
+    client.force_login(people.operator("otto"))
+
+    page = client.get(reverse("admin:axes_accessattempt_change", args=[attempt.pk])).content.decode()
+
+    assert f"<h1>Failed logins of {attempt.username} from {attempt.ip_address}</h1>" in page
+
+
 def test_viewer_cannot_unlock(client: Client) -> None:
     guess(5, **MALLORY)
     client.force_login(people.viewer())

@@ -24,7 +24,7 @@ from tests.page_costs import fewest_statements
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/jobs/runrollup/"
 HOUR = timedelta(hours=1)
-BAR_LINK = re.compile(r'<td><a href="([^"]*/runs/[^"]*)">([\d,]+)</a></td>')
+BAR_LINK = re.compile(r'<td[^>]*><a href="([^"]*/runs/[^"]*)">([\d,]+)</a></td>')
 
 
 @pytest.fixture(autouse=True)
