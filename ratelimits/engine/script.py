@@ -1,9 +1,9 @@
 """The Lua script that decides in the store: one round trip, by the store's clock.
 
-The exact moving window comes from the ``limits`` library, whose two scripts are wrapped unchanged. This script adds:
-the store's clock (theirs uses the caller's, and the clocks of hosts differ), several policies per request, which count
-it all together or not at all, the sliding counter, carrying counts over when an edit changes the algorithm, and what a
-store needs that may be restarted empty, be written to by others, or have its clock set back.
+The exact moving window is kept as the ``limits`` library keeps it, whose search in a window is wrapped unchanged. This
+script adds: the store's clock (theirs uses the caller's, and the clocks of hosts differ), several policies per request,
+which count it all together or not at all, the sliding counter, carrying counts over when an edit changes the algorithm,
+and what a store needs that may be restarted empty, be written to by others, or have its clock set back.
 
 The store's generation is a number that it loses with everything else. A process that names another one gets only the
 present one, and asks again with the admissions that it knows.
@@ -22,7 +22,6 @@ STORE_CLOCK = "redis.call('TIME')"
 # each policy: 1 if the request fits and 0 if not, the number of requests that count now, and the microseconds until the
 # oldest of them leaves the window or, if the request does not fit, until it would. Times are whole microseconds.
 _TEMPLATE = """
-local function acquire(KEYS, ARGV) @acquire@ end
 local function look(KEYS, ARGV) @look@ end
 
 local clock = @clock@
@@ -30,7 +29,14 @@ local now = clock[1] * 1000000 + clock[2]
 local cost = tonumber(ARGV[1])
 local policies = #KEYS - 1
 
-local function kind_of(key) return redis.call('type', key).ok end
+-- What kind of value is under the key and, where an exact window is expected, its newest entry.
+local function kind_of(key, algorithm)
+    local newest = algorithm == 'moving' and redis.pcall('lindex', key, 0)
+    if type(newest) == 'string' then return 'list', tonumber(newest) end
+    -- Usually nothing, or a list: only of something else, the first call does not tell what it is.
+    if algorithm == 'moving' and not newest then return 'none' end
+    return redis.call('type', key).ok
+end
 
 local function current_generation(key)
     local stored = redis.pcall('get', key)
@@ -94,10 +100,10 @@ end
 
 -- Remove what others wrote under the key: it would make every request of this client fail. Move entries that are later
 -- than now, because the store's clock was set back: the newest one becomes now, and the others keep their distance.
-local function repair(key, kind, window)
-    if kind == 'none' then return end
+local function repair(key, kind, newest, window)
+    if kind == 'none' or (newest and newest <= now) then return end
     if kind == 'hash' then return repair_counter(key) end
-    local newest = kind == 'list' and tonumber(redis.call('lindex', key, 0))
+    newest = newest or (kind == 'list' and tonumber(redis.call('lindex', key, 0)))
     if not newest then redis.call('del', key) end
     if not newest or newest <= now then return end
     local entries = redis.call('lrange', key, 0, -1)
@@ -137,11 +143,13 @@ local function used(key, algorithm, limit, window)
     return (in_window(key, limit, window))
 end
 
+-- Return how long the list is now.
 local function push(key, value, number)
-    local some = {}
+    local some, length = {}, 0
     for i = 1, math.min(number, 1000) do some[i] = value end
-    for _ = 1, math.floor(number / 1000) do redis.call('lpush', key, unpack(some)) end
-    if number % 1000 > 0 then redis.call('lpush', key, unpack(some, 1, number % 1000)) end
+    for _ = 1, math.floor(number / 1000) do length = redis.call('lpush', key, unpack(some)) end
+    if number % 1000 > 0 then length = redis.call('lpush', key, unpack(some, 1, number % 1000)) end
+    return length
 end
 
 -- Count as many requests as are missing among those that had been counted at that time. New requests are no part of them, nor
@@ -212,7 +220,7 @@ local function count_request(key, algorithm, limit, window, result)
         write_counter(key, window, result.state)
     else
         local kept = redis.call('pttl', key)
-        acquire({key}, {now, limit, window, cost})
+        if push(key, now, cost) > limit then redis.call('ltrim', key, 0, limit - 1) end
         -- Keep the longer expiry, so that shortening a window for a moment loses no counts.
         redis.call('pexpire', key, math.max(kept, math.ceil(window / 1000)))
     end
@@ -223,8 +231,8 @@ local all, results = true, {}
 for i = 1, policies do
     local key, at = KEYS[i], 7 * i - 4
     local algorithm, limit, window = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2] * 1000000
-    local kind = kind_of(key)
-    repair(key, kind, window)
+    local kind, newest = kind_of(key, algorithm)
+    repair(key, kind, newest, window)
     carry_over(key, kind, algorithm, limit, window)
     count_unknown(key, algorithm, limit, window, tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]))
     results[i] = evaluate(key, algorithm, limit, window)
@@ -269,11 +277,7 @@ return #KEYS
 
 def source(clock: str = STORE_CLOCK) -> str:
     """Return the script. ``clock`` is a Lua expression that evaluates to {seconds, microseconds}."""
-    return (
-        _TEMPLATE.replace("@acquire@", _text(RedisStorage.SCRIPT_ACQUIRE_MOVING_WINDOW))
-        .replace("@look@", _text(RedisStorage.SCRIPT_MOVING_WINDOW))
-        .replace("@clock@", clock)
-    )
+    return _TEMPLATE.replace("@look@", _text(RedisStorage.SCRIPT_MOVING_WINDOW)).replace("@clock@", clock)
 
 
 def _text(script: object) -> str:

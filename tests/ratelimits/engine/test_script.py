@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import pytest
+import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from ratelimits.engine.admissions import Owed
 from ratelimits.engine.questions import Answer, Question
 from ratelimits.engine.store_client import Store
 from ratelimits.policies.policy_snapshot import SHADOW, PolicySnapshot
-from tests.ratelimits.engine.simulated_store import SECOND, Clock, ask, numbers, simulated_store
+from tests.ratelimits.engine.simulated_store import SECOND, Clock, ask, numbers, simulated_store, url
 
 Step = tuple[int, int, int, int]
 # Longer than any test takes, because the store expires keys by its real clock.
@@ -51,6 +52,28 @@ class Model:
 
 def key() -> str:
     return uuid.uuid4().hex
+
+
+def test_usual_request_reads_and_writes_few_times() -> None:
+    """The generation, the newest and the oldest entry, the length, the expiry; it adds one and expires it."""
+    Clock()
+    store, policy, client = simulated_store(), PolicySnapshot(name="plain", limit=100, window=60), key()
+    for _ in range(3):
+        ask(store, policy, client)
+    server = redis.Redis.from_url(url())
+    server.config_resetstat()
+    ask(store, policy, client)
+    asked = {name: counted["calls"] for name, counted in server.info("commandstats").items()}
+    of_clock = asked.pop("cmdstat_get") - 1
+    assert asked.pop("cmdstat_evalsha") == 1
+    assert of_clock == 2
+    assert {name: count for name, count in asked.items() if not name.startswith("cmdstat_config")} == {
+        "cmdstat_lindex": 2,
+        "cmdstat_llen": 1,
+        "cmdstat_lpush": 1,
+        "cmdstat_pttl": 1,
+        "cmdstat_pexpire": 1,
+    }
 
 
 @settings(max_examples=150, deadline=None)
