@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from typing import cast
@@ -79,7 +79,7 @@ def _request_id(request: HttpRequest) -> str:
     told: str = request.META.get(_IN_META, "")
     if _REQUEST_ID.fullmatch(told) and client_ip.came_from_trusted(request.META):
         return told
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 def _size(response: HttpResponseBase) -> int | None:

@@ -178,6 +178,8 @@ OPSCONSOLE_FORWARDED_HEADER = env.choice(
     "OPSCONSOLE_FORWARDED_HEADER", "x-forwarded-for", ("x-forwarded-for", "forwarded", "x-real-ip")
 )
 RATELIMIT_VIEW = "ratelimits.requests.responses.limited"
+# As it is without this. It is read with each limited view, and one that is missing takes longer to find.
+RATELIMIT_ENABLE = True
 
 # --- the API ---
 

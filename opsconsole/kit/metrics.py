@@ -34,7 +34,7 @@ class Metric:
         self._change("observe", max(seconds, 0.0), labels)
 
     def _change(self, how: str, amount: float, labels: dict[str, str]) -> None:
-        if metric_files.folder() is not None:
+        if are_on():
             values = tuple([labels[name] for name in self.labels])
             metric_files.change((self.name, values), self._made, how, amount)
 
@@ -43,6 +43,11 @@ class Metric:
         from opsconsole.kit import metric_values  # noqa: PLC0415 - it takes memory, where nothing is counted in vain
 
         return metric_values.made(self.name, self.told, self.labels, self.buckets)
+
+
+def are_on() -> bool:
+    """Tell whether this process counts anything."""
+    return metric_files.folder() is not None
 
 
 REQUESTS = Metric(

@@ -127,7 +127,8 @@ class Admissions:
             oldest = self._part(client.policy) - PARTS
             while client.untold and client.untold[0][0] < oldest:
                 client.untold.popleft()
-        lost = client.generation not in {0, generation} and self._clock() < client.used_until
+        known = client.generation
+        lost = known and known != generation and self._clock() < client.used_until
         if not lost and not client.untold:
             return NOTHING
         more = sum([count for _, count in client.untold])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from opsconsole.kit.errors import OpsConsoleError
 from ratelimits.engine.local_counter import LocalCount
@@ -26,8 +26,7 @@ class CostAboveLimit(OpsConsoleError):
     """No request of this cost could ever be allowed; the message says which limit it exceeds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """A decision, with what the client needs to know about its limit.
 
     ``allowed``: whether the request may proceed. ``exceeded``: whether it exceeded the limit; in shadow mode both

@@ -96,10 +96,9 @@ class AnyStore(Protocol):
 def arguments(question: Question, names: Sequence[str], generation: int) -> list[Any]:
     """Return the arguments of the script: the keys, the generation's last, then what it reads."""
     given: list[Any] = [len(names), *names, question.cost, generation]
-    for (policy, _), unknown in zip(
-        question.counted, question.owed or [NOTHING] * len(question.counted), strict=True
-    ):
+    for at, (policy, _) in enumerate(question.counted):
         refuses = "1" if policy.mode == ENFORCE else "0"
+        unknown = question.owed[at] if question.owed else NOTHING
         given += (policy.algorithm, policy.limit, policy.window, refuses, *unknown)
     return given
 

@@ -144,7 +144,7 @@ class Engine:
             for policy, identity in zip(policies, identities, strict=True)
             if policy.mode != OFF
         ]
-        decisions = decision_metrics.counted(lambda: self._decide(counted, cost)) if counted else []
+        decisions = decision_metrics.counted(self._decide, counted, cost) if counted else []
         if len(counted) < len(policies):
             decisions += [unlimited(policy) for policy in policies if policy.mode == OFF]
             decisions.sort(key=lambda decision: policies.index(decision.snapshot))

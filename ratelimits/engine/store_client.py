@@ -83,7 +83,8 @@ class Store:
         return store_facts.facts(self.connections)
 
     def _ask(self, question: Question) -> Answer:
-        names = [*(key for _, key in question.counted), GENERATION]
+        names = [key for _, key in question.counted]
+        names.append(GENERATION)
         given = arguments(question, names, question.generation)
         [numbers] = self.connections.exchange((b"EVALSHA", self._script.sha, *given))
         if isinstance(numbers, NoScriptError):

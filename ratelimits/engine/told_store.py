@@ -48,6 +48,8 @@ class ToldStore:
     def ask(self, store: AnyStore, counted: Sequence[PolicyAndKey], cost: int) -> list[Standing]:
         """Ask the store, which first learns what it does not know about these clients' admissions."""
         parts = _by_shard(store, counted)
+        if len(parts) == 1 and (usual := self._ask_one(store, parts, cost)):
+            return usual
         answers: dict[str, Answer] = {}
         try:
             self._ask(store, parts, cost, answers)
@@ -56,8 +58,19 @@ class ToldStore:
             raise
         if len(parts) == 1:
             [answer] = answers.values()
-            return [_standing(answer, at, 0) for at in range(len(counted))]
+            return _standings(answer)
         return _together(store, parts, counted, cost, answers)
+
+    def _ask_one(self, store: AnyStore, parts: Parts, cost: int) -> list[Standing]:
+        """Ask about one shard, as nearly always; return nothing if the store must be told something first."""
+        if self._owes_anything(parts):
+            return []
+        [(shard, part)] = parts.items()
+        [answer] = store.ask([Question(shard, part, cost, self.generations.get(shard, 0))])
+        if isinstance(answer, RedisError):
+            raise answer
+        self.generations[shard] = answer.generation
+        return _standings(answer)
 
     def _ask(self, store: AnyStore, parts: Parts, cost: int, answers: dict[str, Answer]) -> None:
         """Ask until each part has its answer, and note those that counted also when another one failed."""
@@ -181,9 +194,9 @@ def _together(
     returned = {shard: answers[shard] for shard in parts if refusing and shard not in refusing}
     _take_back(store, parts, returned, cost)
     standings = {
-        key: _standing(answers[shard], at, cost if shard in returned else 0)
+        key: standing._replace(used=standing.used - cost) if standing.fits and shard in returned else standing
         for shard, part in parts.items()
-        for at, (_, key) in enumerate(part)
+        for (_, key), standing in zip(part, _standings(answers[shard]), strict=True)
     }
     return [standings[key] for _, key in counted]
 
@@ -196,9 +209,12 @@ def _refuses(part: Sequence[PolicyAndKey], answer: Answer) -> bool:
     return any(policy.mode == ENFORCE and not _fits(answer, at) for at, (policy, _) in enumerate(part))
 
 
-def _standing(answer: Answer, at: int, returned: int) -> Standing:
-    fits, used, microseconds = answer.numbers[3 * at : 3 * at + 3]
-    return Standing(bool(fits), used - (returned if fits else 0), microseconds, answer.at, answer.generation)
+def _standings(answer: Answer) -> list[Standing]:
+    generation, numbers, time = answer
+    return [
+        Standing(bool(numbers[at]), numbers[at + 1], numbers[at + 2], time, generation)
+        for at in range(0, len(numbers), 3)
+    ]
 
 
 def _take_back(store: AnyStore, parts: Parts, answers: Mapping[str, Answer], cost: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.http import HttpRequest
 
@@ -19,8 +19,7 @@ _KINDS = {
 UNKNOWN_ADDRESS = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """``value`` identifies the client in the store and the records ("user:7"); ``label`` is for people ("olga")."""
 
     kind: str

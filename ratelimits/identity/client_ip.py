@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 
@@ -28,10 +27,11 @@ META_NAMES = {
     "forwarded": "HTTP_FORWARDED",
     "x-real-ip": "HTTP_X_REAL_IP",
 }
+# By these, a request says that somebody else sent it.
+_FORWARDING = frozenset({*META_NAMES.values(), SCHEME})
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a request came from. ``address`` None: a Unix socket; ``scheme`` None: no trusted proxy tells it."""
 
     address: Address | None
@@ -43,7 +43,15 @@ def client_address(meta: Mapping[str, Any]) -> Address | None:
 
     Of a translated address (NAT64) it is the IPv4 address within. Whether a proxy is trusted is judged before that.
     """
+    if meta.keys().isdisjoint(_FORWARDING):
+        return _peer(meta.get("REMOTE_ADDR") or "")
     address = origin(meta).address
+    return plain(address) if address else None
+
+
+@lru_cache(maxsize=10_000)
+def _peer(text: str) -> Address | None:
+    address = parse(text)
     return plain(address) if address else None
 
 

@@ -202,8 +202,11 @@ def _find(request: HttpRequest) -> ApiKey | None:
 def _text_from(request: HttpRequest) -> str:
     """Return the key from ``Authorization: Bearer ...`` or, if that is absent, from ``X-API-Key``."""
     # request.headers is not used, because building it takes as long as the rest of a refusal.
-    scheme, _, rest = str(request.META.get("HTTP_AUTHORIZATION", "")).partition(" ")
-    return rest.strip() if scheme.lower() == "bearer" else str(request.META.get("HTTP_X_API_KEY", "")).strip()
+    if sent := request.META.get("HTTP_AUTHORIZATION"):
+        scheme, _, rest = str(sent).partition(" ")
+        if scheme.lower() == "bearer":
+            return rest.strip()
+    return str(request.META.get("HTTP_X_API_KEY", "")).strip()
 
 
 def _digests(text: str) -> list[str]:

@@ -28,16 +28,15 @@ UNANSWERED = "standard"
 
 @dataclass(slots=True)
 class LimitState:
-    """The decisions made about a request so far. ``checked``: the names of the policies checked."""
+    """The decisions made about a request so far. ``identities``: by the names of the policies checked."""
 
     decisions: list[Decision] = field(default_factory=list)
     identities: dict[str, Identity] = field(default_factory=dict)
-    checked: set[str] = field(default_factory=set)
 
     @property
     def refusal(self) -> Sequence[Decision]:
         """All decisions if one of them refuses the request, otherwise none."""
-        return self.decisions if any(not decision.allowed for decision in self.decisions) else ()
+        return () if all(decision.allowed for decision in self.decisions) else self.decisions
 
 
 def check_by_path(request: HttpRequest) -> Sequence[Decision]:
@@ -57,7 +56,7 @@ def check_unanswered(request: HttpRequest, response: HttpResponseBase) -> Sequen
     if response.status_code not in {404, 405} or not request.path_info.startswith(problems.PREFIX):
         return ()
     state: LimitState | None = getattr(request, ATTRIBUTE, None)
-    return () if state and state.checked else check_by_name(request, UNANSWERED)
+    return () if state and state.identities else check_by_name(request, UNANSWERED)
 
 
 def check_by_name(request: HttpRequest, *names: str) -> Sequence[Decision]:
@@ -66,8 +65,8 @@ def check_by_name(request: HttpRequest, *names: str) -> Sequence[Decision]:
     An unknown name raises ``UnknownPolicy``.
     """
     current, method = policy_cache.current(), request.method or ""
-    policies = [current.get(name) for name in names]
-    policies = [policy for policy in policies if policy.mode != OFF and policy.covers_method(method)]
+    named = map(current.get, names)
+    policies = [policy for policy in named if policy.mode != OFF and policy.covers_method(method)]
     return _check(request, policies) if policies else ()
 
 
@@ -85,9 +84,8 @@ def _check(request: HttpRequest, policies: Sequence[PolicySnapshot]) -> Sequence
     address = client_ip.client_address(request.META)
     counted: list[PolicySnapshot] = []
     for policy in policies:
-        if policy.name in state.checked or policy.exempts(address):
+        if policy.name in state.identities or policy.exempts(address):
             continue
-        state.checked.add(policy.name)
         state.identities[policy.name] = caller.identify(request, policy.key)
         if policy.denies(address):
             state.decisions.append(
@@ -104,7 +102,6 @@ def _check(request: HttpRequest, policies: Sequence[PolicySnapshot]) -> Sequence
 def add(request: HttpRequest, decision: Decision, identity: Identity) -> None:
     """Add a decision that a view made itself. Its headers and its record come with the response."""
     state = _state(request)
-    state.checked.add(decision.policy)
     state.identities[decision.policy] = identity
     state.decisions.append(decision)
 

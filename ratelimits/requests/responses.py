@@ -24,15 +24,20 @@ class Limited(Ratelimited):  # type: ignore[misc]  # django-ratelimit has no typ
 
 def headers(decisions: Iterable[Decision]) -> dict[str, str]:
     """Return ``RateLimit`` and ``RateLimit-Policy``, and for a refused request ``Retry-After`` and ``Cache-Control``."""
-    counted = [decision for decision in decisions if not decision.denied]
-    if not counted:
+    policies, states, waits = [], [], []
+    for each in decisions:
+        if each.denied:
+            continue
+        policy = each.snapshot
+        policies.append(f'"{policy.name}";q={policy.limit};w={policy.window}')
+        states.append(f'"{policy.name}";r={each.remaining};t={each.reset}')
+        if not each.allowed:
+            waits.append(each.retry_after)
+    if not policies:
         return {}
-    fields = {
-        "RateLimit-Policy": ", ".join(f'"{each.policy}";q={each.limit};w={each.window}' for each in counted),
-        "RateLimit": ", ".join(f'"{each.policy}";r={each.remaining};t={each.reset}' for each in counted),
-    }
-    if any(not each.allowed for each in counted):
-        fields["Retry-After"] = str(max(1, *(each.retry_after for each in counted), 0))
+    fields = {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}
+    if waits:
+        fields["Retry-After"] = str(max(1, *waits))
         fields["Cache-Control"] = "no-store"
     return fields
 
