@@ -64,9 +64,13 @@ def readings() -> dict[str, Reading[Any]]:
 
 
 def of_rows(read: Mapping[str, Any]) -> tuple[FiringRule, ...]:
-    """Return the rules of what was read, those that harm most first."""
+    """Return the rules of what was read: those that harm most first, and of these the one that fired last."""
     alerts = [_named(row) for row in read[ROWS]]
-    numbers = sorted(read[NUMBERS], key=lambda each: each[2])
+    order = list(dict.fromkeys(each.rule for each in alerts))
+    numbers = sorted(
+        read[NUMBERS],
+        key=lambda each: (each[2], order.index(each[0]) if each[0] in order else len(order)),
+    )
     return tuple(
         FiringRule(rule, number, _BY_HARM[worst], tuple(each for each in alerts if each.rule == rule))
         for rule, number, worst in numbers

@@ -486,6 +486,16 @@ def test_critical_alert_about_a_figure_moves_its_finding_to_the_front() -> None:
 
 
 @pytest.mark.django_db
+def test_of_rules_that_harm_alike_the_one_that_fired_last_comes_first() -> None:
+    for rule, title in (("dead_letters_expiring", "an older one"), ("dlq_not_empty", "the newest")):
+        notify.measure(rule, 1, Trouble(title=title), scope="default")
+
+    overview.memory.clear()
+
+    assert [each.rule for each in overview.read().firing_rules] == ["dlq_not_empty", "dead_letters_expiring"]
+
+
+@pytest.mark.django_db
 def test_everything_that_fires_is_named(client: Client) -> None:
     """Many alerts of a rule are one line, which opens exactly those."""
     for number in range(12):
