@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID
 
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db import DataError, transaction
-from django.db.models import BooleanField, Case, ExpressionWrapper, OuterRef, Q, When
-from django.db.models.functions import Greatest, Now
+from django.db.models import Case, OuterRef, Q, Value, When
+from django.db.models.functions import Now
 from django_stubs_ext import WithAnnotations
 
 from jobs.intake import waits
 from jobs.models import Job, MessageTrouble, Status
 from jobs.models.annotations import MessageColumns
 from jobs.models.job import JobQuerySet
+from jobs.models.waiting_since import SINCE
 from opsconsole.kit.storable import is_storable
 
-# How many of a customer's newest jobs are shown, how far a position is counted, and how many rows are read for it: no index
-# tells waiting jobs from those that are scheduled for later.
+# How many of a customer's newest jobs are shown, and how far a position is counted.
 MOST_JOBS = 20
 COUNTED_TO = 1_000
-READ_TO = 2_000
 
 # The statuses that outsiders may see. Others are not ours to publish.
 TOLD: dict[str, str] = {
@@ -71,51 +70,33 @@ def of_customer(customer_id: str) -> list[Place]:
 
 
 class AheadColumns(MessageColumns):
-    """The flags are None when the job is not waiting, or waits for its time."""
+    """``ahead`` has an element per job; None when the job is not waiting, or waits for its time."""
 
-    unchanged_ahead: list[bool] | None
-    due_ahead: list[bool] | None
+    ahead: list[int] | None
 
 
 JobInLine: TypeAlias = "WithAnnotations[Job, AheadColumns]"
 
 
 def _with_those_ahead(jobs: JobQuerySet) -> JobQuerySet[JobInLine]:
-    """Read, of jobs of the same queue that come before one that may start, whether they count: unchanged ones, and due ones.
-
-    A job waits since the later of two times (``jobs.intake.waits``), each of which has an index.
-    """
-    line = Job.objects.waiting().filter(queue=OuterRef("queue"))
-    unchanged = line.filter(_earlier("updated_at")).order_by("updated_at", "pk")
-    due = line.filter(_earlier("not_before"), not_before__lte=Now()).order_by("not_before", "pk")
+    """Read which jobs of the same queue have waited longer than one that may start, up to ``COUNTED_TO``."""
+    before = Q(since__lt=OuterRef("since")) | Q(pk__lt=OuterRef("pk"))
+    # Those that may start; the second is written so that the comparison that always holds bounds the index scan.
+    line = Job.objects.filter(queue=OuterRef("queue")).waiting_for(timedelta(0)).alias(since=SINCE)
+    ahead = line.filter(before, since__lte=OuterRef("since")).order_by(*waits.IN_ORDER)
     may_start = Q(status=Status.PENDING) & (Q(not_before=None) | Q(not_before__lte=Now()))
-    return jobs.with_message().annotate(
-        since=Greatest("updated_at", "not_before"),
-        unchanged_ahead=Case(When(may_start, then=_flags(unchanged, waits.WAS_NOT_SCHEDULED))),
-        due_ahead=Case(When(may_start, then=_flags(due, waits.WAS_SCHEDULED))),
-    )
-
-
-def _earlier(name: str) -> Q:
-    # Written so that the comparison that always holds bounds the index scan.
-    before = Q((f"{name}__lt", OuterRef("since"))) | Q(pk__lt=OuterRef("pk"))
-    return before & Q((f"{name}__lte", OuterRef("since")))
-
-
-def _flags(rows: JobQuerySet, counted: Q) -> ArraySubquery:
-    flagged = rows.annotate(counted=ExpressionWrapper(counted, output_field=BooleanField()))
-    return ArraySubquery(flagged.values("counted")[:READ_TO])
+    counted = ArraySubquery(ahead.values_list(Value(1))[:COUNTED_TO])
+    return jobs.with_message().annotate(since=SINCE, ahead=Case(When(may_start, then=counted)))
 
 
 def _place(job: JobInLine) -> Place:
     position = position_over = None
     in_line = not (job.message_trouble and MessageTrouble(job.message_trouble).pressing)
-    if in_line and job.unchanged_ahead is not None and job.due_ahead is not None:
-        ahead = min(sum(job.unchanged_ahead) + sum(job.due_ahead), COUNTED_TO)
-        if ahead == COUNTED_TO or READ_TO in {len(job.unchanged_ahead), len(job.due_ahead)}:
-            position_over = ahead
+    if in_line and job.ahead is not None:
+        if len(job.ahead) == COUNTED_TO:
+            position_over = COUNTED_TO
         else:
-            position = ahead + 1
+            position = len(job.ahead) + 1
     return Place(
         id=job.pk,
         status=TOLD.get(job.status, OTHER),

@@ -1,24 +1,23 @@
 """Since when a job waits for a worker: since its last change, or since the time that it was scheduled for, if that is later.
 
-The index of a queue's waiting jobs has the first, that of its later jobs the second, so each question is asked of both kinds.
+The index of a queue's waiting jobs holds it, and there those that may start stand before all that are scheduled. PostgreSQL
+does not know how few they are, so that each question asks for them in the order of the index.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
-from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Greatest, Now
+from django.db.models import QuerySet
+from django.db.models.functions import Now
 
 from jobs.models import Job
+from jobs.models.job import JobQuerySet
+from jobs.models.waiting_since import SINCE
+from opsconsole.kit.counting import COUNTED_TO
 
-WAS_SCHEDULED = Q(not_before__gt=F("updated_at"))
-WAS_NOT_SCHEDULED = Q(not_before=None) | Q(not_before__lte=F("updated_at"))
-
-
-# The same as ``since`` says of one job that may start.
-SINCE = Greatest("updated_at", "not_before")
+IN_ORDER = ("queue", "since", "pk")
 
 
 class Waiting(Protocol):
@@ -36,16 +35,10 @@ def since(job: Waiting) -> datetime:
 
 
 def firsts(queue: str) -> QuerySet[Job, tuple[datetime]]:
-    """Return since when the jobs of a queue that may start wait, for the first one of each kind: at most two rows."""
-    startable = Job.objects.startable().filter(queue=queue)
-    unchanged = startable.filter(WAS_NOT_SCHEDULED).order_by("updated_at", "pk").values_list("updated_at")
-    # Said once more for the index, whose order begins with the past and ends with the far future.
-    due = (
-        startable.filter(WAS_SCHEDULED, not_before__lte=Now())
-        .order_by("not_before", "pk")
-        .values_list("not_before")
-    )
-    return unchanged[:1].union(due[:1], all=True)
+    """Return since when jobs of a queue that may start wait: the first one, and one changed in the future, if there are any."""
+    jobs = Job.objects.filter(queue=queue)
+    first = jobs.waiting_for(timedelta(0)).order_by(*IN_ORDER).values_list(SINCE)
+    return first[:1].union(_ahead(jobs).values_list(SINCE)[:1], all=True)
 
 
 def first(queue: str) -> datetime | None:
@@ -53,14 +46,21 @@ def first(queue: str) -> datetime | None:
     return min((waits for (waits,) in firsts(queue)), default=None)
 
 
-def longer_than(least: timedelta | None, most: timedelta | None) -> Q:
-    """Return the condition that a job that may start has waited for at least ``least`` and for less than ``most``."""
-    unchanged, due = WAS_NOT_SCHEDULED, WAS_SCHEDULED
+def by_index(
+    jobs: JobQuerySet, least: timedelta | None = None, most: timedelta | None = None
+) -> QuerySet[Job, Any]:
+    """Return which of these jobs may start, to be counted: as ``startable()``, but without reading those that are scheduled.
+
+    Only those that have waited for at least ``least`` and for less than ``most``.
+    """
+    waiting = jobs.waiting_for(least or timedelta(0)).alias(since=SINCE)
     if most is not None:
-        unchanged, due = unchanged & Q(updated_at__gt=Now() - most), due & Q(not_before__gt=Now() - most)
-    if least is not None:
-        unchanged, due = (
-            unchanged & Q(updated_at__lte=Now() - least),
-            due & Q(not_before__lte=Now() - least),
-        )
-    return unchanged | due & Q(not_before__lte=Now())
+        waiting = waiting.filter(since__gt=Now() - most)
+    ahead = jobs.none() if least else _ahead(jobs)
+    counted = waiting.order_by(*IN_ORDER).values("pk")[: COUNTED_TO + 1]
+    return counted.union(ahead.values("pk")[: COUNTED_TO + 1], all=True)
+
+
+def _ahead(jobs: JobQuerySet) -> JobQuerySet:
+    """Return the jobs that may start although their row changed in the future, by a wrong clock."""
+    return jobs.startable().filter(updated_at__gt=Now()).order_by("updated_at", "pk")

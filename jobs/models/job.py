@@ -42,6 +42,7 @@ from jobs.models.waiting_message import (
     patience,
     unclaimed,
 )
+from jobs.models.waiting_since import SINCE
 from jobs.models.worker import WorkerHeartbeat, stale_after
 from jobs.models.worker_observation import CountedBeat
 from opsconsole.kit import job_ids, mapping
@@ -70,9 +71,13 @@ class JobQuerySet(models.QuerySet["Job"]):
     def waiting(self) -> Self:
         return self.filter(status=Status.PENDING)
 
-    def startable(self, for_: timedelta = timedelta(0)) -> Self:
-        """Return waiting jobs that a worker could have claimed for at least this long."""
-        return self.waiting().filter(Q(not_before=None) | Q(not_before__lte=Now() - for_))
+    def startable(self) -> Self:
+        """Return waiting jobs that a worker could claim now. ``jobs.intake.waits`` finds them beside many that are scheduled."""
+        return self.waiting().filter(Q(not_before=None) | Q(not_before__lte=Now()))
+
+    def waiting_for(self, least: timedelta) -> Self:
+        """Return the jobs that a worker could have claimed for at least this long."""
+        return self.waiting().alias(since=SINCE).filter(since__lte=Now() - least)
 
     def scheduled(self) -> Self:
         """Return waiting jobs that may not start yet; see ``Job.is_scheduled``."""
@@ -199,10 +204,8 @@ class JobQuerySet(models.QuerySet["Job"]):
 
         The rows are annotated as by ``with_message()``.
         """
-        # Both comparisons are implied by waiting_since: updated_at lets PostgreSQL use the index, and scheduled jobs are left
-        # out before their messages are looked up.
-        waiting = self.startable(lost_after()).filter(updated_at__lt=Now() - lost_after())
-        return waiting.with_message().filter(unclaimed())
+        # Implied by waiting_since, and found by the index, so that no message of a scheduled job is looked up.
+        return self.waiting_for(lost_after()).with_message().filter(unclaimed())
 
     def sent_and_waiting(self) -> JobQuerySet[JobWithMessage]:
         """Return pending jobs whose message was sent and that may still be claimed: a queue should hold their messages."""
@@ -240,7 +243,8 @@ class JobQuerySet(models.QuerySet["Job"]):
         ``read_at``: when this was read.
         """
         current = Q(outbox__destination=Outbox.Destination.QUEUE, outbox__run_epoch=F("run_epoch"))
-        return self.annotate(
+        # Never later than waiting_since, and in an index.
+        return self.alias(since=SINCE).annotate(
             message=FilteredRelation("outbox", condition=current),
             message_state=F("message__state"),
             resends=Coalesce("message__resends", 0),
@@ -318,9 +322,7 @@ class Job(models.Model):
                 fields=["updated_at", "id"], name="opsconsole_jobs_waiting_idx", condition=Q(status="pending")
             ),
             models.Index(
-                fields=["queue", "updated_at", "id"],
-                name="opsconsole_jobs_line_idx",
-                condition=Q(status="pending"),
+                "queue", SINCE, "id", name="opsconsole_jobs_since_idx", condition=Q(status="pending")
             ),
             models.Index(
                 fields=["queue", "not_before", "id"],

@@ -18,6 +18,8 @@ MOST_RESENDS = 3
 STUCK_AFTER = timedelta(minutes=5)
 # A first try may fail; after a second failed one, something is wrong.
 TRIED_IN_VAIN = 2
+# A row that was tried is due again within this time: longer than the dispatcher's pauses and leases.
+TRIED_AGAIN_WITHIN = timedelta(minutes=10)
 
 
 class OutboxQuerySet(models.QuerySet["Outbox"]):
@@ -104,10 +106,16 @@ def stuck(row: str = "") -> Q:
     long_ago = Now() - STUCK_AFTER
     left = Q((f"{row}available_at__lt", long_ago))
     in_vain = Q((f"{row}attempts__gte", TRIED_IN_VAIN), (f"{row}created_at__lt", long_ago))
-    return Q((f"{row}state", Outbox.State.WAITING)) & (left | in_vain)
+    return _due_soon(row) & (left | in_vain)
 
 
 def unsent(row: str = "") -> Q:
     """Match rows that failed at least once or are stuck."""
-    failed = Q((f"{row}state", Outbox.State.WAITING), (f"{row}last_error__gt", ""))
-    return failed | stuck(row)
+    failed = Q((f"{row}last_error__gt", ""))
+    return _due_soon(row) & failed | stuck(row)
+
+
+def _due_soon(row: str) -> Q:
+    """Match rows that are due or were tried. The index of due times has them before those that are held for scheduled jobs."""
+    soon = Now() + TRIED_AGAIN_WITHIN
+    return Q((f"{row}state", Outbox.State.WAITING), (f"{row}available_at__lt", soon))

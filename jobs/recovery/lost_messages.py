@@ -27,6 +27,7 @@ from jobs.models import Job, JobEvent, QueueState, RecoveryControl, WorkerHeartb
 from jobs.models.columns import JOBS
 from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.models.waiting_message import lost_after
+from jobs.models.waiting_since import SINCE
 from jobs.models.worker import workers_are_seen
 from jobs.recovery import resends
 from jobs.runs import timeline
@@ -190,21 +191,21 @@ def _readings(states: Iterable[QueueState]) -> list[_Reading]:
     ]
 
 
-def _unchanged(reading: _Reading) -> Q:
-    """Match the jobs of the queue that have not changed since its messages must have been sent to be counted."""
-    return Q(queue=reading.queue, updated_at__lt=reading.sent_before)
+def _waiting(reading: _Reading) -> Q:
+    """Match the jobs of the queue that have waited since its messages must have been sent to be counted."""
+    return Q(queue=reading.queue, since__lt=reading.sent_before)
 
 
 def _awaited(reading: _Reading) -> Q:
     """Match the jobs of ``with_message()`` whose message should be among what the queue held."""
     # The second implies the first, which PostgreSQL finds by an index.
-    return _unchanged(reading) & Q(waiting_since__lt=reading.sent_before)
+    return _waiting(reading) & Q(waiting_since__lt=reading.sent_before)
 
 
 def _waiting_jobs(readings: Sequence[_Reading]) -> dict[str, int]:
     """Return the number of jobs per queue whose message should be there; none of queues that held as many as jobs wait."""
     # Most of the time, the jobs alone tell that. PostgreSQL would join thousands of them with the whole outbox.
-    at_most = _counts(Job.objects.startable(), readings, _unchanged)
+    at_most = _counts(Job.objects.waiting().alias(since=SINCE), readings, _waiting)
     short = [reading for reading in readings if at_most.get(reading.queue, 0) > reading.held]
     return _counts(Job.objects.sent_and_waiting(), short, _awaited)
 
@@ -245,7 +246,7 @@ def _proven(by_queue: dict[str, Proof]) -> Q:
         waited = Q(waiting_since__lt=proof.before)
         if proof.last is not None:
             waited |= Q(waiting_since=proof.before, pk__lte=proof.last)
-        any_of_them |= Q(waited, queue=queue, updated_at__lte=proof.before)
+        any_of_them |= Q(waited, queue=queue, since__lte=proof.before)
     return any_of_them
 
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from django.db.models import Count, Exists, Q, QuerySet, TextField, Value
 from django.db.models.functions import Now, TruncHour
 
+from jobs.intake import waits
 from jobs.models import Job, JobEvent
 from opsconsole.kit import counting, figures
 from opsconsole.kit.durations import HOUR
@@ -42,7 +43,7 @@ def count() -> int:
     counted = list(_named(ended(), arrived()))
     figures.set_counts(counted)
     # The highest readings of the hour.
-    figures.raise_to(WAITING, counting.count(Job.objects.startable()))
+    figures.raise_to(WAITING, counting.count(waits.by_index(Job.objects.all())))
     figures.raise_to(RUNNING, counting.count(Job.objects.running()))
     return len(counted)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db.models.functions import Now
-
 from alerts.notify import Trouble
+from jobs.intake import waits
 from jobs.models import Job, WorkerHeartbeat
 from jobs.models.worker import stale_after, workers_are_seen
 from jobs.runs import visibility, worker_kinds
@@ -34,8 +33,7 @@ def jobs_without_workers() -> int:
     """Count the jobs that wait while no worker is alive; none while any worker beats, or where none would be seen."""
     if WorkerHeartbeat.objects.beating(nobody_beats_for()).exists() or not workers_are_seen():
         return 0
-    waiting = Job.objects.startable(for_=UNCLAIMED_AFTER).filter(updated_at__lt=Now() - UNCLAIMED_AFTER)
-    return counting.count(waiting)
+    return counting.count(waits.by_index(Job.objects.all(), least=UNCLAIMED_AFTER))
 
 
 def told_no_worker(waiting: int, quiet_for: timedelta) -> Reading:

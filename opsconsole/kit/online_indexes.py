@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.postgres.operations import AddIndexConcurrently
+from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
 from django.db.models import Index, Model
+from django.db.models.functions import Greatest
 
 from opsconsole.kit import attachment, mapping, short_locks
 from opsconsole.kit.attachment import Kind
@@ -32,7 +34,7 @@ class AddIndexOnline(AddIndexConcurrently):
         if definition is None:
             return
         connection = schema_editor.connection
-        name, valid = self._existing(connection, table)
+        name, valid = _existing(connection, table, self.index.name)
         if valid:
             return
         self._ensure_not_in_transaction(schema_editor)
@@ -78,35 +80,57 @@ class AddIndexOnline(AddIndexConcurrently):
         """
         if not name:
             _change(schema_editor, table, f"CREATE INDEX {self.index.name} ON ONLY {table} {definition}")
-            name, _ = self._existing(schema_editor.connection, table)
+            name, _ = _existing(schema_editor.connection, table, self.index.name)
         for oid, partition in partitions:
             part = f"{self.index.name}_{oid}"
             if not schema_editor.collect_sql:
                 self.note(schema_editor.connection, partition, part)
-            known, valid = self._existing(schema_editor.connection, partition, part)
+            known, valid = _existing(schema_editor.connection, partition, part)
             if valid is False:
                 schema_editor.execute(f"DROP INDEX CONCURRENTLY {known}")
             if not valid:
                 schema_editor.execute(
                     f"CREATE INDEX CONCURRENTLY {part} ON {partition} {definition}", params=None
                 )
-                known, _ = self._existing(schema_editor.connection, partition, part)
+                known, _ = _existing(schema_editor.connection, partition, part)
             _change(schema_editor, table, f"ALTER INDEX {name} ATTACH PARTITION {known}")
 
     def database_backwards(self, *_: Any) -> None:
         """Keep the index: dropping it would slow down other people's queries."""
 
-    def _existing(
-        self, connection: BaseDatabaseWrapper, table: str, index: str = ""
-    ) -> tuple[str, bool | None]:
-        """Return the name of the index for a statement, and whether it is valid; None: there is none."""
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT indexrelid::regclass::text, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
-                " WHERE indrelid = to_regclass(%s) AND relname = %s",
-                [table, index or self.index.name],
-            )
-            return cursor.fetchone() or ("", None)
+
+class RemoveIndexOnline(RemoveIndexConcurrently):
+    """Drop an index of the console without blocking writers; of a partitioned table as soon as no writer holds it."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        connection = schema_editor.connection
+        table = _contract_table(from_state.apps.get_model(app_label, self.model_name)._meta.db_table).sql  # noqa: SLF001 - documented
+        name, valid = _existing(connection, table, self.name)
+        if valid is not None:
+            self._ensure_not_in_transaction(schema_editor)
+            if _partitions(connection, table):
+                _change(schema_editor, table, f"DROP INDEX IF EXISTS {name}")
+            else:
+                with short_locks.session(connection, lock_timeout=0, statement_timeout=0):
+                    schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        index = to_state.models[app_label, self.model_name_lower].get_index_by_name(self.name)
+        AddIndexOnline(self.model_name, index).database_forwards(
+            app_label, schema_editor, from_state, to_state
+        )
 
 
 class AddOwnIndexOnline(AddIndexOnline):
@@ -130,6 +154,17 @@ class AddOwnIndexOnline(AddIndexOnline):
     ) -> None:
         table = from_state.apps.get_model(app_label, self.model_name)._meta.db_table  # noqa: SLF001 - documented
         _change(schema_editor, table, f"DROP INDEX IF EXISTS {self.index.name}")
+
+
+def _existing(connection: BaseDatabaseWrapper, table: str, index: str) -> tuple[str, bool | None]:
+    """Return the name of the index for a statement, and whether it is valid; None: there is none."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT indexrelid::regclass::text, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
+            " WHERE indrelid = to_regclass(%s) AND relname = %s",
+            [table, index],
+        )
+        return cursor.fetchone() or ("", None)
 
 
 def _change(schema_editor: BaseDatabaseSchemaEditor, table: str, statement: str) -> None:
@@ -160,10 +195,21 @@ def _definition(index: Index, table: mapping.Table) -> str | None:
     for name, order in index.fields_orders:
         if table.lacks(name) and name != "updated_at":
             return None
-        read = table.read(name)
-        columns.append(f"{read if read == table.sql_column(name) else f'({read})'} {order}".rstrip())
+        columns.append(f"{_element(table, name)} {order}".rstrip())
+    expressions: Sequence[Any] = index.expressions
+    for expression in expressions:
+        if isinstance(expression, Greatest):
+            times = [table.read(each.name) for each in expression.get_source_expressions()]
+            columns.append(f"GREATEST({', '.join(times)})")
+        else:
+            columns.append(_element(table, expression.name))
     condition = f" WHERE {_condition(index.condition, table)}" if index.condition else ""
     return f"({', '.join(columns)}){condition}"
+
+
+def _element(table: mapping.Table, name: str) -> str:
+    read = table.read(name)
+    return read if read == table.sql_column(name) else f"({read})"
 
 
 def _partitions(connection: BaseDatabaseWrapper, table: str) -> list[tuple[int, str]]:

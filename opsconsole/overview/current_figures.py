@@ -11,6 +11,7 @@ from alerts.models import Alert
 from alerts.sending import banner
 from alerts.sending.banner import Banner
 from alerts.watch import monitor_alerts
+from jobs.intake import waits
 from jobs.models import DeadLetter, Job, MessageTrouble, Outbox, QueueState, Status, Sweep, WorkerHeartbeat
 from jobs.recovery import (
     lost_messages,
@@ -241,7 +242,7 @@ def _readings() -> dict[str, Reading[Any]]:
         "hung": count_of(Job.objects.hung()),
         "clocks_off": count_of(worker_kinds.wrong_clocks()),
         "running": count_of(Job.objects.running()),
-        "waiting": count_of(Job.objects.startable()),
+        "waiting": count_of(waits.by_index(Job.objects.all())),
         "scheduled": count_of(Job.objects.scheduled()),
         "quarantined": count_of(Job.objects.filter(status=Status.QUARANTINED)),
         "failed": count_of(Job.objects.failed_within_a_day()),

@@ -165,7 +165,7 @@ def test_partial_indexes_hold_the_words(there: Mapped) -> None:
     invalid = "SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid"
     assert there.database.sql(invalid) == []
     assert {"queued", "scheduled"} == {
-        word for word in ("queued", "scheduled", "pending") if word in conditions["opsconsole_jobs_line_idx"]
+        word for word in ("queued", "scheduled", "pending") if word in conditions["opsconsole_jobs_since_idx"]
     }
     with there.database.connect() as session:
         session.execute("SET enable_seqscan = off")

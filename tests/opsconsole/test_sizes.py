@@ -61,7 +61,7 @@ def fill() -> None:
     with connection.cursor() as cursor:
         # Without an index over it, nothing limits the length of a name.
         cursor.execute(
-            "DROP INDEX opsconsole_jobs_customer_idx, opsconsole_jobs_status_idx, opsconsole_jobs_line_idx"
+            "DROP INDEX opsconsole_jobs_customer_idx, opsconsole_jobs_status_idx, opsconsole_jobs_since_idx"
         )
         cursor.execute(
             "UPDATE jobs SET error_message = repeat('x', 1000000), customer_id = customer_id || repeat('c', 1000000),"

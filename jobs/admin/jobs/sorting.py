@@ -10,9 +10,9 @@ from django.http import HttpRequest
 
 from jobs.admin.jobs.filters import WAITING_OR_SCHEDULED, UnindexedFilter
 from jobs.admin.sorting import Order, OrderMenu
-from jobs.intake import waits
 from jobs.models import Status
 from jobs.models.job import JobQuerySet
+from jobs.models.waiting_since import SINCE
 from opsconsole.kit.postgresql.timestamps import calculable
 
 WAITED, RUNNING, TOOK, ATTEMPTS, CUSTOMER, QUEUE = (
@@ -32,14 +32,12 @@ NEWEST_FIRST = ("-created_at", "-pk")
 class JobOrder(OrderMenu, UnindexedFilter):
     """Running jobs are few; other orders are of the newest jobs, or of those that were created first.
 
-    No index tells jobs that wait from those that are scheduled, which may be a million: both are looked through.
+    The index of since when jobs wait is by queue, and a million may be scheduled: both are looked through.
     """
 
     orders = MappingProxyType(
         {
-            WAITED: Order(
-                "Waiting, longest first", (waits.SINCE, "pk"), "waited", narrows=True, from_oldest=True
-            ),
+            WAITED: Order("Waiting, longest first", (SINCE, "pk"), "waited", narrows=True, from_oldest=True),
             RUNNING: Order(
                 "Running, longest first",
                 (F("started_at").asc(nulls_last=True), "pk"),

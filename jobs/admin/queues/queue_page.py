@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.db.models import Q, Sum
+from django.db.models import Q, QuerySet, Sum
 from django.db.models.functions import Now
 from django.urls import reverse
 
@@ -88,13 +88,12 @@ def visibility_timeout(queue: QueueState) -> str:
 
 def _jobs(name: str) -> dict[str, Any]:
     of_queue = Job.objects.filter(queue=name).order_by()
-    startable = of_queue.startable()
-    parts: dict[str, JobQuerySet] = {
-        "waiting": startable,
+    parts: dict[str, QuerySet[Job, Any]] = {
+        "waiting": waits.by_index(of_queue),
         "scheduled": of_queue.scheduled(),
         Status.IN_PROGRESS: of_queue.running(),
     }
-    ages = {f"age {label}": _aged(startable, number) for number, (_, label) in enumerate(AGES)}
+    ages = {f"age {label}": _aged(of_queue, number) for number, (_, label) in enumerate(AGES)}
     counts = state_counts.of_all(parts | ages)
     labels = {"waiting": "Waiting", "scheduled": "Scheduled", Status.IN_PROGRESS: "Running"}
     return {
@@ -110,10 +109,10 @@ def _jobs(name: str) -> dict[str, Any]:
     }
 
 
-def _aged(waiting: JobQuerySet, number: int) -> JobQuerySet:
-    """Return the jobs of one of ``AGES``."""
+def _aged(jobs: JobQuerySet, number: int) -> QuerySet[Job, Any]:
+    """Return those that wait for one of ``AGES``."""
     most, least = AGES[number][0], AGES[number - 1][0] if number else None
-    return waiting.filter(waits.longer_than(least, most))
+    return waits.by_index(jobs, least, most)
 
 
 def _throughput(name: str) -> list[Throughput]:

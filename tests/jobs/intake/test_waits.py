@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db.models import DateTimeField, Value
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
+from jobs.admin.queues import queue_page
 from jobs.admin.queues.queue_page import AGES
 from jobs.intake import waits
 from jobs.models import Job
+from jobs.models import job as job_model
 from opsconsole import overview
+from opsconsole.kit import pauses
 from opsconsole_worker.environment import QueueConfig
 from tests.factories import job
 
@@ -71,3 +75,64 @@ def test_list_says_for_how_long_a_job_waits_that_may_start(operator: Client) -> 
     waiting(10 * DAY, 2 * HOUR + HOUR / 2)
     listed = operator.get(reverse("admin:jobs_job_changelist"), {"sort": "waited"}).text
     assert ">2 h 30 min<" in listed or ">2 h 31 min<" in listed
+
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+# Since when a job is unchanged, when it may start, and whether it waits for a worker at ``AT``.
+AT_CASES: dict[str, tuple[timedelta, timedelta | None, bool]] = {
+    "unscheduled": (-HOUR, None, True),
+    "unscheduled, changed now": (timedelta(0), None, True),
+    "unscheduled, changed by a clock that is ahead": (HOUR, None, True),
+    "may start now": (-HOUR, timedelta(0), True),
+    "may start in a moment": (-HOUR, timedelta(microseconds=1), False),
+    "may start since a moment ago": (-HOUR, -timedelta(microseconds=1), True),
+    "scheduled by a clock that is ahead": (HOUR, 2 * HOUR, False),
+    "due, changed by a clock that is ahead": (HOUR, -HOUR, True),
+    "due before it was changed": (-HOUR, -2 * HOUR, True),
+    "a retry whose pause is over": (-HOUR, -HOUR / 2, True),
+    "a retry whose pause goes on": (-HOUR, HOUR / 2, False),
+}
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the questions be asked at ``AT``, which is neither before nor after a time in the rows by chance."""
+    for module in (job_model, waits):
+        monkeypatch.setattr(module, "Now", lambda: Value(AT, DateTimeField()))
+
+
+@pytest.mark.usefixtures("at")
+@pytest.mark.parametrize(("unchanged", "due", "waits_then"), AT_CASES.values(), ids=AT_CASES)
+def test_a_job_is_either_waiting_or_scheduled_for_everybody_who_asks(
+    unchanged: timedelta, due: timedelta | None, *, waits_then: bool
+) -> None:
+    made = job(updated_at=AT + unchanged, not_before=None if due is None else AT + due, priority_level="rush")
+    jobs = Job.objects.filter(queue="default")
+
+    assert made.is_scheduled(AT) is not waits_then
+    assert jobs.startable().exists() is waits_then
+    assert jobs.scheduled().exists() is not waits_then
+    assert list(waits.by_index(jobs)) == ([{"pk": made.pk}] if waits_then else [])
+    assert waits.first("default") == (waits.since(made) if waits_then else None)
+    ages = [most for number, (most, _) in enumerate(AGES) if queue_page._aged(jobs, number).exists()]
+    waited = AT - waits.since(made)
+    assert ages == ([next(most for most, _ in AGES if most is None or waited < most)] if waits_then else [])
+    assert not waits.by_index(Job.objects.filter(queue="other")).exists()
+
+
+def test_lists_have_as_many_jobs_as_their_figures(operator: Client, settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "https://sqs.fake/default", "")}
+    for number, (_, unchanged, due) in enumerate(CASES):
+        waiting(unchanged, due, priority_level=("rush", "starter")[number % 2])
+    waiting(-2 * MINUTE, None)
+    waiting(HOUR, -DAY)
+    pauses.begin(pauses.of_queue("default"), by="ada", reason="deploy")
+    page = operator.get(reverse("admin:jobs_queuestate_change", args=["default"])).context
+
+    figures = {figure.label: figure for figure in page["depth"]}
+    assert (figures["Waiting"].number, figures["Scheduled"].number) == ("5", "2")
+    for figure in figures.values():
+        assert str(operator.get(figure.url).context["cl"].result_count) == figure.number, figure.label
+    seen = overview.read()
+    assert (seen.waiting, seen.scheduled) == (5, 2)
+    assert sum(int(figure.number) for figure in page["ages"]) == 5

@@ -230,7 +230,7 @@ def test_queue_of_a_long_name_stops_no_look() -> None:
     """A name that an index entry cannot hold, also compressed."""
     made, other = factories.run(age=HOUR, claimed=False), factories.run(age=HOUR, claimed=False)
     with connection.cursor() as cursor:
-        cursor.execute("DROP INDEX opsconsole_jobs_line_idx")
+        cursor.execute("DROP INDEX opsconsole_jobs_since_idx")
         cursor.execute(
             "UPDATE jobs SET queue = (SELECT string_agg(md5(number::text), '') FROM generate_series(1, 300) AS number)"
             " WHERE id = %s",

@@ -9,10 +9,13 @@ import pytest
 from django.apps import apps
 from django.core.management.base import CommandError
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from django.db.models import Index, Q
 
-from opsconsole.kit import short_locks
-from opsconsole.kit.online_indexes import AddOwnIndexOnline
+from jobs.models import Job
+from opsconsole.kit import mapping, online_indexes, short_locks
+from opsconsole.kit.mapping import Jobs, Time
+from opsconsole.kit.online_indexes import AddIndexOnline, AddOwnIndexOnline, RemoveIndexOnline
 from tests.factories import job
 from tests.opsconsole.seals.test_sealer import elsewhere
 from tests.opsconsole.trends import timelines
@@ -68,3 +71,65 @@ def test_index_of_the_timeline_lets_others_pass_while_a_writer_stays(monkeypatch
 
     backwards()
     assert is_valid() is None
+
+
+SINCE = "opsconsole_jobs_since_idx"
+PARTITIONED = """
+CREATE TABLE parted (LIKE jobs) PARTITION BY LIST (status);
+CREATE TABLE parted_waiting PARTITION OF parted FOR VALUES IN ('pending');
+CREATE TABLE parted_rest PARTITION OF parted DEFAULT;
+"""
+
+
+def indexes_on(*tables: str) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_get_indexdef(indexrelid) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid"
+            " WHERE relname LIKE %s AND indrelid = ANY (%s::regclass[]) AND indisvalid ORDER BY 1",
+            [f"{SINCE}%", list(tables)],
+        )
+        return [definition.partition(" USING ")[2] for (definition,) in cursor.fetchall()]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_index_of_an_expression_is_removed_and_built_again(
+    monkeypatch: pytest.MonkeyPatch, *, partitioned: bool
+) -> None:
+    tables = ("parted", "parted_waiting", "parted_rest") if partitioned else ("jobs",)
+    definition = "btree (queue, GREATEST(updated_at, not_before), id) WHERE (status = 'pending'::text)"
+    state = MigrationLoader(connection).project_state()
+    remove = RemoveIndexOnline("job", SINCE)
+    add = AddIndexOnline("job", state.models["jobs", "job"].get_index_by_name(SINCE))
+    if partitioned:
+        with connection.cursor() as cursor:
+            cursor.execute(PARTITIONED)
+        monkeypatch.setattr(online_indexes, "_contract_table", lambda _: Jobs("jobs", table="parted"))
+    try:
+        with connection.schema_editor(atomic=False) as editor:
+            add.database_forwards("jobs", editor, state, state)
+            assert indexes_on(*tables) == [definition] * len(tables)
+            for _ in range(2):
+                remove.database_forwards("jobs", editor, state, state)
+                assert indexes_on(*tables) == []
+            remove.database_backwards("jobs", editor, state, state)
+        assert indexes_on(*tables) == [definition] * len(tables)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE IF EXISTS parted")
+
+
+def test_index_of_an_expression_reads_columns_as_queries_do() -> None:
+    index = Job._meta.indexes[[each.name for each in Job._meta.indexes].index(SINCE)]
+    theirs = Jobs(
+        "jobs", columns={"updated_at": "changed"}, times={"updated_at": Time(mapping.EPOCH_SECONDS)}
+    )
+    absent = Jobs("jobs", absent_columns=frozenset({"updated_at"}))
+
+    assert online_indexes._definition(index, theirs) == (
+        '(queue, GREATEST(to_timestamp(nullif("changed", 0)::float8 / 1), not_before), id)'
+        " WHERE status = 'pending'"
+    )
+    assert "GREATEST(coalesce(started_at, created_at), not_before)" in str(
+        online_indexes._definition(index, absent)
+    )
