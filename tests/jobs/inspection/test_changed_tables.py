@@ -48,21 +48,26 @@ def test_column_or_table_that_is_gone_is_named(
     code, findings = attached.inspect()
     assert code == 1
     assert subject in {each["subject"] for each in findings if each["severity"] == "blocker"}, findings
-    for command, code in ((["recover_stale_jobs", "--dry-run"], 3), (["migrate", "-v0"], 1)):
+    # What looks at stale runs, or answers a customer, reads no errors and goes on.
+    needs_no_errors = subject == "jobs.error_message"
+    for command, code in (
+        (["recover_stale_jobs", "--dry-run"], 0 if needs_no_errors else 3),
+        (["migrate", "-v0"], 1),
+    ):
         done = attached.manage(*command)
         assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
-        assert TOLD in done.stderr or subject in done.stderr, done.stderr
+        assert code == 0 or TOLD in done.stderr or subject in done.stderr, done.stderr
         assert "A part of the change was saved" not in done.stderr, done.stderr
     with attached.as_default():
         user = get_user_model().objects.create_superuser("ada", "", "x")
         client = Client(raise_request_exception=False)
         client.force_login(user)
-        for path in ("/admin/jobs/job/", "/admin/jobs/recoverycontrol/"):
+        for path in ("/admin/jobs/job/", *([] if needs_no_errors else ["/admin/jobs/recoverycontrol/"])):
             page = client.get(path)
             assert page.status_code == 503, path
             assert TOLD in page.content.decode() and "inspect_database" in page.content.decode()
         answer = client.get("/api/queue/c-1")
-        if subject != "jobs.error_message":  # Customers see none.
+        if not needs_no_errors:
             assert (answer.status_code, answer.json()["reason"]) == (503, "tables_changed")
 
         if back:
