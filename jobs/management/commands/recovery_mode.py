@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
+from django.db import transaction
 from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive
 
@@ -106,8 +107,11 @@ class Command(commands.ConsoleCommand):
                 self._restored(options)
                 return
             if options["step"] != "show":
-                self._change(options)
-                _log(options)
+                _require_fitting(options)
+                # With its line of the audit, or not at all (I10).
+                with transaction.atomic():
+                    self._change(options)
+                    _log(options)
         except OpsConsoleError as error:
             raise CommandError(str(error)) from error
         state = RecoveryControl.load()
@@ -148,9 +152,17 @@ def _log(options: dict[str, Any]) -> None:
     audit.log_command(options["operator"], [RecoveryControl.load()], said, why=options["reason"])
 
 
-def _choose_rule(actor: Actor, reason: str, rule: str, hours: timedelta | None) -> None:
-    if (rule == UnknownRule.AFTER) != (hours is not None):
+def _require_fitting(options: dict[str, Any]) -> None:
+    """Refuse arguments that fit no change, before the database is asked."""
+    if options["step"] == "arm" and options["cutoff"] not in {"all", "now"}:
+        _moment(options["cutoff"])
+    if options["step"] == "unknown-runs" and (options["rule"] == UnknownRule.AFTER) != (
+        options["hours"] is not None
+    ):
         raise wrong("--hours goes with --rule after, and with no other.")
+
+
+def _choose_rule(actor: Actor, reason: str, rule: str, hours: timedelta | None) -> None:
     if rule == UnknownRule.NEVER:
         control.leave_unknown_runs(actor, reason)
     else:
@@ -169,6 +181,10 @@ def _cutoff(text: str) -> datetime | None:
         return None
     if text == "now":
         return control.database_now()
+    return _moment(text)
+
+
+def _moment(text: str) -> datetime:
     try:
         time = parse_datetime(text)
     except ValueError:

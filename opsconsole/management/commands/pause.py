@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
+from django.db import transaction
 
 from opsconsole import switches
 from opsconsole.kit import audit, commands, pauses
@@ -56,15 +57,17 @@ class Command(commands.ConsoleCommand):
         if options["resume"]:
             refuse_ignored(options, ["minutes"], "with --resume: what is resumed goes on at once")
         by, reason, minutes = options["operator"], required_reason(options["reason"]), options["minutes"]
-        if not options["resume"]:
-            lasting = None if minutes is None else timedelta(minutes=minutes)
-            pause = pauses.begin(switch.name, by=by, reason=reason, lasting=lasting)
-            audit.log_command(by, [pause], switch.did_pause, why=reason)
-            return
-        ended = pauses.end(switch.name, by=by, reason=reason)
-        if ended is None:
-            raise CommandError(f"'{switch.name}' is not paused: there is nothing to resume.")
-        audit.log_command(by, [ended], switch.did_resume, why=reason)
+        lasting = None if minutes is None else timedelta(minutes=minutes)
+        # With its line of the audit, or not at all (I10).
+        with transaction.atomic():
+            if options["resume"]:
+                changed = pauses.end(switch.name, by=by, reason=reason)
+            else:
+                changed = pauses.begin(switch.name, by=by, reason=reason, lasting=lasting)
+            if changed is None:
+                raise CommandError(f"'{switch.name}' is not paused: there is nothing to resume.")
+            did = switch.did_resume if options["resume"] else switch.did_pause
+            audit.log_command(by, [changed], did, why=reason)
 
 
 def _names() -> str:

@@ -12,12 +12,15 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command, get_commands
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test import Client
 from django.urls import reverse
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from jobs.models import RecoveryControl
+from jobs.recovery import control
+from jobs.runs.timeline import Actor
 from opsconsole import foreign_commands
 from opsconsole.kit import audit
 from opsconsole.kit.audit import Told
@@ -219,6 +222,22 @@ def test_commands_name_the_user_of_the_operating_system(monkeypatch: pytest.Monk
     assert re.fullmatch(r"ada, as deploy at \S+ says \(command\)", first)
     assert re.fullmatch(r"deploy at \S+ \(command\)", second)
     assert (did, why) == ("Recovery is paused.", "deploy 1.4") and active("recovery") is None
+
+
+@pytest.mark.parametrize("command", [("pause", "recovery"), ("recovery_mode", "arm", "--cutoff", "now")])
+def test_command_changes_nothing_without_its_line(
+    monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    control.disarm(Actor.operator("olga", None), "to be looked at")
+    monkeypatch.setattr(LogEntry.objects, "bulk_create", refuse)
+    with pytest.raises((CommandError, DatabaseError)):
+        call_command(*command, "--reason", "deploy 1.4", stdout=StringIO())
+    assert active("recovery") is None and RecoveryControl.load().mode == RecoveryControl.Mode.OBSERVE
+    assert lines() == []
+
+
+def refuse(*_: Any, **__: Any) -> None:
+    raise DatabaseError("could not extend file")
 
 
 def test_command_that_enqueues_writes_one_line(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
