@@ -53,9 +53,9 @@ def table() -> tuple[Switch, ...]:
             pauses.DEAD_LETTER_CHECKS,
             "Checks of dead letters",
             "While these are paused, dead letter queues are not read, so that somebody else can work on them. New dead letters are "
-            "not noticed.",
+            "not noticed, and what was decided about letters in these queues waits.",
             "Dead letters are not checked",
-            "New ones are not noticed.",
+            "New ones are not noticed, and replays and discards wait.",
         ),
         *(_of_queue(name) for name in sorted(settings.QUEUES)),
     )

@@ -81,8 +81,6 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
     words: Mapping[str, tuple[str, str]]
     # Where the reason is kept.
     kept: str
-    # The actions that are only decided here and carried out by the cluster.
-    by_cluster: frozenset[str] = frozenset()
 
     def may(self, request: HttpRequest, action: Choice) -> bool:
         raise NotImplementedError
@@ -114,6 +112,10 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
     def rest(self, request: HttpRequest, keys: Sequence[str]) -> Sequence[tuple[str, str]]:
         """Return addresses of what is like these rows and is still to be decided, each with what the link says."""
         return ()
+
+    def when(self, action: Choice) -> str:
+        """Return when the cluster carries out what was only decided here; '' where it is done."""
+        return ""
 
     def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
         """Return the ids to preview out of those in an address, which could name any number."""
@@ -242,7 +244,7 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
             "skipped": self.lines(rows, [outcome for outcome in known if not outcome.done]),
             "beyond": self.beyond(action, rows),
             "reason": reason,
-            "by_cluster": action in self.by_cluster,
+            "when": self.when(action) if done else "",
         }
         keys = [str(outcome.job_id) for outcome in done]
         if keys and (kind := KINDS.get(action)) and what_became.may_follow(kind, request.user):

@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from jobs.bulk.kinds import Kind
 from jobs.models import BulkMember, BulkOperation
 from jobs.models.bulk import DatedOperation
+from opsconsole.kit.durations import spell
 from opsconsole.kit.short_ids import short_id
 
 LOOK_EVERY = timedelta(seconds=5)
@@ -83,6 +84,18 @@ def _named(subjects: Sequence[str]) -> str:
 def _first(operation: BulkOperation, size: int) -> Sequence[str]:
     done = operation.members.filter(id__gt=operation.trial_after, outcome=BulkMember.Outcome.DONE)
     return list(done.order_by("id").values_list("subject", flat=True)[:size])
+
+
+def announced(kind: Kind, members: int) -> str:
+    """Return what a preview says of the trial of so many members; '' where all of them go at once."""
+    size = settings.OPSCONSOLE_BULK_TRIAL_SIZE
+    if kind.trial is None or not 0 < size < members:
+        return ""
+    seconds = timedelta(seconds=settings.OPSCONSOLE_BULK_TRIAL_SECONDS)
+    return (
+        f"The first {size} are sent ahead; the rest waits for up to {spell(seconds)} to see whether they fail again, "
+        "and is not sent if half of them do."
+    )
 
 
 def ends() -> CombinedExpression:

@@ -18,6 +18,7 @@ from opsconsole.kit.durations import spell
 
 # What is decided about a job of these statuses depends on signs of life, too. About all others, these columns decide.
 NEED_EVIDENCE = (Status.IN_PROGRESS, Status.CANCELLED)
+_OLD_KIND = "Its worker cannot be told to stop: if it lives, both runs go on, and what it reports is kept."
 DECIDING = ("status", "queue", "run_epoch", "recovery_count")
 
 
@@ -60,7 +61,12 @@ def _sending(job: JobWithEvidence) -> str:
 def _judge_requeue_of_running(job: JobWithEvidence, again: str) -> tuple[bool, str]:
     diagnosis = diagnose(job)
     if diagnosis.stale or diagnosis.reason in {Reason.HUNG, Reason.UNKNOWN}:
-        return True, f"{diagnosis.sentence} {again} Anything the old run still reports will be refused."
+        late = (
+            "Anything the old run still reports will be refused."
+            if job.claimed_epoch is not None
+            else _OLD_KIND
+        )
+        return True, f"{diagnosis.sentence} {again} {late}"
     return False, f"{diagnosis.sentence} Cancel it first if it must not continue."
 
 

@@ -35,7 +35,10 @@ operating = Router(tags=[operator_api.TAG])
     f"{ONE}/requeue", response=job_schemas.JobChanged, operation_id="requeue_job", summary="Requeue a job"
 )
 def requeue_job(request: OperatorRequest, job_id: JobId, change: Change) -> Any:
-    """Send the job again as a new run, with the guards of the page: a run whose worker lives is left alone.
+    """Send the job again as a new run, with the guards of the page.
+
+    A run is requeued if it is stale, past its deadline, or silent without a proof that its worker died. Any other running
+    one is refused: cancel it first.
 
     409 with `reason` `changed`: the job is not as you saw it. `refused`: it is, and can't be requeued; `detail` says why. In
     both cases `current` is the job as it is now, and nothing was changed.

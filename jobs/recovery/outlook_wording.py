@@ -167,7 +167,8 @@ def _until_given_up(decision: Decision) -> str:
     given_up_before = decision.run.given_up_before
     if given_up_before is None:
         return ", because no rule for unknown runs was chosen"
-    return f" until it has been silent for {spell(decision.run.read_at - given_up_before)}, as the rule for unknown runs says"
+    silent = spell(decision.run.read_at - given_up_before)
+    return f". By the rule for unknown runs, it counts as stale after {silent} of silence"
 
 
 def _pace(around: Surroundings) -> str:

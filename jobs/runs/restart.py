@@ -30,7 +30,7 @@ def _new_deadline() -> Case:
 
 
 def restart(jobs: JobQuerySet, **changes: Any) -> int:
-    """Make these jobs wait for a new run. The epoch rises, so that anything the old run still reports is refused."""
+    """Make these jobs wait for a new run. The epoch rises, so that anything an old run of the protocol still reports is refused."""
     cleared = dict.fromkeys(CLEARED)
     anew = {
         "status": Status.PENDING,

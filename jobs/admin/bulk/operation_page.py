@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from jobs.admin import labels, what_became
 from jobs.admin.bulk import followed_members
-from jobs.bulk import freezing, registry
+from jobs.bulk import freezing, registry, trial
 from jobs.bulk.freezing import Group
 from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult
 from jobs.models import BulkMember, BulkOperation, Job
@@ -127,6 +127,7 @@ def preview_context(operation: BulkOperation, kind: Kind) -> dict[str, Any]:
         "most": settings.OPSCONSOLE_BULK_MOST,
         "caveats": kind.caveats(),
         "takes": _at_this_pace(operation.will),
+        "trial": trial.announced(kind, operation.will),
     }
 
 

@@ -22,12 +22,15 @@ from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup
 from jobs.operations.steps import Outcome, Step
 from jobs.runs.timeline import Actor
+from opsconsole.kit import pauses
 from opsconsole.kit.counting import figure, plural
 from opsconsole.kit.page_permissions import may_see
 
 MOST_LETTERS = previewed_actions.MOST
 # The groups of which a result names the rest, and how far their letters are counted.
 MOST_GROUPS, MOST_COUNTED = 3, 1_000
+# The actions that are only decided here and carried out by the cluster.
+BY_CLUSTER = frozenset({LetterAction.REPLAY, LetterAction.DISCARD, LetterAction.MARK_SENT})
 # The states in which nothing has been decided about a letter.
 TO_BE_DECIDED = (DeadLetter.State.IN_QUEUE, DeadLetter.State.KEPT)
 WITH_JOB_UNSEEN = f"It is replayed: as a new run of its job, or unchanged. {JOB_UNSEEN}"
@@ -49,7 +52,6 @@ class PlannedLetters(previewed_actions.PlannedAdmin[LetterAction, DeadLetter]):
         LetterAction.MARK_NOT_SENT: ("Mark as not sent", "marked as not sent"),
     }
     kept = operations.KEPT
-    by_cluster = frozenset({LetterAction.REPLAY, LetterAction.DISCARD, LetterAction.MARK_SENT})
 
     def begin(self, request: HttpRequest, action: LetterAction, rows: QuerySet[DeadLetter]) -> HttpResponse:
         return super().begin(request, action, rows.order_by(*letter_actions.AS_SENT))
@@ -61,6 +63,16 @@ class PlannedLetters(previewed_actions.PlannedAdmin[LetterAction, DeadLetter]):
         outcomes = operations.carry_out(steps, actor, reason)
         ask_cluster("jobs.tasks.work_dead_letters")
         return outcomes
+
+    def when(self, action: LetterAction) -> str:
+        if action not in BY_CLUSTER:
+            return ""
+        if pauses.active(pauses.DEAD_LETTER_CHECKS):
+            return (
+                "Checks of dead letters are paused: what needs their queue is done when the pause ends "
+                "or somebody resumes them."
+            )
+        return "The cluster carries out such decisions within a minute, once SQS answers."
 
     def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, DeadLetter]:
         return DeadLetter.objects.light().select_related("group", "dlq").in_bulk(ids)

@@ -32,7 +32,7 @@ from jobs.dead_letters import chosen_queue, replay_results, requeue, search_text
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
 from jobs.models.dead_letter import DeadLetterQuerySet
-from opsconsole.kit import audit
+from opsconsole.kit import audit, pauses
 from opsconsole.kit.capped_paginator import StatesPaginator
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age
@@ -258,8 +258,13 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
             return HttpResponseNotAllowed(["POST"])
         if not self.may(request, LetterAction.REPLAY):
             raise PermissionDenied
-        ask_cluster("jobs.tasks.check_dead_letters")
-        messages.success(request, "The cluster is checking now. Reload this page in a few seconds.")
+        if pauses.active(pauses.DEAD_LETTER_CHECKS):
+            messages.warning(
+                request, "Nothing is checked: checks of dead letters are paused. Resume them on Controls."
+            )
+        else:
+            ask_cluster("jobs.tasks.check_dead_letters")
+            messages.success(request, "The cluster was asked to check. Reload this page in a few seconds.")
         return redirect("admin:jobs_deadletter_changelist")
 
 

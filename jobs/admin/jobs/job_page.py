@@ -181,6 +181,8 @@ def why(job: JobWithEvidence, waits: Waiting | None, user: Asker) -> Panel | Non
     """Return what is wrong with the job, as far as this person may see it."""
     if job.status in STAYS:
         return _of_stay(job)
+    if job.status == Status.CANCELLED:
+        return _of_cancelled(job)
     return _of_waiting(waits, user) if waits else _of_run(job, diagnose(job))
 
 
@@ -194,6 +196,12 @@ def _of_stay(job: JobWithEvidence) -> Panel:
         [("What happens next", STAYS[job.status])],
         "bad" if failed else "warning",
     )
+
+
+def _of_cancelled(job: JobWithEvidence) -> Panel | None:
+    """Return why the page offers no requeue of a cancelled job, whose worker may still be at it."""
+    step = step_for(JobAction.REQUEUE, job)
+    return None if step.will else Panel("Why can't it be requeued?", step.sentence, [], "warning")
 
 
 def _without_error(job: JobWithEvidence) -> str:

@@ -64,9 +64,10 @@ class Command(commands.ConsoleCommand):
 
     def _preview(self, limit: int, *, as_json: bool) -> None:
         around = surroundings.read()
+        prospect = outlook.of_sweeps(around)
         armed, lines = around.armed, []
         if not armed:
-            lines.append(f"{outlook.of_sweeps(around).sentence} If recovery were armed now:")
+            lines.append(f"{prospect.sentence} If recovery were armed now:")
             around = surroundings.if_armed(around, around.policy.cutoff)
         outlooks = outlook.preview(around, limit, probing=True)
         lines += [f"{each.verb:<10} {each.job.pk} run {each.job.run_epoch}: {each.why}" for each in outlooks]
@@ -82,7 +83,14 @@ class Command(commands.ConsoleCommand):
             }
             for each in outlooks
         ]
-        told = {"dry_run": True, "armed": armed, "promise": life_wording.promise(), "runs": runs}
+        told = {
+            "dry_run": True,
+            "armed": armed,
+            "when": prospect.when,
+            "sentence": prospect.sentence,
+            "promise": life_wording.promise(),
+            "runs": runs,
+        }
         self.tell(told, lines, as_json=as_json)
 
     def _loop(self, interval: float) -> None:

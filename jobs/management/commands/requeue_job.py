@@ -18,7 +18,7 @@ from opsconsole.kit.exit_codes import COULD_NOT
 
 
 class Command(commands.ConsoleCommand):
-    help = "Requeue jobs that failed, were cancelled, or whose run is stale or hung (quarantined: --release)."
+    help = "Requeue jobs that failed, were cancelled, or whose run is stale, hung or unknown (quarantined: --release)."
     examples = (
         'requeue_job 5a3c91d2-7c1b-4f0e-9a55-0d3f6a1b2c3d --dry-run --reason "looking"',
         'requeue_job 5a3c91d2-7c1b-4f0e-9a55-0d3f6a1b2c3d --reason "address was mended"',
@@ -69,7 +69,9 @@ class Command(commands.ConsoleCommand):
                 for each in outcomes
             ],
         }
-        lines = [f"{_word(each):<7}  {each.job_id}  {each.sentence}" for each in outcomes]
+        lines = [f"{_word(each, dry_run=dry_run):<7}  {each.job_id}  {each.sentence}" for each in outcomes]
+        if dry_run:
+            lines.append("Nothing was changed.")
         self.tell(answer, lines, as_json=as_json)
         if unknown := sum(outcome.unknown for outcome in outcomes):
             raise could_not(
@@ -79,9 +81,11 @@ class Command(commands.ConsoleCommand):
             raise CommandError(f"{skipped} of {len(outcomes)} skipped. The answer above says why.")
 
 
-def _word(outcome: Outcome) -> str:
+def _word(outcome: Outcome, *, dry_run: bool) -> str:
     if outcome.unknown:
         return "unknown"
+    if dry_run:
+        return "would" if outcome.done else "skip"
     return "done" if outcome.done else "skipped"
 
 

@@ -143,6 +143,15 @@ def test_preview_says_how_many_and_why_and_asks_for_the_number(operator: Client)
     assert set(Job.objects.values_list("status", flat=True)) == {"failed", "completed"}
 
 
+@pytest.mark.parametrize(("size", "announced"), [(2, True), (3, False), (0, False)])
+def test_preview_announces_the_trial(operator: Client, settings: Any, size: int, announced: bool) -> None:
+    settings.OPSCONSOLE_BULK_TRIAL_SIZE = size
+    many(3)
+    text = operator.get(page(preview())).content.decode()
+    said = "The first 2 are sent ahead; the rest waits for up to 1 min to see whether they fail again"
+    assert (said in text) is announced and ("beside the trial" in text) is announced
+
+
 def test_preview_reports_cap(operator: Client, settings: Any) -> None:
     settings.OPSCONSOLE_BULK_MOST = 3
     many(4)

@@ -56,6 +56,24 @@ def test_page_names_dead_worker_and_announces_recovery(operator: Client) -> None
     assert "The next sweep requeues it." in page
 
 
+def test_page_says_why_a_cancelled_job_can_not_be_requeued_yet(operator: Client) -> None:
+    made = run(age=HOUR, silent=SECOND)
+    Job.objects.filter(pk=made.pk).update(status=Status.CANCELLED)
+    page = page_of(operator, made)
+    assert "be requeued?" in page and "Wait until it has stopped." in page
+
+    beat("worker-1", made.pk, 1, ago=HOUR)
+    assert "Wait until it has stopped." not in page_of(operator, made)
+
+
+def test_rule_for_unknown_runs_promises_no_recovery_to_runs_from_before_the_cutoff(operator: Client) -> None:
+    control.arm(OPERATOR, "tests", timezone.now())
+    control.give_up_unknown_runs(OPERATOR, "tests", after=48 * HOUR)
+    page = page_of(operator, run(age=20 * HOUR, claimed=False))
+    assert "By the rule for unknown runs, it counts as stale after" in page
+    assert "until it has been silent" not in page
+
+
 def test_run_that_was_recovered_too_often_is_announced_for_quarantine(operator: Client) -> None:
     arm()
     stale = run(age=2 * HOUR, silent=HOUR, recovery_count=3)

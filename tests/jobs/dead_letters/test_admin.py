@@ -17,7 +17,7 @@ from django_q.models import OrmQ
 
 from jobs.admin.dead_letters import failure_groups, letter_actions
 from jobs.models import DeadLetter, FailureGroup, ReplayAttempt, Status
-from opsconsole.kit import audit
+from opsconsole.kit import audit, pauses
 from opsconsole.kit.line_diffs import digest_of
 from opsconsole_worker import sqs
 from opsconsole_worker.environment import QueueConfig
@@ -366,8 +366,19 @@ def test_changes_require_post(operator: Client) -> None:
 def test_check_now_enqueues_task_for_cluster(operator: Client) -> None:
     response = operator.post(reverse("admin:jobs_deadletter_check"), follow=True)
 
-    assert "The cluster is checking now" in response.content.decode()
+    assert "The cluster was asked to check" in response.content.decode()
     assert OrmQ.objects.count() == 1
+
+
+def test_nothing_is_promised_while_checks_are_paused(operator: Client) -> None:
+    pauses.begin(pauses.DEAD_LETTER_CHECKS, by="operator:olga", reason="somebody else reads them")
+    page = operator.post(reverse("admin:jobs_deadletter_check"), follow=True).content.decode()
+    assert "Nothing is checked: checks of dead letters are paused." in page and OrmQ.objects.count() == 0
+
+    preview = operator.get(operate("discard"), {"id": str(dead_letter().pk)})
+    plan = preview.context["form"].initial["plan"]
+    done = operator.post(operate("discard"), {"plan": plan, "reason": REASON}).content.decode()
+    assert "what needs their queue is done when the pause ends" in done and "within a minute" not in done
 
 
 # -- edit and replay

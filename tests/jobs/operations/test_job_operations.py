@@ -36,6 +36,20 @@ def do(action: JobAction, made: Job) -> Outcome:
     return outcome
 
 
+@pytest.mark.parametrize(
+    ("claimed", "late"),
+    [
+        (True, "Anything the old run still reports will be refused."),
+        (False, "if it lives, both runs go on, and what it reports is kept."),
+    ],
+)
+def test_requeue_promises_refusal_of_late_results_only_where_they_are_refused(
+    claimed: bool, late: str
+) -> None:
+    step = planned(JobAction.REQUEUE, run(age=2 * HOUR, silent=HOUR, claimed=claimed))
+    assert step.will and step.sentence.endswith(late)
+
+
 def stale_run() -> Job:
     return run(age=2 * HOUR, silent=HOUR)
 

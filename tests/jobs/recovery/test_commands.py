@@ -122,7 +122,9 @@ def test_requeue_job_refuses_invalid_id() -> None:
 
 def test_requeue_job_dry_run_changes_nothing() -> None:
     failed = job(status=Status.FAILED)
-    assert "Will wait for run 2" in called("requeue_job", str(failed.pk), "--reason", "x", "--dry-run")
+    said = called("requeue_job", str(failed.pk), "--reason", "x", "--dry-run")
+    assert said.startswith(f"would    {failed.pk}  Will wait for run 2") and "Nothing was changed." in said
+    assert "done" not in said
     assert Job.objects.get(pk=failed.pk).status == Status.FAILED
 
 
