@@ -13,7 +13,8 @@ MOST_FOLLOWED = 5_000
 SAMPLE_FOLLOWED = 1_000
 
 # The ids are cut into as many ranges as the sample has members, and each range that has some gives its first ones: more than one
-# where many ranges have none, because what stood there was skipped, failed, or belongs to another operation.
+# where many ranges have none, because what stood there was skipped, failed, or belongs to another operation. The limit of each
+# look into a range keeps PostgreSQL from joining all ranges with all members, which it may do where its statistics are old.
 _SAMPLE = """
 WITH ends AS (
     SELECT min(id) AS first, max(id) AS last FROM bulk_members WHERE operation_id = %(operation)s AND outcome = 'done'
@@ -21,9 +22,11 @@ WITH ends AS (
     SELECT beginning, beginning + (last - first) / %(most)s + 1 AS ending
       FROM ends, generate_series(first, last, (last - first) / %(most)s + 1) AS beginning
 ), filled AS MATERIALIZED (
-    SELECT * FROM ranges
-     WHERE EXISTS (SELECT FROM bulk_members WHERE operation_id = %(operation)s AND outcome = 'done'
-                      AND id >= beginning AND id < ending)
+    SELECT ranges.* FROM ranges CROSS JOIN LATERAL (
+        SELECT FROM bulk_members
+         WHERE operation_id = %(operation)s AND outcome = 'done' AND id >= beginning AND id < ending
+         ORDER BY id LIMIT 1
+    ) AS found
 )
 SELECT member.id FROM filled CROSS JOIN LATERAL (
     SELECT id FROM bulk_members
