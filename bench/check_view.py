@@ -124,7 +124,9 @@ def _server(environ: Mapping[str, str], name: str) -> Iterator[tuple[int, psutil
         APPLICATIONS[name],
     ]
     command += ["--bind", f"127.0.0.1:{port}", "--workers", "1", "--log-level", "critical"]
-    with program(command, end_signal=signal.SIGTERM, env=own, stderr=subprocess.DEVNULL) as process:
+    with program(
+        command, end_signal=signal.SIGTERM, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         wait_for(port)
         yield port, psutil.Process(process.pid)
 
