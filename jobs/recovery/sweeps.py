@@ -91,12 +91,12 @@ def _carry_out(row: Sweep, around: Surroundings, *, after_outage: bool) -> None:
 
 
 def _with_the_hold(around: Surroundings) -> Surroundings:
-    """Begin or end a hold as needed, if sweeps may act at all."""
-    if around.standstill in {Stop.OBSERVING, Stop.PAUSED}:
-        return around
-    around = replace(around, mass=control.mass_of_stale(around.policy))
-    control.take_hold_step(around.hold_step, around.mass)
-    return around
+    """Begin or end a hold as needed. While sweeps may not act, only end one that is needless, with its alert."""
+    looked = replace(around, mass=control.mass_of_stale(around.policy))
+    may_act = around.standstill not in {Stop.OBSERVING, Stop.PAUSED}
+    if may_act or not looked.mass:
+        control.take_hold_step(looked.hold_step, looked.mass)
+    return looked if may_act else around
 
 
 def _note(around: Surroundings, totals: Totals, *, after_outage: bool) -> str:

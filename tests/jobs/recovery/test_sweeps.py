@@ -342,6 +342,18 @@ def test_mass_staleness_holds_for_one_threshold(mass: list[Job]) -> None:
     assert sweeps.sweep("test").mode == Sweep.Mode.HELD
 
 
+def test_needless_hold_ends_with_its_alert_also_while_recovery_only_observes(mass: list[Job]) -> None:
+    sweeps.sweep("test")
+    control.disarm(OPERATOR, "to be looked at")
+    sweeps.sweep("test")
+    assert Alert.objects.open().count() == 1 and RecoveryControl.load().hold_until is not None
+
+    for number, made in enumerate(mass):
+        beat(f"worker-{number}", made.pk, 1)
+    assert sweeps.sweep("test").mode == Sweep.Mode.OBSERVE
+    assert not Alert.objects.open().exists() and RecoveryControl.load().hold_until is None
+
+
 @pytest.mark.parametrize(("alive", "expected"), [(4, Sweep.Mode.HELD), (5, Sweep.Mode.ARMED)])
 def test_mass_means_half_of_those_running(mass: list[Job], alive: int, expected: str) -> None:
     for number in range(alive):
