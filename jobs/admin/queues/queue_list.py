@@ -24,7 +24,7 @@ AgedQueue: TypeAlias = "WithAnnotations[QueueState, DbNow]"
 
 @admin.register(QueueState)
 class QueueStateAdmin(AgedAdmin, PageAdmin[AgedQueue]):
-    when_empty = "Name one in SQS_QUEUE_URL or OPSCONSOLE_QUEUES; the cluster reads it within a minute."
+    when_empty = "Name one in SQS_QUEUE_URL or OPSCONSOLE_QUEUES, and restart the console; its cluster reads it within a minute."
     missing = "There is no queue with this name."
     live_on = ("jobs.QueueState", "jobs.Job", "jobs.DeadLetter", "jobs.DeadLetterQueue", "jobs.RunRollup")
     list_display = (
