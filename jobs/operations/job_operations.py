@@ -38,6 +38,8 @@ from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.row_locks import WaitBudget
 
 KEPT = "on each job's timeline"
+# Writes who did it elsewhere, such as in the audit, in the transaction that changes the jobs: given the sentence of each.
+Record: TypeAlias = Callable[[Mapping[UUID, str]], object]
 
 # The columns that deciding and writing need; payloads can be large.
 _READ_OF_A_JOB = (
@@ -52,13 +54,15 @@ _READ_WITH_THE_LOCK = (*DECIDING, "worker_id", "not_before")
 class _Decision:
     """Who does it, why, further details for the timeline, and how long all of it may wait for others.
 
-    ``errors``: by which the database could not be used any more. Then no further job is tried.
+    ``record``: writes the same elsewhere. ``errors``: by which the database could not be used any more. Then no further job is
+    tried.
     """
 
     actor: Actor
     reason: str
     details: dict[str, Any]
     budget: WaitBudget
+    record: Record | None = None
     errors: list[DatabaseError] = field(default_factory=list)
 
 
@@ -81,16 +85,18 @@ def carry_out(
     *,
     details: Mapping[str, Any] | None = None,
     budget: WaitBudget | None = None,
+    record: Record | None = None,
 ) -> list[Outcome]:
     """Carry out the plan on each job that is still as it was seen; return the outcomes in the order of the steps.
 
     Everything is one transaction. When the database refuses it, each job gets a separate transaction, so that a row
     that can't be written fails alone. Jobs that others have locked are left alone when the budget is used up (by default
-    ``row_locks.WAIT`` for all of them). ``details`` are stored with each event. Raise ``OperationRefused`` without a reason,
-    and the database's error where it is away or read-only and nothing was done.
+    ``row_locks.WAIT`` for all of them). ``details`` are stored with each event. ``record`` shares the transaction: a change
+    without its record does not exist. Raise ``OperationRefused`` without a reason, and the database's error where it is away or
+    read-only and nothing was done.
     """
     reason = reasons.required(reason, OperationRefused, KEPT)
-    decision = _Decision(actor, reason, dict(details or {}), budget or WaitBudget())
+    decision = _Decision(actor, reason, dict(details or {}), budget or WaitBudget(), record)
     outcomes = _outcomes(steps, decision)
     require_usable(outcomes, decision.errors)
     log_refusals("job", steps, outcomes, actor.name)
@@ -133,6 +139,8 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
         for action, write in _WRITES.items():
             chosen = [jobs[step.job_id] for step in same if step.action == action and not kept[step.job_id]]
             written |= write(chosen, decision) if chosen else {}
+        if written and decision.record:
+            decision.record(written)
     left |= {step.job_id: changed(found.get(step.job_id)) for step in wanted if step.job_id not in jobs}
     busy = _existing([step.job_id for step in wanted if step.job_id not in found])
     return [

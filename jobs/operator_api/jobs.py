@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 from ninja import Query, Router
 
@@ -109,12 +112,17 @@ def _act(request: OperatorRequest, action: JobAction, job_id: JobId, change: Cha
     step = step_for(action, job)
     if not step.will:
         raise operator_api.refused(step.sentence, seen)
-    [outcome] = job_operations.carry_out([step], actor_of(request), change.reason)
+    record = partial(_log, request, action, change.reason)
+    [outcome] = job_operations.carry_out([step], actor_of(request), change.reason, record=record)
     now = load(job_id)
     if not outcome.done:
         refuse(outcome, as_json(now))
-    operator_api.log(request, [now], kind_of(action).did, why=change.reason, result=outcome.sentence)
     return {"sentence": outcome.sentence, "job": item(now)}
+
+
+def _log(request: OperatorRequest, action: JobAction, reason: str, written: Mapping[UUID, str]) -> None:
+    for job in Job.objects.defer("payload", "error_message").filter(pk__in=written):
+        operator_api.log(request, [job], kind_of(action).did, why=reason, result=written[job.pk])
 
 
 def _may(principal: Principal, permission: str) -> bool:

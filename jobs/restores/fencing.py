@@ -8,7 +8,7 @@ sent again. Recovery only observes afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -144,15 +144,23 @@ class Fencing:
     told_completed: int
 
 
-def restored(actor: Actor, reason: str, *, completed: Collection[UUID] = (), again: bool = False) -> Fencing:
+def restored(
+    actor: Actor,
+    reason: str,
+    *,
+    completed: Collection[UUID] = (),
+    again: bool = False,
+    record: Callable[[], object] = lambda: None,
+) -> Fencing:
     """Fence everything that ran before, or go on with a fencing that was interrupted.
 
     A fencing that has ended is not repeated, unless a new sign of a restore was noticed, or ``again``. ``completed``: jobs of
     which the operator knows that they were completed after the backup; they are completed and not sent again. They may
-    also be told later. Raise ``RestoreRefused`` without a reason.
+    also be told later. ``record`` writes the decision elsewhere, such as in the audit, before any job is changed: in the transaction
+    that begins the fencing or finds the one to go on with. Raise ``RestoreRefused`` without a reason.
     """
     reason = reasons.required(reason, RestoreRefused)
-    restore, begun = _begin(actor, reason, again=again)
+    restore, begun = _begin(actor, reason, again=again, record=record)
     told = _complete(restore, sorted(completed), actor, reason)
     left: set[UUID] = set() if restore.finished_at else _fence_all(restore, begun=begun, told=told)
     # What was locked may be free by now.
@@ -174,7 +182,7 @@ def not_restored(actor: Actor, reason: str) -> list[str]:
     return noticed
 
 
-def _begin(actor: Actor, reason: str, *, again: bool) -> tuple[Restore, bool]:
+def _begin(actor: Actor, reason: str, *, again: bool, record: Callable[[], object]) -> tuple[Restore, bool]:
     """Return the fencing to go on with, or a new one; of two operators at once, one begins it."""
     noticed = signs.look()
     highest = signs.highest_fence()
@@ -182,6 +190,7 @@ def _begin(actor: Actor, reason: str, *, again: bool) -> tuple[Restore, bool]:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.RESTORES])
+        record()
         latest = Restore.objects.first()
         if latest and (latest.finished_at is None or not (again or noticed)):
             return latest, False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentTypeError
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
@@ -124,8 +125,8 @@ class Command(commands.ConsoleCommand):
             options["reason"],
             completed=_ids(options["completed"]) if options["completed"] else (),
             again=options["again"],
+            record=partial(_log, options),
         )
-        _log(options)
         suspicion = suspects.of(done.restore)
         answer = suspects.as_json(done.restore, suspicion) | {"locked": done.locked}
         self.tell(answer, _restore_as_text(done, suspicion), as_json=options["json"])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django.core.management.base import CommandError
 
+from jobs.bulk.registry import kind_of
 from jobs.models import Job
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction, OperationRefused, Outcome
@@ -47,13 +50,11 @@ class Command(commands.ConsoleCommand):
         else:
             actor = Actor.operator(options["operator"], None)
             try:
-                outcomes = job_operations.carry_out(steps, actor, options["reason"])
+                outcomes = job_operations.carry_out(
+                    steps, actor, options["reason"], record=partial(_log, action, options)
+                )
             except OperationRefused as error:
                 raise CommandError(str(error)) from error
-        if not options["dry_run"]:
-            done = Job.objects.filter(pk__in=[outcome.job_id for outcome in outcomes if outcome.done])
-            said = "Released." if options["release"] else "Requeued."
-            audit.log_command(options["operator"], done, said, why=options["reason"])
         outcomes += [Outcome(job_id, done=False, sentence="There is no such job.") for job_id in unknown]
         self._tell_outcomes(outcomes, dry_run=options["dry_run"], as_json=options["json"])
 
@@ -79,6 +80,11 @@ class Command(commands.ConsoleCommand):
             )
         if skipped := sum(not outcome.done for outcome in outcomes):
             raise CommandError(f"{skipped} of {len(outcomes)} skipped. The answer above says why.")
+
+
+def _log(action: JobAction, options: Mapping[str, Any], written: Mapping[UUID, str]) -> None:
+    jobs = Job.objects.defer("payload", "error_message").filter(pk__in=written)
+    audit.log_command(options["operator"], jobs, kind_of(action).did, why=options["reason"])
 
 
 def _word(outcome: Outcome, *, dry_run: bool) -> str:

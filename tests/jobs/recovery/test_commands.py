@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import InternalError
 
 from jobs.models import Job, JobEvent, Status, Sweep
 from jobs.recovery import control
 from jobs.runs.timeline import Actor
-from opsconsole.kit import pauses
+from opsconsole.kit import audit, pauses
 from opsconsole_worker.environment import QueueConfig
 from tests.factories import SECOND, job, run
 
@@ -107,6 +108,19 @@ def test_requeue_job_reports_result_and_records_user() -> None:
     assert "done" in called("requeue_job", str(failed.pk), "--reason", "fixed upstream", "--as", "ada")
     event = JobEvent.objects.get(job=failed)
     assert (event.actor, event.reason) == ("operator:ada", "fixed upstream")
+
+
+def test_requeue_job_changes_nothing_without_its_line_of_the_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = job(status=Status.FAILED)
+    monkeypatch.setattr(audit, "log_command", refuse_to_write)
+    with pytest.raises(CommandError, match="1 of 1 skipped"):
+        called("requeue_job", str(failed.pk), "--reason", "fixed upstream")
+    assert Job.objects.get(pk=failed.pk).status == Status.FAILED
+    assert not JobEvent.objects.filter(job=failed).exists()
+
+
+def refuse_to_write(*_: Any, **__: Any) -> None:
+    raise InternalError("the audit can't be written")
 
 
 def test_requeue_job_fails_when_anything_was_skipped() -> None:

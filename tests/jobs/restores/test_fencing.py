@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import InternalError
 from django.db.models.functions import Now
 
 from jobs.management.commands import recovery_mode
@@ -21,7 +22,7 @@ from jobs.restores import fencing, suspects
 from jobs.restores.fencing import FURTHEST_BACK, RestoreRefused
 from jobs.restores.suspects import Evidence, FencedJob
 from jobs.runs.timeline import Actor
-from opsconsole.kit import job_ids, row_locks
+from opsconsole.kit import audit, job_ids, row_locks
 from opsconsole_worker.runs import heartbeats, lifecycle
 from opsconsole_worker.runs.heartbeats import Verdict, Worker
 from opsconsole_worker.runs.lifecycle import Refusal, Refused, Run
@@ -54,6 +55,19 @@ def epoch(job: Job) -> int:
 def queue(sqs_queue: TestQueue) -> TestQueue:
     control.arm(OLGA, "tested", None)
     return sqs_queue
+
+
+def test_nothing_is_fenced_without_its_line_of_the_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise InternalError("the audit can't be written")
+
+    waiting = factories.job(run_epoch=3)
+    monkeypatch.setattr(audit, "log_command", refuse)
+    with pytest.raises((CommandError, InternalError)):
+        called()
+    assert epoch(waiting) == 3
+    assert not Restore.objects.exists()
+    assert RecoveryControl.load().armed
 
 
 class TestFence:
