@@ -34,6 +34,7 @@ __all__ = [
     "last_told",
     "measure",
     "monitor_ok",
+    "open_among",
     "resolve",
     "unknown",
 ]
@@ -57,8 +58,7 @@ def clear(fingerprint: str) -> bool:
 
 def clear_all(fingerprints: Collection[str]) -> int:
     """Report that none of these problems is present. Return how many open alerts that resolved."""
-    open_now = list(open_alerts.fingerprints(fingerprints))
-    return sum(open_alerts.clear(each, rules.for_fingerprint(each)) for each in open_now)
+    return sum(open_alerts.clear(each, rules.for_fingerprint(each)) for each in open_among(fingerprints))
 
 
 def resolve(fingerprint: str, *, news: str = "") -> bool:
@@ -67,6 +67,11 @@ def resolve(fingerprint: str, *, news: str = "") -> bool:
     ``news`` says why. Return False if no alert is open.
     """
     return open_alerts.resolve(fingerprint, news=news)
+
+
+def open_among(fingerprints: Collection[str]) -> list[str]:
+    """Return those of these fingerprints that have an open alert."""
+    return list(open_alerts.fingerprints(fingerprints))
 
 
 def end_other_scopes(rule: str, scopes: Collection[str], *, news: str) -> None:

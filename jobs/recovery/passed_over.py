@@ -100,6 +100,12 @@ def long_locked(sweep: Sweep | None) -> LockedRuns | None:
     return LockedRuns([UUID(job_id) for job_id in long], list(dict.fromkeys(holders)), more)
 
 
+def remembered(sweep: Sweep | None) -> list[UUID] | None:
+    """Return the runs of ``long_locked``; None where there may be others, or where nothing is known."""
+    locked = long_locked(sweep)
+    return None if locked is None or locked.more else locked.job_ids
+
+
 def watch(sweep: Sweep, now: datetime) -> None:
     """Open or resolve the alert about runs that sweeps keep passing over."""
     locked = long_locked(sweep)

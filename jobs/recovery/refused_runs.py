@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from alerts import notify
 from alerts.notify import Trouble
 from jobs.models import Sweep
-from opsconsole.kit import addresses
+from opsconsole.kit import addresses, job_ids
 from opsconsole.kit.counting import runs
 
 REFUSED_RUNS = "refused-runs"
@@ -47,6 +48,15 @@ def of(sweep: Sweep | None) -> RefusedRuns | None:
     return RefusedRuns(
         {rule: kept["runs"] for rule, kept in refused.items()}, next(iter(refused.values()))["said"]
     )
+
+
+def remembered(sweep: Sweep | None) -> list[UUID] | None:
+    """Return the runs of ``of``; None where there are others, or where nothing is known."""
+    refused: dict[str, Any] = sweep.details.get("refused", {}) if sweep else {}
+    if not refused or any(kept["runs"] > len(kept["jobs"]) for kept in refused.values()):
+        return None
+    known = [job_ids.parse(job_id) for kept in refused.values() for job_id in kept["jobs"]]
+    return [job_id for job_id in known if job_id is not None]
 
 
 def watch(sweep: Sweep) -> None:

@@ -18,7 +18,15 @@ from alerts import notify
 from alerts.watch import monitor_alerts
 from jobs.models import Job, Sweep
 from jobs.models.worker import stale_after
-from jobs.recovery import control, hung_runs, lost_messages, passed_over, refused_runs, surroundings
+from jobs.recovery import (
+    control,
+    hung_runs,
+    lost_messages,
+    passed_over,
+    refused_runs,
+    surroundings,
+    untried_runs,
+)
 from jobs.recovery.batches import recover_all
 from jobs.recovery.surroundings import Stop, Surroundings
 from jobs.recovery.totals import Totals
@@ -57,7 +65,9 @@ def _sweep(trigger: str, every: timedelta | None) -> Sweep:
     row = Sweep.objects.create(trigger=trigger, mode=_MODES[around.standstill])
     with activity.about(sweep=row.pk):
         _carry_out(row, around, after_outage=after_outage)
-    if not around.standstill:
+    if around.standstill:
+        untried_runs.watch(around.standstill)
+    else:
         passed_over.watch(row, around.read_at)
         refused_runs.watch(row)
     observations.look_at_beats()

@@ -16,6 +16,7 @@ MOST_OF_A_TITLE = 120
 ONE_BY_ONE = 2
 SCOPES_NAMED = 10
 ADVICE = "Look at it, then acknowledge it."
+UNKNOWN = "Whether this still holds can't be judged at present. Open the alert to see why."
 
 
 def of_rule(rule: FiringRule, seen: Overview) -> list[Finding]:
@@ -43,7 +44,7 @@ def _of_alert(alert: FiringAlert, seen: Overview) -> Finding:
     return Finding(
         "bad" if alert.is_critical else "warning",
         f"{_shortened(_present(alert, seen))}.",
-        ADVICE,
+        UNKNOWN if alert.unknown else ADVICE,
         "Open alert",
         "alerts_alert_change",
         key=alert.key,

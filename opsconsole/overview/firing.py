@@ -26,13 +26,14 @@ _PLACE = Case(
 
 @dataclass(frozen=True)
 class FiringAlert:
-    """One alert. ``scope``: what its rule measures, such as a queue."""
+    """One alert. ``scope``: what its rule measures, such as a queue. ``unknown``: whether it still holds can't be judged."""
 
     key: int
     title: str
     severity: str = Severity.WARNING
     rule: str = ""
     scope: str = ""
+    unknown: bool = False
 
     @property
     def is_critical(self) -> bool:
@@ -56,7 +57,9 @@ class FiringRule:
 def readings() -> dict[str, Reading[Any]]:
     firing = Alert.objects.firing()
     by_rule = firing.order_by("rule").values_list("rule")
-    named = firing.order_by(_PLACE, "-since", "-pk").only("title", "severity", "rule", "fingerprint")
+    named = firing.order_by(_PLACE, "-since", "-pk").only(
+        "title", "severity", "rule", "fingerprint", "unknown_since"
+    )
     return {
         NUMBERS: records_of(by_rule.annotate(number=Count("pk"), worst=Min(_PLACE))),
         ROWS: models_of(named[:ALERTS_READ]),
@@ -78,4 +81,5 @@ def of_rows(read: Mapping[str, Any]) -> tuple[FiringRule, ...]:
 
 
 def _named(row: Alert) -> FiringAlert:
-    return FiringAlert(row.pk, row.title, row.severity, row.rule, row.fingerprint.partition(":")[2])
+    scope, unknown = row.fingerprint.partition(":")[2], row.unknown_since is not None
+    return FiringAlert(row.pk, row.title, row.severity, row.rule, scope, unknown)

@@ -265,6 +265,27 @@ def test_run_passed_over_by_three_sweeps_is_a_finding_and_an_alert(
     assert not Alert.objects.open().filter(fingerprint=passed_over.LOCKED_RUNS)
 
 
+def test_alert_ends_with_its_runs_also_while_recovery_only_observes(other: OtherSession) -> None:
+    job = dead_run()
+    other.execute(LOCK, [job.pk])
+    for _ in range(passed_over.SWEEPS_IN_A_ROW):
+        sweeps.sweep("test")
+    control.disarm(OPERATOR, "looking")
+    sweeps.sweep("test")
+    alert = Alert.objects.open().get(fingerprint=passed_over.LOCKED_RUNS)
+    assert alert.unknown_why == "Recovery only observes, so no sweep tries to recover these runs"
+    overview.memory.clear()
+    seen = current_figures.read()
+    [told] = [
+        each for each in findings(seen, current_figures.surroundings_now(seen)) if "locked" in each.sentence
+    ]
+    assert told.advice == "Whether this still holds can't be judged at present. Open the alert to see why."
+    other.rollback()
+    Job.objects.filter(pk=job.pk).update(status="completed")
+    sweeps.sweep("test")
+    assert not Alert.objects.open().exists()
+
+
 def test_streak_ends_when_a_sweep_could_lock_the_run(other: OtherSession) -> None:
     job = dead_run(queue="gone")
     for _ in range(2):

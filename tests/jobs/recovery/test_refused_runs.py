@@ -13,9 +13,10 @@ from django.utils.html import escape
 
 from alerts.models import Alert, Notification
 from jobs.models import Job, JobEvent, Status, Sweep
-from jobs.recovery import control, outlook, refused_runs, surroundings, sweeps
+from jobs.recovery import control, outlook, refused_runs, surroundings, sweeps, totals
 from jobs.runs.timeline import Actor
 from opsconsole import overview
+from opsconsole.kit import pauses
 from opsconsole_worker.environment import QueueConfig
 from tests.factories import run
 
@@ -115,13 +116,43 @@ def test_outlook_promises_nothing_that_the_database_refuses(operator: Client) ->
     assert escape(sentence) in page
 
 
-def test_sweep_that_may_not_act_resolves_nothing() -> None:
-    dead_runs(1)
+def test_alert_says_that_nobody_tries_while_recovery_only_observes_and_ends_with_its_runs() -> None:
+    dead = dead_runs(2)
     execute(CHECKS["status"])
     sweeps.sweep("test")
     control.disarm(OPERATOR, "looking")
+    Job.objects.filter(pk=dead[0].pk).delete()
     sweeps.sweep("test")
-    assert Alert.objects.open().exists()
+    alert = Alert.objects.open().get()
+    assert alert.unknown_since is not None
+    assert alert.unknown_why == "Recovery only observes, so no sweep tries to recover these runs"
+
+    control.arm(OPERATOR, "again", cutoff=None)
+    sweeps.sweep("test")
+    alert.refresh_from_db()
+    assert (alert.value, alert.unknown_since, alert.resolved_at) == (1, None, None)
+
+    pauses.begin(pauses.RECOVERY, by="ada", reason="deploy")
+    Job.objects.all().delete()
+    dead_runs(1)
+    sweeps.sweep("test")
+    alert.refresh_from_db()
+    assert alert.state == Alert.State.RESOLVED
+
+
+def test_alert_about_more_runs_than_are_remembered_ends_with_the_last_stale_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(totals, "REFUSED_KEPT", 1)
+    dead = dead_runs(2)
+    execute(CHECKS["status"])
+    sweeps.sweep("test")
+    control.disarm(OPERATOR, "looking")
+    for each in dead:
+        assert Alert.objects.open().exists()
+        Job.objects.filter(pk=each.pk).delete()
+        sweeps.sweep("test")
+    assert not Alert.objects.open().exists()
 
 
 def test_pages_tell_refused_recovery(operator: Client) -> None:
