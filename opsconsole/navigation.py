@@ -114,12 +114,12 @@ def _tabs(members: list[Any], request: HttpRequest) -> list[Any]:
 
 
 def _entry(name: str, members: list[Any], count: Counted | None) -> dict[str, Any]:
-    """Return an entry: it opens the first of its pages, and lists them while one of them is open."""
+    """Return an entry: it opens the first of its pages, where it counts what it has counted, and lists them while one is open."""
     return {
         "name": name,
         "count": count,
         "app_label": name.lower().replace(" ", "-"),
-        "app_url": members[0]["admin_url"],
+        "app_url": members[0]["admin_url"] + (count.query if count else ""),
         "current": any(member["current"] for member in members),
         "models": members,
     }

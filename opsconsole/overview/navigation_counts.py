@@ -1,4 +1,4 @@
-"""What the navigation counts: alerts that fire, and the undecided dead letters, which are those that their list shows at first."""
+"""What the navigation counts, and the lists of exactly that: alerts that fire, and the undecided dead letters."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from opsconsole.overview.memory import memory
 
 ALERTS, LETTERS = "Alerts", "Dead letters"
 WHAT = {ALERTS: "firing", LETTERS: "undecided"}
+# Of the list of an entry: at first, that of alerts also shows those that are acknowledged or snoozed.
+QUERIES = {ALERTS: "?state=firing", LETTERS: ""}
 
 
 class Counted(NamedTuple):
-    """A figure as shown, and what it counts: of alerts, the list shows also those that are acknowledged or snoozed."""
+    """A figure as shown, what it counts, and the query of the list that shows exactly that."""
 
     figure: str
     what: str
+    query: str
 
 
 def for_user(user: Person) -> dict[str, Counted]:
     """Return the counts that are not zero, by the name of the entry, for those who may open its list."""
     pages = {ALERTS: "alerts_alert", LETTERS: "jobs_deadletter"}
     return {
-        name: Counted(figure(number), WHAT[name])
+        name: Counted(figure(number), WHAT[name], QUERIES[name])
         for name, number in _counts().items()
         if number and may_see(user, pages[name])
     }

@@ -184,10 +184,15 @@ def tabs(response: Any) -> list[tuple[str, bool]]:
 
 def test_navigation_counts_what_waits_for_a_decision(operator: Client) -> None:
     assert 'class="number"' not in operator.get(changelist(Job)).content.decode()
-    for number in range(3):
-        Alert.objects.create(fingerprint=f"x:{number}", rule="x", title="One", severity="warning")
+    for number, state in enumerate(("firing", "firing", "firing", "acknowledged")):
+        Alert.objects.create(
+            fingerprint=f"x:{number}", rule="x", title="One", severity="warning", state=state
+        )
     overview.memory.clear()
-    assert 'title="3 firing">3<' in operator.get(changelist(Job)).content.decode()
+    page = operator.get(changelist(Job)).content.decode()
+    assert 'title="3 firing">3<' in page
+    [url] = set(re.findall(r'<a href="([^"]+)"[^>]*>Alerts <span class="number"', page))
+    assert operator.get(url).context["cl"].result_count == 3
 
 
 @pytest.mark.parametrize("overview_was_read", [True, False])
