@@ -41,11 +41,6 @@ def firsts(queue: str) -> QuerySet[Job, tuple[datetime]]:
     return first[:1].union(_ahead(jobs).values_list(SINCE)[:1], all=True)
 
 
-def first(queue: str) -> datetime | None:
-    """Return since when the job of this queue waits that has waited longest; None where none waits."""
-    return min((waits for (waits,) in firsts(queue)), default=None)
-
-
 def by_index(
     jobs: JobQuerySet, least: timedelta | None = None, most: timedelta | None = None
 ) -> QuerySet[Job, Any]:

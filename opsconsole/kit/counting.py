@@ -14,9 +14,9 @@ def count(rows: QuerySet[Any]) -> int:
     return capped(rows).count()
 
 
-def capped(rows: QuerySet[Any]) -> QuerySet[Any, Any]:
-    """Return the rows that a capped count counts."""
-    return rows.order_by().values("pk")[: COUNTED_TO + 1]
+def capped(rows: QuerySet[Any], most: int | None = None) -> QuerySet[Any, Any]:
+    """Return the rows that a capped count counts, up to ``most`` (``COUNTED_TO`` unless given) + 1."""
+    return rows.order_by().values("pk")[: (COUNTED_TO if most is None else most) + 1]
 
 
 def figure(number: int, most: int | None = None) -> str:

@@ -41,9 +41,9 @@ class Reading(Generic[Answer]):
 Steps: TypeAlias = Generator[dict[str, Reading[Any]], dict[str, Any], Answer]
 
 
-def count_of(rows: QuerySet[Any]) -> Reading[int]:
-    """Count the rows as ``counting.count`` does."""
-    return _of(capped(rows), "SELECT count(*) FROM ({sql}) AS counted", lambda number: number or 0)
+def count_of(rows: QuerySet[Any], most: int | None = None) -> Reading[int]:
+    """Count the rows as ``counting.count`` does, up to ``most`` + 1 if given."""
+    return _of(capped(rows, most), "SELECT count(*) FROM ({sql}) AS counted", lambda number: number or 0)
 
 
 def exists_of(rows: QuerySet[Any, Any]) -> Reading[bool]:

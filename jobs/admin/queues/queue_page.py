@@ -21,7 +21,7 @@ from jobs.models import DeadLetter, Job, QueueState, RunRollup, RunRollupState, 
 from jobs.models.job import JobQuerySet
 from jobs.models.run_rollup import FIVE_MINUTES, HOUR
 from jobs.recovery import outlook_wording
-from opsconsole.kit import pauses
+from opsconsole.kit import counting, one_statement, pauses
 from opsconsole.kit.durations import spell
 from opsconsole.kit.models import Pause
 from opsconsole.kit.page_permissions import Person, may_see
@@ -94,15 +94,20 @@ def _jobs(name: str) -> dict[str, Any]:
         Status.IN_PROGRESS: of_queue.running(),
     }
     ages = {f"age {label}": _aged(of_queue, number) for number, (_, label) in enumerate(AGES)}
-    counts = state_counts.of_all(parts | ages)
+    # Of one moment: while jobs come and go, the count and the oldest would contradict each other.
+    counts = {
+        part: one_statement.count_of(rows, state_counts.COUNTED_TO) for part, rows in (parts | ages).items()
+    }
+    read = one_statement.read(**counts, oldest=one_statement.column_of(waits.firsts(name)))
+    figures = {part: counting.figure(read[part], state_counts.COUNTED_TO) for part in counts}
     labels = {"waiting": "Waiting", "scheduled": "Scheduled", Status.IN_PROGRESS: "Running"}
     return {
         "depth": [
-            Figure(label, counts[part], _list("jobs_job", queue=name, status=part))
+            Figure(label, figures[part], _list("jobs_job", queue=name, status=part))
             for part, label in labels.items()
         ],
-        "ages": [Figure(label, counts[f"age {label}"]) for _, label in AGES],
-        "oldest": waits.first(name),
+        "ages": [Figure(label, figures[f"age {label}"]) for _, label in AGES],
+        "oldest": min(read["oldest"], default=None),
         "throughput": _throughput(name),
         "counted_until": RunRollupState.objects.values_list("counted_until", flat=True).first(),
         "jobs_url": _list("jobs_job", queue=name),
