@@ -19,9 +19,10 @@ def of_recovery(seen: Overview, around: Surroundings) -> list[Finding]:
     page = "jobs_recoverycontrol_changelist"
     if around.stop == Stop.HELD:
         sentence = f"Recovery is held: {runs(around.mass)} went silent at once."
+        advice = "Check whether the workers are alive, then release the hold or let it end."
         if around.hold_begins:
             sentence = f"{runs(around.mass)} went silent at once: the next sweep holds recovery."
-        advice = "Check whether the workers are alive, then release the hold or let it end."
+            advice = "Check whether the workers are alive. Once recovery is held, you can release the hold."
         return [Finding("bad", sentence, advice, "Open recovery", page, rule="mass_staleness")]
     if not around.armed:
         sentence = f"Recovery only observes: {runs(seen.stale)} would be recovered."

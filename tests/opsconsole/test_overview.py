@@ -147,7 +147,12 @@ def test_observing_and_holding_come_first() -> None:
     assert sentences(troubled, OBSERVING)[0] == "Recovery only observes: 2 runs would be recovered."
     assert sentences(troubled, HELD)[0] == "Recovery is held: 20 runs went silent at once."
     begins = replace(HELD, hold_until=None)
-    assert sentences(troubled, begins)[0] == "20 runs went silent at once: the next sweep holds recovery."
+    first = overview.findings(troubled, begins)[0]
+    assert first.sentence == "20 runs went silent at once: the next sweep holds recovery."
+    assert (
+        first.advice
+        == "Check whether the workers are alive. Once recovery is held, you can release the hold."
+    )
     assert "lost their worker" not in " ".join(sentences(troubled, OBSERVING)), "one thing is said once"
 
 
