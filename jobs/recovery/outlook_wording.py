@@ -172,6 +172,8 @@ def _until_given_up(decision: Decision) -> str:
 
 
 def _pace(around: Surroundings) -> str:
+    if around.schedule_paused:
+        return " The schedule of sweeps is paused, so none runs automatically."
     if around.sweepless_for is None:
         return " No sweep has ended yet."
     pace = spell(around.sweep_interval)

@@ -48,9 +48,9 @@ class Surroundings:
 
     ``mass`` is how many runs went silent at once (0: too few to hold recovery). ``overfull``: more runs may be recovered
     than one sweep recovers. A pause without ``paused_until`` has no end. ``sweep_interval`` is the interval that the last
-    sweep recorded. ``locked``: jobs whose row others had locked when the last sweep, or the reader, looked. ``refused``: jobs whose
-    recovery the database refused in the last sweep, with the rule. ``more_in_the_way``: there were more of either than are
-    remembered.
+    sweep recorded. ``by_hand``: a person starts the next sweep, whatever the schedule does. ``locked``: jobs whose row others had
+    locked when the last sweep, or the reader, looked. ``refused``: jobs whose recovery the database refused in the last sweep,
+    with the rule. ``more_in_the_way``: there were more of either than are remembered.
     """
 
     read_at: datetime
@@ -63,6 +63,7 @@ class Surroundings:
     last_sweep_at: datetime | None = None
     sweep_interval: timedelta = field(default_factory=control.configured_interval)
     schedule_paused: bool = False
+    by_hand: bool = False
     mass: int = 0
     overfull: bool = False
     locked: frozenset[UUID] = frozenset()
@@ -128,7 +129,7 @@ class Surroundings:
         """Return what keeps the next sweep from recovering stale runs, including that no sweep runs automatically."""
         if not self.armed:
             return Stop.OBSERVING
-        if self.schedule_paused:
+        if self.schedule_paused and not self.by_hand:
             return Stop.SCHEDULE_PAUSED
         return Stop.NO_SWEEPS if self.sweeps_were_away else self.standstill
 

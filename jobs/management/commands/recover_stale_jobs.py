@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from django.core.management.base import CommandError
 from jobs.messaging import queue_depths
 from jobs.models import Sweep
 from jobs.recovery import outlook, surroundings, sweeps
+from jobs.recovery.surroundings import Stop
 from jobs.runs import life_wording
 from opsconsole.kit import audit, commands, intervals
 from opsconsole.kit.command_arguments import refuse_ignored, whole_number
@@ -69,6 +71,10 @@ class Command(commands.ConsoleCommand):
         if not armed:
             lines.append(f"{prospect.sentence} If recovery were armed now:")
             around = surroundings.if_armed(around, around.policy.cutoff)
+        elif prospect.stop == Stop.SCHEDULE_PAUSED:
+            lines.append(f"{prospect.sentence} If this command swept now:")
+        # Without --dry-run, the command sweeps whatever the schedule does.
+        around = replace(around, by_hand=True)
         outlooks = outlook.preview(around, limit, probing=True)
         lines += [f"{each.verb:<10} {each.job.pk} run {each.job.run_epoch}: {each.why}" for each in outlooks]
         if outlooks:

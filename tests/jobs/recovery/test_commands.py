@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import InternalError
+from django_q.models import Schedule
 
 from jobs.models import Job, JobEvent, Status, Sweep
-from jobs.recovery import control
+from jobs.recovery import control, surroundings, sweeps
 from jobs.runs.timeline import Actor
+from opsconsole.cluster import schedules
 from opsconsole.kit import audit, pauses
 from opsconsole_worker.environment import QueueConfig
 from tests.factories import SECOND, job, run
@@ -74,6 +76,27 @@ def test_dry_run_names_what_stops_sweeps() -> None:
     )
     assert f"requeue    {dead.pk}" in said
     assert "requeued 0" in called("recover_stale_jobs")
+
+
+@pytest.mark.parametrize("mode", ["armed", "observing"])
+def test_dry_run_shows_what_the_command_does_whatever_the_schedule_does(mode: str) -> None:
+    dead = run(age=2 * HOUR, silent=HOUR)
+    sweeps.sweep(surroundings.BY_SCHEDULE)  # Staleness counts from a first sweep only where one was missing.
+    Job.objects.filter(pk=dead.pk).delete()
+    dead = run(age=2 * HOUR, silent=HOUR)
+    schedules.sync()
+    Schedule.objects.filter(func=surroundings.SWEEP_TASK).update(repeats=schedules.PAUSED)
+    if mode == "observing":
+        control.disarm(Actor("test"), "looking first")
+    told = json.loads(called("recover_stale_jobs", "--dry-run", "--json"))
+    assert (told["when"], [each["action"] for each in told["runs"]]) == ("not_by_itself", ["requeue"])
+    said = called("recover_stale_jobs", "--dry-run")
+    assert f"requeue    {dead.pk}" in said and "Sweeps run every" not in said
+    assert "1 stale run: 1 to requeue, 0 to quarantine, 0 to skip" in said
+    assert "The schedule of sweeps is paused, so none runs automatically." in said
+    if mode == "armed":
+        assert said.startswith("The schedule of sweeps is paused: nothing is recovered automatically")
+        assert "requeued 1" in called("recover_stale_jobs")
 
 
 def test_find_stale_jobs_says_when_there_are_more() -> None:
