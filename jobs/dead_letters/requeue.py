@@ -15,7 +15,7 @@ from jobs.models import DeadLetter, Job, JobEvent, Outbox, Status
 from jobs.models.annotations import EvidenceColumns, MessageColumns
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
-from jobs.operations.verdicts import step_for
+from jobs.operations.verdicts import sending, step_for
 from jobs.runs.diagnosis import diagnose
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor, record
@@ -60,8 +60,9 @@ def judge(letter: DeadLetter, job: NamedJob) -> tuple[bool, str]:
     """Tell whether replaying the letter requeues its job, with a sentence about what will happen. Pure."""
     if job.status in REQUEUES:
         kind = "released from quarantine" if job.status == Status.QUARANTINED else "requeued"
-        return True, (
-            f"Its job will be {kind} as run {job.run_epoch + 1}; the letter is deleted once the message of that run is sent."
+        return (
+            True,
+            f"Its job will be {kind} as run {job.run_epoch + 1}{sending(job)} Then the letter is deleted.",
         )
     if job.status == Status.PENDING:
         return _judge_waiting(letter, job)
@@ -89,7 +90,8 @@ def _judge_waiting(letter: DeadLetter, job: NamedJob) -> tuple[bool, str]:
     )
     if its_message_died:
         return True, (
-            f"Its job is waiting for a message that will never arrive: it will be sent again as run {job.run_epoch + 1}."
+            f"Its job is waiting for a message that will never arrive: it will wait for run {job.run_epoch + 1}{sending(job)} "
+            "Then the letter is deleted."
         )
     return False, f"Its job is already waiting for run {job.run_epoch}."
 

@@ -36,7 +36,7 @@ def step_for_all_with(action: str, status: str, queue: str, run_epoch: int, reco
 
 
 def _judge_requeue(job: JobWithEvidence) -> tuple[bool, str]:
-    again = f"Will wait for run {job.run_epoch + 1}{_sending(job)}"
+    again = f"Will wait for run {job.run_epoch + 1}{sending(job)}"
     if job.status == Status.IN_PROGRESS:
         return _judge_requeue_of_running(job, again)
     if job.status == Status.CANCELLED and job.beat_at and job.beat_at >= job.stale_before:
@@ -52,7 +52,8 @@ def _judge_requeue(job: JobWithEvidence) -> tuple[bool, str]:
     return False, "It is already waiting." if job.status == Status.PENDING else _left_alone(job)
 
 
-def _sending(job: JobWithEvidence) -> str:
+def sending(job: Job) -> str:
+    """Say when the message of a job that will wait again is sent, behind the sentence that says so."""
     if job.queue in settings.QUEUES:
         return ", and its message will be sent."
     return f". Its message will be sent once its queue '{job.queue}' is configured."
@@ -93,7 +94,7 @@ def _judge_cancel(job: JobWithEvidence) -> tuple[bool, str]:
 def _judge_release(job: JobWithEvidence) -> tuple[bool, str]:
     if job.status == Status.QUARANTINED:
         forgiven = exactly(job.recovery_count, "recovery", "recoveries")
-        return True, f"Will wait for run {job.run_epoch + 1}{_sending(job)} {forgiven} will be forgiven."
+        return True, f"Will wait for run {job.run_epoch + 1}{sending(job)} {forgiven} will be forgiven."
     return False, _left_alone(job)
 
 

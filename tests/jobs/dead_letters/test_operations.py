@@ -109,6 +109,23 @@ def test_letter_whose_job_needs_no_run_is_skipped_with_the_reason(
     assert not letter.attempts.exists()
 
 
+@pytest.mark.parametrize(
+    ("status", "begins"),
+    [
+        (Status.FAILED, "Its job will be requeued as run 2"),
+        (Status.QUARANTINED, "Its job will be released from quarantine as run 2"),
+        (Status.PENDING, "Its job is waiting for a message that will never arrive: it will wait for run 2"),
+    ],
+)
+def test_replay_says_when_the_message_of_the_job_is_sent(status: Status, begins: str) -> None:
+    letters = [dead_letter(job(status=status, queue=queue), run_epoch=None) for queue in ("default", "gone")]
+    said = {step.sentence for step in operations.plan(LetterAction.REPLAY, [each.pk for each in letters])}
+    assert said == {
+        f"{begins}, and its message will be sent. Then the letter is deleted.",
+        f"{begins}. Its message will be sent once its queue 'gone' is configured. Then the letter is deleted.",
+    }
+
+
 def test_waiting_job_whose_only_message_died_is_sent_again() -> None:
     made = job()
     letter = dead_letter(made, run_epoch=None)
