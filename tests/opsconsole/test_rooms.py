@@ -57,6 +57,8 @@ def test_tests_mirror_the_packages() -> None:
     strays = [
         str(folder)
         for folder in folders
-        if folder.parts[0] not in WHOLE and not (REPOSITORY / folder / "__init__.py").exists()
+        if folder.parts
+        and folder.parts[0] not in WHOLE
+        and not (REPOSITORY / folder / "__init__.py").exists()
     ]
     assert strays == []
