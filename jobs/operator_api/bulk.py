@@ -16,7 +16,7 @@ from jobs.admin.bulk import operation_page, start
 from jobs.admin.bulk.operation_list import DECISIONS
 from jobs.admin.bulk.operation_page import CountedGroup, MemberLine
 from jobs.bulk import background_freezing, decisions
-from jobs.bulk.kinds import BulkRefused, Kind
+from jobs.bulk.kinds import BulkRefused, Kind, MemberResult
 from jobs.bulk.registry import kind_of
 from jobs.models import BulkOperation, Job
 from jobs.models.bulk import DatedOperation
@@ -265,10 +265,20 @@ def _group(counted: CountedGroup, seen: Mapping[str, Any]) -> bulk_schemas.BulkG
 def _members(lines: Sequence[MemberLine]) -> list[bulk_schemas.BulkMemberItem]:
     return [
         bulk_schemas.BulkMemberItem(
-            id=line.member.subject, about=line.about, outcome=line.member.outcome, sentence=line.sentence
+            id=line.member.subject,
+            about=line.about,
+            outcome=line.member.outcome,
+            sentence=line.sentence,
+            result=_result(line.result) if line.result else None,
         )
         for line in lines
     ]
+
+
+def _result(result: MemberResult) -> bulk_schemas.BulkMemberResult:
+    return bulk_schemas.BulkMemberResult(
+        text=result.label, again=result.again or None, error=result.error or None
+    )
 
 
 def _as_json(request: OperatorRequest, operation: BulkOperation) -> dict[str, Any]:

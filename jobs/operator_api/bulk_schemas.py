@@ -50,11 +50,30 @@ class BulkGroup(Schema):
     sentence: str = Field(examples=["Will wait for run 2, and its message will be sent."])
 
 
+class BulkMemberResult(Schema):
+    """What became of a member after it was done."""
+
+    text: str = Field(
+        examples=["Failed again"], description="As in `results`, which counts the members with each."
+    )
+    again: str | None = Field(
+        examples=[None], description="The id of the dead letter as which a replayed one failed again."
+    )
+    error: str | None = Field(
+        examples=["ValueError: the business has no address"],
+        description="What it failed again with, cut after about 120 characters.",
+    )
+
+
 class BulkMemberItem(Schema):
     id: str = Field(examples=["5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901"])
     about: str = Field(examples=["TEST-001"], description="Its customer or queue.")
     outcome: str = Field(examples=["waiting"])
     sentence: str = Field(examples=["Will wait for run 2, and its message will be sent."])
+    result: BulkMemberResult | None = Field(
+        examples=[None],
+        description="What became of it by now. Null where it was not done, or where nothing is sent again, as by a cancel.",
+    )
 
 
 class BulkItem(Schema):

@@ -58,7 +58,7 @@ OUTCOME_TONES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class MemberLine:
-    """One member, with its owner and the link to its page."""
+    """One member, with its owner and the link to its page. ``result``: what became of it, shown as ``became``."""
 
     member: BulkMember
     url: str
@@ -68,6 +68,7 @@ class MemberLine:
     outcome: SafeString
     became: SafeString
     sentence: str
+    result: MemberResult | None
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ def sentence_apart_from_job(member: BulkMember) -> str:
 
 def _apart_from_job(line: MemberLine) -> MemberLine:
     sentence = sentence_apart_from_job(line.member)
-    return replace(line, about="", seen_epoch=None, became=SafeString(""), sentence=sentence)
+    return replace(line, about="", seen_epoch=None, became=SafeString(""), result=None, sentence=sentence)
 
 
 def _by_state(counted: Sequence[CountedGroup], kind: Kind) -> list[CountedGroup]:
@@ -307,4 +308,4 @@ def _line(member: BulkMember, kind: Kind, about: str, result: MemberResult | Non
     seen = _seen(member.seen_status, "", kind) if member.seen_status else SafeString("")
     url = reverse(f"admin:{kind.page}_change", args=[member.subject])
     became = labels.result(result, kind.page) if result else SafeString("")
-    return MemberLine(member, url, about, seen, member.seen_epoch, outcome, became, member.sentence)
+    return MemberLine(member, url, about, seen, member.seen_epoch, outcome, became, member.sentence, result)

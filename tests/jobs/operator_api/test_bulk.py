@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -10,9 +11,9 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.db.models.functions import Now
 
-from jobs.admin.bulk.operation_page import JOB_UNSEEN
+from jobs.admin.bulk.operation_page import JOB_UNSEEN, MEMBERS_A_PAGE
 from jobs.bulk import background_freezing, chunks
-from jobs.models import BulkMember, BulkOperation, Job, Status
+from jobs.models import BulkMember, BulkOperation, DeadLetter, Job, Status
 from opsconsole_worker.environment import QueueConfig
 from ratelimits.keys import api_keys
 from tests import people
@@ -161,6 +162,54 @@ def test_confirmed_operation_is_carried_out_and_followed() -> None:
     assert [each["kind"] for each in shown["events"]] == ["begun", "ended"]
     done = program.get(f"bulk/{operation['number']}", outcome="done").json()["members"]
     assert [each["id"] for each in done] == [str(made[1].pk)]
+    assert [each["result"] and each["result"]["text"] for each in shown["members"]] == [
+        "Still waiting or running" if each["outcome"] == "done" else None for each in shown["members"]
+    ]
+
+
+def test_each_member_says_what_became_of_it_and_the_pages_hold_all_of_them() -> None:
+    made = [job(status="failed") for _ in range(MEMBERS_A_PAGE + 2)]
+    program = Program(*JOBS)
+    operation = confirm(program, preview(program, action="requeue", all=True)["operation"]).json()
+    BulkOperation.objects.update(trial_passed=True)
+    work(operation)
+    again, through = made[0], made[1]
+    Job.objects.filter(pk=again.pk).update(status=Status.FAILED, error_message="ValueError:  no address")
+    Job.objects.filter(pk=through.pk).update(status=Status.COMPLETED)
+
+    results: dict[str, Any] = {}
+    after: dict[str, str] = {}
+    pages = 0
+    while True:
+        shown = program.get(f"bulk/{operation['number']}", **after).json()
+        results |= {each["id"]: each["result"] for each in shown["members"]}
+        pages += 1
+        if shown["next"] is None:
+            break
+        after = {"after": shown["next"]}
+
+    assert (pages, set(results)) == (2, set(names(made)))
+    assert results[str(again.pk)] == {
+        "text": "Failed again",
+        "again": None,
+        "error": "ValueError: no address",
+    }
+    assert results[str(through.pk)] == {"text": "Completed", "again": None, "error": None}
+    counted = Counter(each["text"] for each in results.values())
+    assert counted == {each["text"]: each["count"] for each in shown["results"]}
+
+
+def test_replayed_letter_names_the_letter_as_which_it_failed_again() -> None:
+    first = dead_letter(job(status="failed"))
+    program = Program(*JOBS, *LETTERS)
+    operation = confirm(program, preview(program, action="replay", all=True)["operation"]).json()
+    work(operation)
+    DeadLetter.objects.filter(pk=first.pk).update(state=DeadLetter.State.REPLAYED)
+    second = dead_letter(first.job, returned_from=first, returns=1)
+
+    [member] = program.get(f"bulk/{operation['number']}").json()["members"]
+
+    assert member["result"]["again"] == str(second.pk), member
 
 
 def work(operation: dict[str, Any]) -> None:
@@ -251,6 +300,7 @@ def test_letters_are_replayed_in_bulk_and_nothing_of_their_jobs_is_told() -> Non
     after = blind.get(f"bulk/{operation['number']}")
     assert {each["id"] for each in after.json()["members"]} == set(names(of_jobs))
     assert JOB_UNSEEN in {each["sentence"] for each in after.json()["members"]}
+    assert {each["result"] for each in after.json()["members"]} == {None}
     for answer in (shown, after):
         for told in ("SECRET-1", "quarantine", "run 1", "requeued"):
             assert told not in answer.content.decode(), told
