@@ -159,6 +159,10 @@ class BulkMember(models.Model):
         indexes = [
             # For the next chunk of an operation, and for the pages of its members by outcome.
             models.Index(fields=["operation", "outcome", "id"], name="bulk_members_outcome_idx"),
+            # For the operations that wait for a job. With ``outcome`` as the condition, PostgreSQL would take it for chunks, too.
+            models.Index(
+                fields=["subject"], name="bulk_members_subject_idx", condition=Q(settled_at__isnull=True)
+            ),
         ]
 
     def __str__(self) -> str:

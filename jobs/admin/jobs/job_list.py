@@ -65,6 +65,7 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
         "jobs.Outbox",
         "jobs.QueueState",
         "jobs.RunProgress",
+        "jobs.BulkOperation",
     )
     whole_columns = ("customer_id", "error_message", "payload")
     list_display = (

@@ -17,6 +17,8 @@ from django.utils.safestring import SafeString
 from jobs.admin import labels, run_progress
 from jobs.admin.jobs import payload_page, progress_notes
 from jobs.admin.previewed_actions import button
+from jobs.bulk import turns
+from jobs.bulk.turns import Turn
 from jobs.models import Job, JobEvent, Outbox, RunProgress, Status, WorkerHeartbeat, absent_columns
 from jobs.models.event import recent_recoveries
 from jobs.models.job import JobWithEvidence
@@ -103,14 +105,17 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
         progress=models_of(run_progress.last_two(job.pk)),
         messages=models_of(_messages(job) if sees_messages else Outbox.objects.none()),
         recent=value_of(_recent_recoveries(job)),
+        **({"turns": turns.of_job(job)} if may_see(user, "jobs_bulkoperation") else {}),
     )
+    bulk_turns = read.get("turns", ())
     return {
         "title": f"Job {short_id(job.pk)}",
         "job": job,
         "customer": labels.customer_link(job),
         "status": labels.job_status(job, job.read_at),
         "trouble": labels.message_trouble(waits.trouble) if waits else labels.trouble(diagnosis),
-        "why": why(job, waits, user),
+        "bulk_turns": bulk_turns,
+        "why": why(job, waits, user, bulk_turns),
         "letters_url": _letters_url(job) if may_see(user, "jobs_deadletter") else "",
         "old_kind": job.status == Status.IN_PROGRESS and job.claimed_epoch is None,
         "deadline": deadline_of(job) if job.status == Status.IN_PROGRESS else None,
@@ -177,23 +182,25 @@ def waits_of(job: JobWithEvidence) -> Waiting | None:
     return waiting.look(job.pk) if job.status == Status.PENDING else None
 
 
-def why(job: JobWithEvidence, waits: Waiting | None, user: Asker) -> Panel | None:
+def why(
+    job: JobWithEvidence, waits: Waiting | None, user: Asker, bulk_turns: Sequence[Turn] = ()
+) -> Panel | None:
     """Return what is wrong with the job, as far as this person may see it."""
     if job.status in STAYS:
-        return _of_stay(job)
+        return _of_stay(job, bulk_turns)
     if job.status == Status.CANCELLED:
         return _of_cancelled(job)
     return _of_waiting(waits, user) if waits else _of_run(job, diagnose(job))
 
 
-def _of_stay(job: JobWithEvidence) -> Panel:
-    """Return why a job stays as it is, and what would change that."""
+def _of_stay(job: JobWithEvidence, bulk_turns: Sequence[Turn]) -> Panel:
+    """Return why a job stays as it is, and what would change that, unless a bulk operation will."""
     failed = job.status == Status.FAILED
     error = (job.error_message or "").strip().partition("\n")[0][:ERROR_SHOWN]
     return Panel(
         "Why did it fail?" if failed else "Why is it in quarantine?",
         error or ("No error was recorded." if failed else _without_error(job)),
-        [("What happens next", STAYS[job.status])],
+        [] if any(turn.will for turn in bulk_turns) else [("What happens next", STAYS[job.status])],
         "bad" if failed else "warning",
     )
 
