@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -17,7 +17,6 @@ from jobs.models import Outbox
 from jobs.models.columns import JOBS
 from opsconsole.kit import doorbell
 from opsconsole.kit.postgresql.binary_values import insert_lists
-from opsconsole_worker.messages import REASON_LENGTH
 
 ENQUEUED = ""
 STALE_JOB_RECOVERY = "stale_job_recovery"
@@ -91,14 +90,4 @@ def post(
         reason=reason,
         retry=retry,
         available_at=Now() + delay,
-    )
-
-
-def post_dead_letter(job_id: UUID, run_epoch: int, queue: str, *, reason: str) -> None:
-    """Write a copy of a dead run's message to its dead letter queue, the one sign of dead work outside the console."""
-    Outbox.objects.get_or_create(
-        job_id=job_id,
-        run_epoch=run_epoch,
-        destination=Outbox.Destination.DLQ,
-        defaults={"queue": queue, "reason": reason[:REASON_LENGTH], "retry": True, "dead_letter_id": uuid4()},
     )

@@ -43,7 +43,6 @@ class Actor:
 
 SWEEP = Actor("sweep")
 CONSOLE = Actor("console")
-EXTERNAL_REDRIVE = Actor("external redrive")
 
 
 class NewEvent(NamedTuple):

@@ -100,8 +100,8 @@ def test_enqueued_jobs_are_sent_and_recorded(sqs_queue: TestQueue) -> None:
 
 
 def test_dead_run_is_announced_on_the_dead_letter_queue(sqs_queue: TestQueue) -> None:
-    dead = job(status=Status.FAILED, run_epoch=3)
-    outbox.post_dead_letter(dead.pk, 3, "default", reason="ValueError: no address")
+    dead = job(status=Status.IN_PROGRESS, run_epoch=3, claimed_epoch=3, worker_id="w")
+    lifecycle.fail(Run(dead.pk, 3, Worker("w")), "ValueError: no address", retryable=False)
     assert dispatch().sent == 1
     assert sqs_queue.bodies() == []
     (body,) = [json.loads(body) for body in sqs_queue.bodies(sqs_queue.dlq_url)]

@@ -9,9 +9,12 @@ from django.db.models.functions import Now
 
 from jobs.messaging import outbox
 from jobs.messaging.outbox import NewMessage
-from jobs.models import Job, Outbox
+from jobs.models import Job, Outbox, Status
 from opsconsole.kit.postgresql import binary_values
 from opsconsole_worker.messages import REASON_LENGTH
+from opsconsole_worker.runs import lifecycle
+from opsconsole_worker.runs.heartbeats import Worker
+from opsconsole_worker.runs.lifecycle import Run
 from tests.factories import SECOND, job, letter
 
 pytestmark = pytest.mark.django_db
@@ -83,10 +86,10 @@ def test_run_is_announced_once_on_its_queue() -> None:
 
 
 def test_dead_letter_of_a_run_is_posted_once_and_beside_its_message() -> None:
-    dead = job()
+    dead = job(status=Status.IN_PROGRESS, worker_id="w", claimed_epoch=1)
     outbox.post(dead.pk, 1, "default", reason="", retry=False)
     for reason in ("x" * 600, "again"):
-        outbox.post_dead_letter(dead.pk, 1, "default", reason=reason)
+        lifecycle.fail(Run(dead.pk, 1, Worker("w")), reason, retryable=False)
     row = Outbox.objects.get(destination=Outbox.Destination.DLQ)
     assert row.reason == "x" * REASON_LENGTH
     assert row.dead_letter_id is not None
