@@ -8,30 +8,18 @@ The API key that claimed a run is part of the fence, too: another key that knows
 successor of the key counts as the same. The row keeps the key with its epoch; a claim without a key, by a worker that
 has the database itself, is kept as such. Where nothing is kept for the epoch, the claim came from a program that knows
 nothing of keys, and the worker's id decides alone.
-
-The rules are written here twice: in Python and as a condition in SQL.
 """
 
 from __future__ import annotations
 
 
-def admits(row_worker: str | None, worker_id: str) -> bool:
-    """Tell whether this worker may report about a run whose row names ``row_worker``."""
-    return row_worker in {None, "", worker_id}
-
-
-def admits_key(row_key: str | None, run_epoch: int, key: str) -> bool:
-    """Tell whether this key may report about the run; '' is a worker without a key. ``row_key``: what the row keeps."""
-    return row_key is None or not row_key.startswith(f"{run_epoch}:") or row_key == f"{run_epoch}:{key}"
-
-
 def in_statement(worker: str = "%(worker)s", key: str = "%(key)s") -> str:
-    """Return both as a condition on the columns of ``jobs``; the parameters are expressions of the caller's id and key."""
+    """Return both rules as a condition on the columns of ``jobs``; the parameters are expressions of the caller's id and key."""
     return f"(coalesce(worker_id::text, '') IN ('', {worker}) AND {key_in_statement(key)})"
 
 
 def key_in_statement(key: str = "%(key)s") -> str:
-    """Return the second as a condition on the columns of ``jobs``."""
+    """Return the rule of keys as a condition on the columns of ``jobs``."""
     return (
         "(claimed_by_key IS NULL OR NOT starts_with(claimed_by_key, run_epoch || ':')"
         f" OR claimed_by_key = run_epoch || ':' || {key}::text)"
