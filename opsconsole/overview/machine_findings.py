@@ -13,87 +13,90 @@ from opsconsole.overview.finding import Finding
 
 
 def of_the_machine(seen: Overview, around: Surroundings) -> list[Finding]:
-    problems = []
-    if seen.sweep_is_late:
-        age = f"for {spell(seen.sweep_age)}" if seen.sweep_age else "yet"
-        advice = f"Dead runs are not found. {_why_no_sweep(around)}"
-        problems.append(
-            Finding("bad", f"No sweep has ended {age}.", advice, "Open sweeps", "jobs_sweep_changelist")
-        )
-    if seen.locked_runs:
-        sentence, advice = seen.locked_runs.sentence(seen.read_at), seen.locked_runs.advice
-        problems.append(
-            Finding(
-                "bad", sentence, advice, "Show runs", "jobs_job_changelist", "?stale=any", rule="locked_runs"
-            )
-        )
-    if seen.refused_runs:
-        problems.append(
-            Finding(
-                "bad",
-                seen.refused_runs.sentence,
-                refused_runs.ADVICE,
-                "Open recovery",
-                "jobs_recoverycontrol_changelist",
-                rule="refused_runs",
-            )
-        )
-    if seen.refused_claims and seen.refused_claims.count:
-        sentence, page = seen.refused_claims.sentence, ("jobs_job_changelist", "?status=waiting")
-        problems.append(
-            Finding("bad", sentence, refused_claims.ADVICE, "Show jobs", *page, rule="refused_claims")
-        )
-    if seen.unread_queues:
-        sentence = f"Queue {', '.join(seen.unread_queues)} can't be read."
-        advice = "Its depth is unknown. See the error of the last reading."
-        problems.append(
-            Finding(
-                "bad", sentence, advice, "Open queues", "jobs_queuestate_changelist", rule="queue_unreadable"
-            )
-        )
-    if seen.overdue:
-        advice = "Check that the dispatcher runs and SQS answers."
-        sentence = f"{many(seen.overdue, 'message')} should have been sent by now."
-        problems.append(
-            Finding(
-                "bad",
-                sentence,
-                advice,
-                "Show messages",
-                "jobs_outbox_changelist",
-                "?state=overdue",
-                rule="outbox_stuck",
-            )
-        )
-    if seen.clocks_off:
-        sentence = f"{many(seen.clocks_off, 'worker has a wrong clock', 'workers have a wrong clock')}."
-        advice = "Their heartbeats count from when the console sees them change. Set the clocks."
-        problems.append(
-            Finding(
-                "warning",
-                sentence,
-                advice,
-                "Open workers",
-                "jobs_workerheartbeat_changelist",
-                rule="worker_clocks",
-            )
-        )
-    if seen.without_workers:
-        advice = "Start workers, or find out why their heartbeats don't arrive."
-        sentence = f"{many(seen.without_workers, 'job waits', 'jobs wait')} and no worker is alive."
-        workers = "jobs_workerheartbeat_changelist"
-        problems.append(
-            Finding(
-                "bad", sentence, advice, "Open workers", workers, quotes=("jobs_job",), rule="no_live_worker"
-            )
-        )
-    return problems
+    """Return what is wrong with sweeps, runs that nothing can change, queues, messages and workers."""
+    findings = (
+        _late_sweep(seen, around),
+        _locked_runs(seen),
+        _refused_runs(seen),
+        _refused_claims(seen),
+        _unread_queues(seen),
+        _overdue_messages(seen),
+        _wrong_clocks(seen),
+        _no_live_worker(seen),
+    )
+    return [finding for finding in findings if finding]
+
+
+def _late_sweep(seen: Overview, around: Surroundings) -> Finding | None:
+    if not seen.sweep_is_late:
+        return None
+    age = f"for {spell(seen.sweep_age)}" if seen.sweep_age else "yet"
+    advice = f"Dead runs are not found. {_why_no_sweep(around)}"
+    return Finding("bad", f"No sweep has ended {age}.", advice, "Open sweeps", "jobs_sweep_changelist")
 
 
 def _why_no_sweep(around: Surroundings) -> str:
     if around.schedule_paused:
         return outlook_wording.of_stop(Stop.SCHEDULE_PAUSED, around)
     return "Check that the cluster (manage.py run_cluster) is running."
+
+
+def _locked_runs(seen: Overview) -> Finding | None:
+    if not seen.locked_runs:
+        return None
+    sentence, advice = seen.locked_runs.sentence(seen.read_at), seen.locked_runs.advice
+    page = ("Show runs", "jobs_job_changelist", "?stale=any")
+    return Finding("bad", sentence, advice, *page, rule="locked_runs")
+
+
+def _refused_runs(seen: Overview) -> Finding | None:
+    if not seen.refused_runs:
+        return None
+    page = ("Open recovery", "jobs_recoverycontrol_changelist")
+    return Finding("bad", seen.refused_runs.sentence, refused_runs.ADVICE, *page, rule="refused_runs")
+
+
+def _refused_claims(seen: Overview) -> Finding | None:
+    if not (seen.refused_claims and seen.refused_claims.count):
+        return None
+    page = ("Show jobs", "jobs_job_changelist", "?status=waiting")
+    return Finding("bad", seen.refused_claims.sentence, refused_claims.ADVICE, *page, rule="refused_claims")
+
+
+def _unread_queues(seen: Overview) -> Finding | None:
+    if not seen.unread_queues:
+        return None
+    sentence = f"Queue {', '.join(seen.unread_queues)} can't be read."
+    advice = "Its depth is unknown. See the error of the last reading."
+    page = ("Open queues", "jobs_queuestate_changelist")
+    return Finding("bad", sentence, advice, *page, rule="queue_unreadable")
+
+
+def _overdue_messages(seen: Overview) -> Finding | None:
+    if not seen.overdue:
+        return None
+    sentence = f"{many(seen.overdue, 'message')} should have been sent by now."
+    advice = "Check that the dispatcher runs and SQS answers."
+    page = ("Show messages", "jobs_outbox_changelist", "?state=overdue")
+    return Finding("bad", sentence, advice, *page, rule="outbox_stuck")
+
+
+def _wrong_clocks(seen: Overview) -> Finding | None:
+    if not seen.clocks_off:
+        return None
+    sentence = f"{many(seen.clocks_off, 'worker has a wrong clock', 'workers have a wrong clock')}."
+    advice = "Their heartbeats count from when the console sees them change. Set the clocks."
+    page = ("Open workers", "jobs_workerheartbeat_changelist")
+    return Finding("warning", sentence, advice, *page, rule="worker_clocks")
+
+
+def _no_live_worker(seen: Overview) -> Finding | None:
+    if not seen.without_workers:
+        return None
+    sentence = f"{many(seen.without_workers, 'job waits', 'jobs wait')} and no worker is alive."
+    advice = "Start workers, or find out why their heartbeats don't arrive."
+    page = ("Open workers", "jobs_workerheartbeat_changelist")
+    return Finding("bad", sentence, advice, *page, quotes=("jobs_job",), rule="no_live_worker")
 
 
 def of_the_task_queue(seen: Overview) -> list[Finding]:
