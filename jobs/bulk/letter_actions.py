@@ -12,10 +12,9 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django_q.tasks import async_task
 
 from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult, Order, Result, Results, Trial
-from jobs.dead_letters import operations, origins, queue_visit, replay_results
+from jobs.dead_letters import cluster_work, operations, origins, queue_visit, replay_results
 from jobs.dead_letters.replay_results import ReplayResult
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
@@ -28,7 +27,7 @@ AS_SENT = ("sent_at", "pk")
 def _carry_out(order: Order) -> list[Result]:
     outcomes = operations.carry_out(order.steps, order.actor, order.operation.reason)
     # Committed with the requests; the cluster would look within a minute anyway.
-    async_task("jobs.tasks.work_dead_letters", group="dead letters")
+    cluster_work.ask_to_fulfil()
     return [Result.of(outcome) for outcome in outcomes]
 
 

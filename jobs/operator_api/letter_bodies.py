@@ -9,8 +9,7 @@ from django.conf import settings
 from ninja import Field, Router, Schema
 from pydantic import StringConstraints
 
-from jobs.admin.dead_letters.letter_actions import ask_cluster
-from jobs.dead_letters import editing, letter_locks, operations, redaction, requeue
+from jobs.dead_letters import cluster_work, editing, letter_locks, operations, redaction, requeue
 from jobs.dead_letters.letter_locks import LetterGone
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, ReplayAttempt
@@ -90,7 +89,7 @@ def edit_letter(request: OperatorRequest, letter_id: UUID, change: EditBody) -> 
     now = load(letter_id)
     if not outcome.done:
         refuse(outcome, _shown(_whole(letter_id)).model_dump(mode="json"))
-    ask_cluster("jobs.tasks.work_dead_letters")
+    cluster_work.ask_to_fulfil()
     operator_api.log(request, [now], editing.DID, why=change.reason, result=outcome.sentence)
     return letter_schemas.LetterChanged(sentence=outcome.sentence, letter=item(request, now))
 

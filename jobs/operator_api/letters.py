@@ -8,9 +8,9 @@ from uuid import UUID
 
 from ninja import Query, Router
 
-from jobs.admin.dead_letters.letter_actions import apart_from_job, ask_cluster
+from jobs.admin.dead_letters.letter_actions import apart_from_job
 from jobs.bulk.registry import kind_of
-from jobs.dead_letters import operations, redaction, replay_results, requeue
+from jobs.dead_letters import cluster_work, operations, redaction, replay_results, requeue
 from jobs.dead_letters.replay_results import Followed
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
@@ -124,7 +124,7 @@ def _act(
     shown = item(request, now)
     if not outcome.done:
         refuse(outcome, shown.model_dump(mode="json"))
-    ask_cluster("jobs.tasks.work_dead_letters")
+    cluster_work.ask_to_fulfil()
     operator_api.log(request, [now], kind_of(action).did, why=change.reason, result=outcome.sentence)
     sentence = _as_seen(request, action, letter, outcome.sentence, goes=True)
     return letter_schemas.LetterChanged(sentence=sentence, letter=shown)

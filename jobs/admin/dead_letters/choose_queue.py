@@ -13,8 +13,8 @@ from django.shortcuts import get_object_or_404
 
 from jobs.admin.bulk.operation_page import JOB_UNSEEN
 from jobs.admin.bulk.start import actor_of
-from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
-from jobs.dead_letters import chosen_queue, letter_locks, operations, requeue
+from jobs.admin.dead_letters.letter_actions import PlannedLetters
+from jobs.dead_letters import chosen_queue, cluster_work, letter_locks, operations, requeue
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.operations.steps import OperationRefused, Outcome
@@ -74,7 +74,7 @@ def _send(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter) -> Ht
     except OperationRefused as error:
         form.add_error(None, str(error))
         return _page(admin, request, letter, form)
-    ask_cluster("jobs.tasks.work_dead_letters")
+    cluster_work.ask_to_fulfil()
     outcome = Outcome(letter.pk, done=True, sentence=f"Waits to be sent to the queue {queue}.")
     return admin.result_page(request, LetterAction.REPLAY, [outcome], reason)
 

@@ -12,9 +12,9 @@ from django.shortcuts import get_object_or_404
 
 from jobs.admin.bulk.operation_page import JOB_UNSEEN
 from jobs.admin.bulk.start import actor_of
-from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
+from jobs.admin.dead_letters.letter_actions import PlannedLetters
 from jobs.admin.dead_letters.letter_page import why_it_failed
-from jobs.dead_letters import editing, letter_locks, operations, redaction, requeue
+from jobs.dead_letters import cluster_work, editing, letter_locks, operations, redaction, requeue
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, ReplayAttempt
@@ -112,7 +112,7 @@ def _send(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter) -> Ht
     except OperationRefused as error:
         form.add_error(None, str(error))
         return _page(admin, request, letter, form)
-    ask_cluster("jobs.tasks.work_dead_letters")
+    cluster_work.ask_to_fulfil()
     return admin.result_page(request, LetterAction.REPLAY, [outcome], reason)
 
 

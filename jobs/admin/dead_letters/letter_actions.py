@@ -9,14 +9,13 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django_q.tasks import async_task
 
 from jobs.admin import previewed_actions
 from jobs.admin.bulk.operation_page import JOB_UNSEEN
 from jobs.admin.dead_letters.listed_letters import letters_of_group
 from jobs.admin.previewed_actions import Told
 from jobs.bulk import letter_actions
-from jobs.dead_letters import operations
+from jobs.dead_letters import cluster_work, operations
 from jobs.dead_letters.queue_visit import next_step
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup
@@ -61,7 +60,7 @@ class PlannedLetters(previewed_actions.PlannedAdmin[LetterAction, DeadLetter]):
 
     def carry_out(self, steps: Sequence[Step], actor: Actor, reason: str) -> Sequence[Outcome]:
         outcomes = operations.carry_out(steps, actor, reason)
-        ask_cluster("jobs.tasks.work_dead_letters")
+        cluster_work.ask_to_fulfil()
         return outcomes
 
     def when(self, action: LetterAction) -> str:
@@ -137,8 +136,3 @@ def apart_from_job(letter: DeadLetter, sentence: str, *, goes: bool) -> str:
         return WITH_JOB_UNSEEN
     apart = operations.step_for(LetterAction.REPLAY, letter, None)
     return NOT_WITH_JOB_UNSEEN if apart.will else apart.sentence
-
-
-def ask_cluster(task: str) -> None:
-    """Ask the cluster to do it now instead of with its next schedule."""
-    async_task(task, group="dead letters")

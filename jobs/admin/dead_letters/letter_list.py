@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs.admin.dead_letters import choose_queue, coverage, edit, filters, letter_badges, listed_letters
-from jobs.admin.dead_letters.letter_actions import PlannedLetters, ask_cluster
+from jobs.admin.dead_letters.letter_actions import PlannedLetters
 from jobs.admin.dead_letters.letter_page import ShownLetter, download, letter_page
 from jobs.admin.dead_letters.listed_letters import ListedLetter
 from jobs.admin.dead_letters.typed_filters import (
@@ -28,7 +28,7 @@ from jobs.admin.dead_letters.typed_filters import (
     SeenSinceFilter,
 )
 from jobs.admin.sorting import SortedChangeList
-from jobs.dead_letters import chosen_queue, replay_results, requeue, search_text
+from jobs.dead_letters import chosen_queue, cluster_work, replay_results, requeue, search_text
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
 from jobs.models.dead_letter import DeadLetterQuerySet
@@ -263,7 +263,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
                 request, "Nothing is checked: checks of dead letters are paused. Resume them on Controls."
             )
         else:
-            ask_cluster("jobs.tasks.check_dead_letters")
+            cluster_work.ask_to_check()
             messages.success(request, "The cluster was asked to check. Reload this page in a few seconds.")
         return redirect("admin:jobs_deadletter_changelist")
 
