@@ -10,12 +10,14 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
+from django_stubs_ext import WithAnnotations
 
 from alerts.channels.targets import Target, all_targets, target_of
 from alerts.models import Channel, Delivery
 from alerts.sending import routing
 from alerts.sending.addressing import FALLBACK_AFTER
 from alerts.watch import monitor_alerts
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.row_locks import limit_waits
 
 CACHE_SECONDS = 5
@@ -70,9 +72,7 @@ def _read() -> Banner | None:
     targets = all_targets()
     if banner := _of_addresses(targets):
         return banner
-    channels = Channel.objects.filter(pk__in=targets).order_by("pk")
-    if failing := channels.filter(failing_since__lt=Now() - FALLBACK_AFTER).first():
-        return _failing_banner(failing)
+    channels = Channel.objects.filter(pk__in=targets)
     if sum(routing.is_muted(row, row.db_now) for row in channels.annotate(db_now=Now())) == len(targets):
         return Banner("All channels are muted: nobody is told of alerts.", "Unmute one on the page Channels.")
     unsent = Delivery.objects.waiting().filter(channel__in=targets, created_at__lt=Now() - UNSENT_AFTER)
@@ -82,17 +82,25 @@ def _read() -> Banner | None:
 
 
 def _of_addresses(targets: Mapping[str, Target]) -> Banner | None:
-    """Return what keeps alerts from an address: no key opens it, there is none, or it rejected a message permanently."""
+    """Return what keeps alerts from an address: no key opens it, there is none, it rejected a message permanently, or it fails."""
     with_address = Channel.objects.filter(~Q(secret="") | Q(pk__in=targets)).order_by("pk")
     rows = list(with_address.annotate(db_now=Now()))
     broken = [row for row in rows if row.pk in targets and row.is_broken(targets[row.pk].digest)]
     muted = [row for row in rows if row.pk in targets and routing.is_muted(row, row.db_now)]
-    nobody = len({row.pk for row in [*broken, *muted]}) == len(targets)
+    failing = [row for row in rows if row.pk in targets and _fails(row)]
+    nobody = len({row.pk for row in [*broken, *muted, *failing]}) == len(targets)
     if locked := [row for row in rows if target_of(row) is None]:
         return _locked_banner(locked[0], nobody=nobody)
     if not targets:
         return NO_CHANNEL
-    return _broken_banner(broken[0], nobody=nobody) if broken else None
+    if broken:
+        return _broken_banner(broken[0], nobody=nobody)
+    return _failing_banner(failing[0], nobody=nobody) if failing else None
+
+
+def _fails(channel: WithAnnotations[Channel, DbNow]) -> bool:
+    """Tell whether alerts have not reached this channel for so long that others are told instead."""
+    return channel.failing_since is not None and channel.failing_since < channel.db_now - FALLBACK_AFTER
 
 
 def _locked_banner(channel: Channel, *, nobody: bool) -> Banner:
@@ -114,8 +122,10 @@ def _broken_banner(channel: Channel, *, nobody: bool) -> Banner:
     )
 
 
-def _failing_banner(channel: Channel) -> Banner:
+def _failing_banner(channel: Channel, *, nobody: bool) -> Banner:
+    sentence = f"Alerts have not reached {channel.pk} since {channel.failing_since:%H:%M} UTC: {channel.last_answer.rstrip('.')}."
     return Banner(
-        f"Alerts have not reached {channel.pk} since {channel.failing_since:%H:%M} UTC: {channel.last_answer.rstrip('.')}.",
+        f"Nobody is told about alerts. {sentence}" if nobody else sentence,
         "The sender retries every few minutes.",
+        nobody,
     )

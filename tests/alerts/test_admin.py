@@ -427,6 +427,29 @@ def test_banner_shows_a_failing_channel_and_a_missing_sender(
     assert "Alerts are waiting, but no sender runs." in operator.get(LIST).text
 
 
+def test_nobody_is_told_where_each_channel_fails_is_broken_or_is_muted(settings: Any) -> None:
+    settings.OPSCONSOLE_ALERT_CHANNELS = {
+        "slack": "https://hooks.slack.com/services/T/B/x",
+        "email": "mailto://ops@example.com?from=console@example.com",
+    }
+    settings.SLACK_WEBHOOK_URL = ""
+    targets = all_targets()
+    assert sorted(targets) == ["email", "slack"]
+    failing = {"failing_since": Now() - timedelta(hours=1), "last_answer": "503"}
+    broken = {"addresses": {targets["email"].digest: Channel.BROKEN}, "broken_why": "550 no such user"}
+    muted = {"muted_until": Now() + timedelta(hours=1)}
+    Channel.objects.create(name="slack", **failing)
+    other = Channel.objects.create(name="email")
+    for changes, nobody in (({}, False), (failing, True), (broken, True), (muted, True)):
+        Channel.objects.filter(pk=other.pk).delete()
+        Channel.objects.create(name="email", **changes)
+        banner.memory.clear()
+        shown = banner.read()
+        assert shown and shown.nobody is nobody, changes
+        assert shown.sentence.startswith("Nobody is told about alerts. ") is nobody
+    banner.memory.clear()
+
+
 def test_banner_is_cached(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     # It stays in memory, however slow the machine is.
     for seconds in ("CACHE_SECONDS", "JUDGE_EVERY_SECONDS"):
