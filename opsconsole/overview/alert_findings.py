@@ -16,6 +16,7 @@ MOST_OF_A_TITLE = 120
 ONE_BY_ONE = 2
 SCOPES_NAMED = 10
 ADVICE = "Look at it, then acknowledge it."
+GONE = "The alert resolves automatically if this does not come back."
 UNKNOWN = "Whether this still holds can't be judged at present. Open the alert to see why."
 
 
@@ -31,9 +32,11 @@ def in_one_line(rule: FiringRule, seen: Overview) -> Finding:
     if rule.number == len(rule.alerts) == 1:
         return _of_alert(rule.alerts[0], seen)
     return Finding(
-        "bad" if rule.is_critical else "warning",
-        f"{_many_of(rule)}{_about(rule)}.",
-        "Look at them, then acknowledge them.",
+        _tone(rule),
+        f"{'No longer: ' if rule.gone else ''}{_many_of(rule)}{_about(rule)}.",
+        "The alerts resolve automatically if this does not come back."
+        if rule.gone
+        else "Look at them, then acknowledge them.",
         "Show alerts",
         "alerts_alert_changelist",
         "?" + urlencode({"state": "firing", "rule": rule.rule or NO_RULE}),
@@ -42,13 +45,19 @@ def in_one_line(rule: FiringRule, seen: Overview) -> Finding:
 
 def _of_alert(alert: FiringAlert, seen: Overview) -> Finding:
     return Finding(
-        "bad" if alert.is_critical else "warning",
-        f"{_shortened(_present(alert, seen))}.",
-        UNKNOWN if alert.unknown else ADVICE,
+        _tone(alert),
+        f"{'No longer: ' if alert.gone else ''}{_shortened(_present(alert, seen))}.",
+        GONE if alert.gone else UNKNOWN if alert.unknown else ADVICE,
         "Open alert",
         "alerts_alert_change",
         key=alert.key,
     )
+
+
+def _tone(of: FiringAlert | FiringRule) -> str:
+    if of.gone:
+        return "quiet"
+    return "bad" if of.is_critical else "warning"
 
 
 def _shortened(title: str) -> str:

@@ -31,7 +31,8 @@ PAGES = (
 def findings(seen: Overview, around: Surroundings) -> list[Finding]:
     """Return what needs attention, most urgent first; empty when all is well.
 
-    Critical alerts come first, then that nobody can be told. What an alert and a figure both say is said once.
+    Critical alerts come first, then that nobody can be told; what does no harm comes last. What an alert and a figure both say is
+    said once.
     """
     known = [
         *job_findings.of_recovery(seen, around),
@@ -48,7 +49,7 @@ def findings(seen: Overview, around: Surroundings) -> list[Finding]:
     told = {each.rule for each in known if each.rule}
     alone = [each for rule, findings in of_alerts.items() if rule.rule not in told for each in findings]
     untold = alert_findings.of_channels(seen)
-    return [
+    in_order = [
         *(each for each in alone if each.tone == "bad"),
         *(replace(each, tone="bad") for each in known if each.rule in critical_rules),
         *(each for each in untold if each.tone == "bad"),
@@ -56,3 +57,4 @@ def findings(seen: Overview, around: Surroundings) -> list[Finding]:
         *(each for each in untold if each.tone != "bad"),
         *(each for each in alone if each.tone != "bad"),
     ]
+    return sorted(in_order, key=lambda each: each.tone == "quiet")

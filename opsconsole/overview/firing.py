@@ -26,7 +26,10 @@ _PLACE = Case(
 
 @dataclass(frozen=True)
 class FiringAlert:
-    """One alert. ``scope``: what its rule measures, such as a queue. ``unknown``: whether it still holds can't be judged."""
+    """One alert. ``scope``: what its rule measures, such as a queue.
+
+    ``unknown``: whether its problem is still there can't be judged. ``gone``: it is away, and the alert resolves if it stays away.
+    """
 
     key: int
     title: str
@@ -34,6 +37,7 @@ class FiringAlert:
     rule: str = ""
     scope: str = ""
     unknown: bool = False
+    gone: bool = False
 
     @property
     def is_critical(self) -> bool:
@@ -51,14 +55,19 @@ class FiringRule:
 
     @property
     def is_critical(self) -> bool:
-        return self.severity == Severity.CRITICAL
+        return self.severity == Severity.CRITICAL and not self.gone
+
+    @property
+    def gone(self) -> bool:
+        """Tell whether the problems of all its alerts are away."""
+        return len(self.alerts) == self.number and all(each.gone for each in self.alerts)
 
 
 def readings() -> dict[str, Reading[Any]]:
     firing = Alert.objects.firing()
     by_rule = firing.order_by("rule").values_list("rule")
     named = firing.order_by(_PLACE, "-since", "-pk").only(
-        "title", "severity", "rule", "fingerprint", "unknown_since"
+        "title", "severity", "rule", "fingerprint", "unknown_since", "clear_since"
     )
     return {
         NUMBERS: records_of(by_rule.annotate(number=Count("pk"), worst=Min(_PLACE))),
@@ -81,5 +90,12 @@ def of_rows(read: Mapping[str, Any]) -> tuple[FiringRule, ...]:
 
 
 def _named(row: Alert) -> FiringAlert:
-    scope, unknown = row.fingerprint.partition(":")[2], row.unknown_since is not None
-    return FiringAlert(row.pk, row.title, row.severity, row.rule, scope, unknown)
+    return FiringAlert(
+        row.pk,
+        row.title,
+        row.severity,
+        row.rule,
+        scope=row.fingerprint.partition(":")[2],
+        unknown=row.unknown_since is not None,
+        gone=row.clear_since is not None,
+    )

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from alerts import notify
-from alerts.models import Monitor
+from alerts.models import Alert, Monitor
 from alerts.notify import Trouble
 from alerts.sending import banner
 from alerts.sending.banner import Banner
@@ -538,6 +538,29 @@ def test_rule_is_named_however_many_alerts_of_others_fire(monkeypatch: pytest.Mo
     assert sentences(replace(WELL, firing_rules=overview.read().firing_rules)) == [
         "5 alerts of “Dead letter queue can't be read”: 4, 3, 2 and 2 others.",
         "1 alert of “Jobs in quarantine”.",
+    ]
+
+
+@pytest.mark.django_db
+def test_alert_whose_problem_is_away_is_named_as_such_and_last() -> None:
+    """Such as after workers are back: the alert keeps firing for as long as its rule says."""
+    notify.fire("no_live_worker", Trouble(title="1 job waits and no worker is alive", severity="critical"))
+    notify.fire("quarantined_jobs", Trouble(title="3 jobs in quarantine", severity="warning"))
+    Alert.objects.filter(rule="no_live_worker").update(clear_since=Now())
+    overview.memory.clear()
+
+    told = overview.findings(replace(WELL, firing_rules=overview.read().firing_rules), ARMED)
+    assert [(each.tone, each.sentence) for each in told] == [
+        ("warning", "3 jobs in quarantine."),
+        ("quiet", "No longer: 1 job waits and no worker is alive."),
+    ]
+    assert told[1].advice == "The alert resolves automatically if this does not come back."
+
+
+def test_what_does_no_harm_comes_last() -> None:
+    assert sentences(replace(WELL, quarantined=3), OBSERVING) == [
+        "3 jobs in quarantine.",
+        "Recovery only observes: 0 runs would be recovered.",
     ]
 
 
