@@ -23,7 +23,7 @@ from opsconsole.kit.built_once import built_once
 from opsconsole.kit.compiled_rows import CompiledRows
 from opsconsole.kit.counting import many
 
-LOCKED = "locked"
+LOCKED, REFUSED = "locked", "refused"
 # What neither decides nor is told of a stale run. Payloads can be large, and times take long to read.
 UNREAD = ("payload", "error_message", "created_at", "completed_at", "not_before")
 
@@ -52,7 +52,8 @@ class Prospect:
 class Outlook:
     """What will happen to one run. ``reason`` is what decides it: the run itself, or what stops sweeps.
 
-    ``decision`` is what a sweep decides once it looks at the run. ``locked``: it can't look while others lock the row.
+    ``decision`` is what a sweep decides once it looks at the run. ``locked``: it can't look while others lock the row. ``refused``:
+    the database refused it in the last sweep, and does so again unless somebody changed the rule or the job.
     """
 
     job: JobWithEvidence
@@ -63,6 +64,7 @@ class Outlook:
     sentence: str
     decision: Decision
     locked: bool = False
+    refused: bool = False
 
     @property
     def is_unknown(self) -> bool:
@@ -72,14 +74,16 @@ class Outlook:
     @property
     def why(self) -> str:
         """Return what was seen of a run that a sweep takes, or why another run is left alone."""
-        if self.locked or self.action == SweepAction.NOTHING:
+        if self.locked or self.refused or self.action == SweepAction.NOTHING:
             return self.sentence
         return self.decision.sentence
 
     @property
     def verb(self) -> str:
-        """Return what a sweep that ran now would do: an action, or 'locked'."""
-        return LOCKED if self.locked else str(self.action)
+        """Return what a sweep that ran now would do: an action, 'locked', or 'refused'."""
+        if self.locked:
+            return LOCKED
+        return REFUSED if self.refused else str(self.action)
 
 
 def of_sweeps(around: Surroundings) -> Prospect:
@@ -100,7 +104,8 @@ def of_run(job: JobWithEvidence, around: Surroundings) -> Outlook:
     locked = job.pk in around.locked and when in {When.NEXT_SWEEP, When.NEXT_SWEEPS}
     refused = around.refused.get(job.pk, "") if when in {When.NEXT_SWEEP, When.NEXT_SWEEPS} else ""
     sentence = outlook_wording.of_taken(decision, around, locked=locked, refused=refused)
-    return Outlook(job, action, when, at, around.stop or decision.why, sentence, decision, locked)
+    reason = around.stop or decision.why
+    return Outlook(job, action, when, at, reason, sentence, decision, locked, bool(refused) and not locked)
 
 
 def preview(around: Surroundings, limit: int, *, probing: bool = False) -> list[Outlook]:
@@ -130,11 +135,12 @@ def totals(outlooks: Sequence[Outlook]) -> str:
     """
     stale = [each for each in outlooks if not each.is_unknown]
     counts = Counter(each.verb for each in stale)
-    unknown = len(outlooks) - len(stale)
+    unknown, refused = len(outlooks) - len(stale), counts[REFUSED]
     return (
         f"{many(len(stale), 'stale run')}: {counts[SweepAction.REQUEUE]:,} to requeue, "
         f"{counts[SweepAction.QUARANTINE]:,} to quarantine, {counts[SweepAction.NOTHING]:,} to skip, "
-        f"{counts[LOCKED]:,} locked by others{f'; {unknown:,} unknown' if unknown else ''}"
+        f"{counts[LOCKED]:,} locked by others{f', {refused:,} refused by the database' if refused else ''}"
+        f"{f'; {unknown:,} unknown' if unknown else ''}"
     )
 
 

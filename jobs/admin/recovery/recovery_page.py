@@ -298,5 +298,6 @@ def _stale_runs(around: Surroundings, most: int, *, probing: bool = False) -> di
         "quarantined": counts[SweepAction.QUARANTINE],
         "skipped": counts[SweepAction.NOTHING],
         "locked": counts[outlook.LOCKED],
+        "refused_before": counts[outlook.REFUSED],
         "once_armed": outlook.of_sweeps(around).sentence,
     }

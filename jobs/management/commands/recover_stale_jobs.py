@@ -18,6 +18,13 @@ from opsconsole.kit import audit, commands, intervals
 from opsconsole.kit.command_arguments import refuse_ignored, whole_number
 
 SHOWN = 500
+# How the preview goes on after what keeps sweeps from acting.
+_SAID_FIRST = {Stop.PAUSED: "After that:", Stop.HELD: "After that:"}
+_THEN = {
+    Stop.OBSERVING: "If recovery were armed now:",
+    Stop.SCHEDULE_PAUSED: "If this command swept now:",
+    **_SAID_FIRST,
+}
 
 
 class Command(commands.ConsoleCommand):
@@ -67,17 +74,15 @@ class Command(commands.ConsoleCommand):
     def _preview(self, limit: int, *, as_json: bool) -> None:
         around = surroundings.read()
         prospect = outlook.of_sweeps(around)
-        armed, lines = around.armed, []
+        armed, stop = around.armed, prospect.stop
+        lines = [f"{prospect.sentence} {_THEN[stop]}"] if stop in _THEN else []
         if not armed:
-            lines.append(f"{prospect.sentence} If recovery were armed now:")
             around = surroundings.if_armed(around, around.policy.cutoff)
-        elif prospect.stop == Stop.SCHEDULE_PAUSED:
-            lines.append(f"{prospect.sentence} If this command swept now:")
         # Without --dry-run, the command sweeps whatever the schedule does.
         around = replace(around, by_hand=True)
         outlooks = outlook.preview(around, limit, probing=True)
         lines += [f"{each.verb:<10} {each.job.pk} run {each.job.run_epoch}: {each.why}" for each in outlooks]
-        if outlooks:
+        if outlooks and stop not in _SAID_FIRST:
             lines.append(outlook.of_sweeps(around).sentence)
         lines += [life_wording.promise(), f"{outlook.totals(outlooks)}; nothing was changed."]
         runs = [

@@ -67,7 +67,11 @@ def test_dry_run_names_what_stops_sweeps() -> None:
     """Compare the dry run with what the command does without --dry-run."""
     dead = run(age=2 * HOUR, silent=HOUR)
     pauses.begin(pauses.RECOVERY, by="ada", reason="deploy")
-    assert "Recovery is paused until somebody resumes it." in called("recover_stale_jobs", "--dry-run")
+    said = called("recover_stale_jobs", "--dry-run")
+    assert said.startswith(
+        "Recovery is paused until somebody resumes it. Sweeps recover nothing before that. After that:\nrequeue "
+    )
+    assert said.count("Recovery is paused") == 1
     pauses.end(pauses.RECOVERY, by="ada", reason="done")
     control.disarm(Actor("test"), "looking first")
     said = called("recover_stale_jobs", "--dry-run")

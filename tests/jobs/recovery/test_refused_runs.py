@@ -111,7 +111,13 @@ def test_outlook_promises_nothing_that_the_database_refuses(operator: Client) ->
         "The database refused its recovery in the last sweep, by constraint 'their_words' of table 'jobs'. Each sweep tries "
         "again: the first one after the rule allows it requeues it."
     )
-    assert outlook.preview(surroundings.read(), 10)[0].sentence == sentence
+    [refused] = outlook.preview(surroundings.read(), 10)
+    assert (refused.sentence, refused.why, refused.verb) == (sentence, sentence, "refused")
+    assert outlook.totals([refused]) == (
+        "1 stale run: 0 to requeue, 0 to quarantine, 0 to skip, 0 locked by others, 1 refused by the database"
+    )
+    page = operator.get(reverse("admin:jobs_recoverycontrol_changelist")).content.decode()
+    assert "0 left alone, 1 refused by the database" in page and escape(sentence) in page
     page = operator.get(reverse("admin:jobs_job_change", args=[dead.pk])).content.decode()
     assert escape(sentence) in page
 
