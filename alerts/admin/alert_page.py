@@ -107,8 +107,9 @@ def _timeline(alert: Alert, notifications: Iterable[Notification], user: Person)
     if may_see(user, "admin_logentry"):
         entries += [_decision_entry(entry) for entry in _decisions(alert)]
     if alert.unknown_since:
-        why = alert.unknown_why or "No reason was given."
-        entries.append(TimelineEntry(at=alert.unknown_since, label=badge("Unknown", "warning"), text=why))
+        entries.append(
+            TimelineEntry(at=alert.unknown_since, label=badge("Unknown", "warning"), text=alert.why_unknown)
+        )
     return sorted(entries, key=lambda entry: entry.at)
 
 

@@ -126,7 +126,7 @@ def _lines(notifications: Sequence[Notification], alert: Alert) -> list[str]:
     if last.kind != Kind.RESOLVED and last.summary:
         lines.append(last.summary)
     if alert.open and alert.unknown_since:
-        lines.append(f"The figure cannot be read at present: {alert.unknown_why or 'no reason was given'}.")
+        lines.append(f"The figure cannot be read at present. {alert.why_unknown}")
     return [*lines, figures(last, alert)]
 
 

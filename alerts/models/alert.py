@@ -138,6 +138,11 @@ class Alert(models.Model):
         return self.title
 
     @property
+    def why_unknown(self) -> str:
+        """Return why the value can't be read, as a sentence."""
+        return f"{(self.unknown_why or 'No reason was given').rstrip('.')}."
+
+    @property
     def open(self) -> bool:
         return self.resolved_at is None
 

@@ -134,7 +134,7 @@ def explain(job: JobWithMessageState, trouble: MessageTrouble, around: MessageSu
     ]
     if trouble == MessageTrouble.USED_UP:
         return Waiting(trouble, _used_up(job), facts)
-    facts.append(("Next re-send", _next(job, around)))
+    facts.append(("Next re-send", _next(job, trouble, around)))
     if trouble == MessageTrouble.LOST and around.proof:
         sentence = lost_messages.told(waited, around.proof)
     else:
@@ -145,6 +145,8 @@ def explain(job: JobWithMessageState, trouble: MessageTrouble, around: MessageSu
 def _unsent(job: JobWithMessageState) -> str:
     if job.message_error:
         return f"Its message was not sent yet. The last try failed: {job.message_error}"
+    if job.queue not in settings.QUEUES:
+        return f"Its message was not sent yet: nothing can be sent to the queue '{job.queue}' until it is configured."
     return "Its message was not sent yet. Check that the dispatcher runs."
 
 
@@ -181,7 +183,7 @@ def _reading(queue: QueueState | None) -> str:
     return "its queue was not seen empty since"
 
 
-def _next(job: JobWithMessageState, around: MessageSurroundings) -> str:
+def _next(job: JobWithMessageState, trouble: MessageTrouble, around: MessageSurroundings) -> str:
     """Say what happens next to a message that may be lost."""
     recovery = around.recovery
     if job.queue not in settings.QUEUES:
@@ -192,6 +194,9 @@ def _next(job: JobWithMessageState, around: MessageSurroundings) -> str:
     if kept := resends.why_none(recovery, resending=around.resending):
         return kept
     wait = patience_after(job.resends) - (job.read_at - job.waiting_since)
+    unless = (
+        "unless a worker takes it before" if trouble == MessageTrouble.LOST else "once its loss is proven"
+    )
     if wait > timedelta(0):
-        return f"A sweep sends it again, no earlier than in {spell(wait)}, once its loss is proven."
-    return "The next sweep sends it again once its loss is proven."
+        return f"A sweep sends it again, no earlier than in {spell(wait)}, {unless}."
+    return f"The next sweep sends it again, {unless}."

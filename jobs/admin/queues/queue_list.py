@@ -58,7 +58,7 @@ class QueueStateAdmin(AgedAdmin, PageAdmin[AgedQueue]):
         known = QueueState.objects.annotate(db_now=Now()).filter(pk=key).first()
         if known is not None or not is_storable(key) or not queue_page.is_known(key):
             return known
-        unread = QueueState(name=key)
+        unread = QueueState(name=key, error="")
         unread.db_now = Job.objects.values_list(Now(), flat=True)[:1].first() or timezone.now()  # type: ignore[attr-defined]  # as annotated
         return unread  # type: ignore[return-value]  # as annotated
 

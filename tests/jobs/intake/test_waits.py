@@ -90,6 +90,16 @@ def test_page_of_a_queue_counts_and_finds_the_oldest_by_one_statement(
     assert len(about_waiting) == 1
 
 
+def test_job_of_a_queue_that_is_not_configured_waits_on_every_page(operator: Client) -> None:
+    waiting(2 * HOUR, None, queue="gone")
+    overview.memory.clear()
+    page = operator.get(reverse("admin:overview_live")).text
+    assert "no job waits" not in page and "none in a configured queue" in page
+    page = operator.get(reverse("admin:jobs_queuestate_change", args=["gone"])).text
+    assert "It was never read: what it holds is unknown." in page
+    assert "The last reading failed" not in page
+
+
 def test_list_says_for_how_long_a_job_waits_that_may_start(operator: Client) -> None:
     waiting(10 * DAY, 2 * HOUR + HOUR / 2)
     listed = operator.get(reverse("admin:jobs_job_changelist"), {"sort": "waited"}).text

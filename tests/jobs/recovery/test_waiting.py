@@ -93,7 +93,7 @@ def test_proven_loss_is_shown_with_its_proof() -> None:
     )
     assert fact(found, "Proof") == "queue 'default' was seen empty"
     assert fact(found, "Re-sent") == "0 of 3 times"
-    assert fact(found, "Next re-send") == "The next sweep sends it again once its loss is proven."
+    assert fact(found, "Next re-send") == "The next sweep sends it again, unless a worker takes it before."
     assert dict(found.facts)["Last sent"] == Outbox.objects.get().sent_at
     # The job has waited since it was created, which its page tells elsewhere; this is about its last message.
     told = dict(found.facts)
@@ -273,7 +273,7 @@ def test_time_until_the_next_resend_is_shown() -> None:
     seen()
     told = fact(look(made), "Next re-send")
     assert re.fullmatch(
-        r"A sweep sends it again, no earlier than in (19|20) min.*, once its loss is proven\.", told
+        r"A sweep sends it again, no earlier than in (19|20) min.*, unless a worker takes it before\.", told
     )
 
 
