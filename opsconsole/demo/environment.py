@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,8 @@ def for_processes(wishes: Wishes, services: dict[str, str]) -> dict[str, str]:
         # The noisy client sends its address in a header; a person at this machine sends none and remains 127.0.0.1.
         "OPSCONSOLE_TRUSTED_PROXIES": "127.0.0.1",
         "OPSCONSOLE_RECOVERY_BY_HAND": QUEUE_BY_HAND,
+        # So that visitors can add channels on the page. The database that they encrypt ends with the demo.
+        "OPSCONSOLE_CHANNEL_KEYS": secrets.token_urlsafe(48),
         "AWS_ACCESS_KEY_ID": "demo",
         "AWS_SECRET_ACCESS_KEY": "demo",
         "AWS_DEFAULT_REGION": "us-east-1",

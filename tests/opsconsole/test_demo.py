@@ -78,6 +78,12 @@ class TestWishes:
         assert "theirs" not in told.values()
         assert told["DATABASE_URL"] == "ours"
 
+    def test_channels_can_be_added_on_the_page(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OPSCONSOLE_CHANNEL_KEYS", "theirs" * 10)
+        first, second = (environment.for_processes(Wishes.of({}), {}) for _ in range(2))
+        assert len(first["OPSCONSOLE_CHANNEL_KEYS"]) >= 32
+        assert len({first["OPSCONSOLE_CHANNEL_KEYS"], second["OPSCONSOLE_CHANNEL_KEYS"], "theirs" * 10}) == 3
+
 
 def test_port_in_use_is_refused_with_advice() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
