@@ -51,6 +51,9 @@ from ratelimits.requests import limiting, responses
 from ratelimits.requests.decorators import rate_limited
 
 logger = logging.getLogger("opsconsole.api.routes")
+NO_KEY = "This route requires an API key: Authorization: Bearer ock_..."
+# It does not say which: whoever guesses keys learns nothing.
+NOT_VALID = "The API key that was sent is not valid: it is mistyped, revoked or expired."
 
 
 class StrictParser(Parser):
@@ -230,11 +233,8 @@ def _found(error: ValidationError) -> Iterator[dict[str, str]]:
 @api.exception_handler(HttpError)
 def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     if isinstance(error, AuthenticationError):
-        return Problem(
-            401,
-            "This route requires an API key: Authorization: Bearer ock_...",
-            headers={"WWW-Authenticate": "Bearer"},
-        ).response()
+        detail = NOT_VALID if api_keys.is_sent(request) else NO_KEY
+        return Problem(401, detail, headers={"WWW-Authenticate": "Bearer"}).response()
     if isinstance(error.__cause__, Problem):
         return error.__cause__.response()
     if isinstance(error.__cause__, RequestDataTooBig):

@@ -164,6 +164,11 @@ def refused_scope(request: HttpRequest) -> str:
     return str(getattr(request, "_api_key_scope_refused", ""))
 
 
+def is_sent(request: HttpRequest) -> bool:
+    """Tell whether the request carries anything in the place of a key, valid or not."""
+    return bool(_text_from(request))
+
+
 def lookup_failed(request: HttpRequest) -> bool:
     """Tell whether the request's key could not be checked because the database was unavailable."""
     return getattr(request, "_api_key_lookup_failed", False)

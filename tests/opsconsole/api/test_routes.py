@@ -162,6 +162,15 @@ def scopes_of(method: str, path: str) -> set[str]:
     return SCOPES[max((begin for begin in SCOPES if asked.startswith(begin)), key=len)]
 
 
+def test_answer_to_a_key_that_is_not_valid_differs_from_that_to_none(client: Client) -> None:
+    row, text = key("shop", ["jobs:write"])
+    api_keys.revoke(row.pk, by="ada", reason="no longer used")
+    for headers in (sent(text), sent("mistyped"), {"X-API-Key": text}):
+        assert "is not valid" in call(client, "post", "/api/jobs", headers=headers).json()["detail"], headers
+    for headers in ({}, {"Authorization": "Basic YTpi"}):
+        assert "requires an API key" in call(client, "post", "/api/jobs", headers=headers).json()["detail"]
+
+
 def test_each_scope_opens_its_routes_and_no_other(client: Client) -> None:
     """Ask every route with a session, with keys that have only its scope, with one of all others, and with other methods."""
     maker, every = people.operator(), [*ALL, *OPERATORS]
