@@ -12,7 +12,7 @@ from django.db import Error, transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from opsconsole.kit import audit
+from opsconsole.kit import audit, route_patterns
 from opsconsole.kit.audit_models import Refusal
 from opsconsole.kit.errors import first_line
 from opsconsole.sign_in import refusals
@@ -48,10 +48,11 @@ class RefusalMiddleware:
         if scope := api_keys.refused_scope(request):
             # The pattern, not the address: a key asks for as many jobs as there are.
             route = request.resolver_match.route if request.resolver_match else request.path_info
+            asked = f"{request.method} /{route_patterns.documented(route).lstrip('/')}"
             refusals.count(
                 Refusal.Kind.SCOPE,
                 address=_address(request),
-                subject=f"{api_keys.authenticate(request)} lacks {scope}: {request.method} /{route.lstrip('/')}",
+                subject=f"{api_keys.authenticate(request)} lacks {scope}: {asked}",
             )
         elif (
             request.method not in SAFE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,6 +29,7 @@ from opsconsole.kit import (
     job_pages,
     list_cells,
     page_permissions,
+    route_patterns,
     short_ids,
 )
 from opsconsole.kit.audit import Told
@@ -44,7 +44,6 @@ from opsconsole.trends.drawing import MarkedAxis
 register = template.Library()
 # Characters of a fact that has a column beside others.
 LONGEST_IN_A_COLUMN, LONGEST_WORD = 30, 18
-_CONVERTED = re.compile(r"<(?:\w+:)?(\w+)>")
 
 
 @register.filter
@@ -223,8 +222,7 @@ def exactly(at: datetime | None) -> str | SafeString:
 
 @register.filter
 def route(text: str) -> str:
-    """Return a route as the API's documentation writes it: "/queue/{customer_id}", without how Django reads the part."""
-    return _CONVERTED.sub(r"{\1}", text)
+    return route_patterns.documented(text)
 
 
 @register.filter

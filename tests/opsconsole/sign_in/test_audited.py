@@ -198,9 +198,9 @@ def test_refused_api_keys_are_sums_per_key_and_route(client: Client) -> None:
     assert refusals.write_down() == 1
     [(who, did, _)] = lines()
     assert who == f"the API key {row} at 127.0.0.1"
-    assert (
-        did.startswith("Refused for want of the scope worker: POST /api/") and "3 times in the minute" in did
-    )
+    # The notation of the API's documentation, as on the page of limited requests.
+    assert did.startswith("Refused for want of the scope worker: POST /api/jobs/{job_id}/beat,")
+    assert "3 times in the minute" in did
 
 
 def test_downloads(client: Client) -> None:
