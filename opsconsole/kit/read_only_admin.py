@@ -15,6 +15,7 @@ from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, prefetch_related_objects
+from django.forms import Media
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -65,6 +66,11 @@ class TitledAdmin(RowActionsAdmin):
     # The models whose tables the list and the pages of rows show. Those that name any update themselves.
     live_on: tuple[str, ...] = ()
     rows_are_live = True
+
+    @property
+    def media(self) -> Media:
+        """Load what the widgets of a form name, without the admin's own scripts, such as jQuery, which no page here uses."""
+        return Media()
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
