@@ -113,7 +113,8 @@ def dispatch(limit: int = 1_000, *, seconds: float = inf) -> Dispatched:
 
 
 def _size(done: Dispatched, limit: int) -> int:
-    return min(PAGE if done.taken else FIRST_PAGE, PAGE, limit - done.taken)
+    """Return the size of the next page. It grows with each, so that it is leased in the time that the one before takes to send."""
+    return min(FIRST_PAGE + done.taken, PAGE, limit - done.taken)
 
 
 def _finish_all_but(number: int, begun: deque[Sending], done: Dispatched) -> None:
@@ -218,11 +219,11 @@ def outgoing(letter: Letter, url: str, attributes: Mapping[str, sqs.Attribute] |
 
 def _send(batch: Batch, done: Dispatched, stop_at: float) -> list[Fate]:
     """Make the messages of a batch and send them, in a thread of the pool: so the database never waits for their texts."""
-    by_key = {str(letter.id): letter for letter in batch.letters}
     messages = [outgoing(letter, batch.queue_url, batch.traces.get(letter.id)) for letter in batch.letters]
     fates: list[Fate] = []
     for entries in sqs.split_batches(messages):
-        letters = [by_key[entry.key] for entry in entries]
+        # In the order of the letters: those before have their fates.
+        letters = batch.letters[len(fates) : len(fates) + len(entries)]
         fates += _send_entries(batch, letters, entries, done, stop_at)
     return fates
 
@@ -246,8 +247,7 @@ def _send_entries(
         done.waiting_on[batch.target] = str(error)
         return [_later(letter, str(error)) for letter in letters]
     done.reached.add(batch.target)
-    by_key = {result.key: result for result in results}
-    return [_fate(letter, by_key[str(letter.id)]) for letter in letters]
+    return [_fate(letter, result) for letter, result in zip(letters, results, strict=True)]
 
 
 def _fate(letter: Letter, result: sqs.SendResult) -> Fate:

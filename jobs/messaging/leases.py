@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -95,8 +95,7 @@ UPDATE outbox AS letter
 """
 
 
-@dataclass(frozen=True)
-class Letter:
+class Letter(NamedTuple):
     """A leased row of the outbox, with the message made from the job's row."""
 
     id: int
@@ -123,8 +122,7 @@ class Page:
     leased_until: datetime | None
 
 
-@dataclass(frozen=True)
-class Fate:
+class Fate(NamedTuple):
     """The outcome of a letter. ``pause`` is how long a letter that is still waiting is left alone."""
 
     id: int

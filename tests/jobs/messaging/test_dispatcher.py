@@ -424,6 +424,23 @@ def test_first_page_of_a_pass_is_one_call_per_thread(fake: FakeSqs, monkeypatch:
     assert len(fake.calls) == dispatcher.THREADS + 3
 
 
+def test_pages_of_a_pass_grow_up_to_the_largest(fake: FakeSqs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "FIRST_PAGE", 2)
+    monkeypatch.setattr(dispatcher, "PAGE", 12)
+    for _ in range(30):
+        letter(job())
+    sizes: list[int] = []
+    take = leases.take
+
+    def noted(limit: int, **named: Any) -> Page:
+        sizes.append(limit)
+        return take(limit, **named)
+
+    monkeypatch.setattr(leases, "take", noted)
+    assert dispatch(limit=29).sent == 29
+    assert sizes == [2, 4, 8, 12, 3]
+
+
 def test_rows_of_a_queue_that_fails_never_starve_another(
     broken: FakeSqs, fake: FakeSqs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

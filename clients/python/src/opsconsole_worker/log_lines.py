@@ -174,8 +174,12 @@ def _as_json(line: Mapping[str, Any]) -> str:
 def _as_text(told: dict[str, str], rows: Sequence[Mapping[str, str]]) -> str:
     traceback = told.pop("traceback", "")
     head = f"{told.pop('time')} {told.pop('level'):<7} {told.pop('logger')}: {told.pop('event')}"
-    facts = "".join(f" {name}={_word(fact)}" for each in (told, *rows) for name, fact in each.items())
-    return _printable(head + facts) + "".join(
+    facts = [item for each in (told, *rows) for item in each.items()]
+    texts = [text for _, text in facts]
+    # Nearly all are words, which is seen sooner in all of them together.
+    if not (all(texts) and _WORD.fullmatch("".join(texts))):
+        facts = [(name, _word(text)) for name, text in facts]
+    return _printable(head + "".join([f" {name}={text}" for name, text in facts])) + "".join(
         f"\n  {_printable(each)}" for each in traceback.split("\n") if traceback
     )
 

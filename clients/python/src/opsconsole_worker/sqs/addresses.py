@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from urllib.parse import quote, urlsplit
 
 from opsconsole_worker import settings
@@ -28,9 +29,12 @@ def console_link(queue_url: str) -> str | None:
 
 def region_and_endpoint(queue_url: str) -> tuple[str, str]:
     """Return region and endpoint from the URL, because queues may be in several regions; outside AWS, from the settings."""
+    of_settings = settings.current()
+    return _region_and_endpoint(queue_url, of_settings.region, of_settings.endpoint)
+
+
+@cache
+def _region_and_endpoint(queue_url: str, region: str, endpoint: str | None) -> tuple[str, str]:
     url = urlsplit(queue_url)
     named = AWS_HOST.search(url.hostname or "")
-    return (
-        named[1] if named else settings.current().region,
-        settings.current().endpoint or f"{url.scheme}://{url.netloc}",
-    )
+    return named[1] if named else region, endpoint or f"{url.scheme}://{url.netloc}"

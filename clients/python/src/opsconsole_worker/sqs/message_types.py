@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 BATCH_ENTRIES = 10
 BATCH_BYTES = 1_048_576
@@ -28,8 +29,10 @@ class Attribute:
         return cls(re.sub("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", value) or "-")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outgoing:
+_NONE: Mapping[str, Attribute] = MappingProxyType({})
+
+
+class Outgoing(NamedTuple):
     """A message to send. ``key`` is the caller's name for it and is repeated in its ``SendResult``.
 
     FIFO queues use ``group_id`` and ``dedup_id`` (default: the key); standard queues use ``delay_seconds``, at most 900.
@@ -41,12 +44,14 @@ class Outgoing:
     delay_seconds: int = 0
     group_id: str | None = None
     dedup_id: str | None = None
-    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    attributes: Mapping[str, Attribute] = _NONE
     trace_header: str | None = None
 
     @property
     def size(self) -> int:
         """Return the bytes that SQS counts: body, attribute names, types and values."""
+        if not self.attributes:
+            return _bytes(self.body)
         attributes = sum(
             _bytes(name) + _bytes(attribute.type) + _bytes(attribute.value)
             for name, attribute in self.attributes.items()
@@ -54,8 +59,7 @@ class Outgoing:
         return _bytes(self.body) + attributes
 
 
-@dataclass(frozen=True)
-class SendResult:
+class SendResult(NamedTuple):
     """The outcome of one message: sent (``message_id``) or not (``error``).
 
     ``permanent``: it can never be sent. ``unknown``: it may have been sent nevertheless.
