@@ -5,13 +5,25 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from opsconsole_worker import refusals, settings
+from opsconsole_worker import settings
 from opsconsole_worker.database.door import Errors
+from opsconsole_worker.reports.console_answers import (
+    NOTHING,
+    OK,
+    UNSTORABLE,
+    claimed_job,
+    error_of,
+    failure_of,
+    late_outcome,
+    refusal_of,
+    temporary_error,
+    verdict_of,
+)
 from opsconsole_worker.reports.console_http import (
     Answer,
     ConsoleAway,
@@ -19,28 +31,17 @@ from opsconsole_worker.reports.console_http import (
     ConsoleFailed,
     ConsoleHttp,
     ConsoleRefused,
-    RowLocked,
 )
 from opsconsole_worker.reports.protocol import Pause
 from opsconsole_worker.runs import run_log
 from opsconsole_worker.runs.heartbeats import Verdict, Worker
-from opsconsole_worker.runs.lifecycle import ERROR_LENGTH, Failure, Refusal, Refused, Run
-from opsconsole_worker.runs.progress import Progress
+from opsconsole_worker.runs.lifecycle import ERROR_LENGTH, Failure, Refused, Run
 from opsconsole_worker.runs.running_job import RunningJob
 from opsconsole_worker.storable import plain_text
 
-OK, NOTHING = 200, 204
-UNAUTHORIZED, FORBIDDEN, NOT_FOUND, CONFLICT, TOO_LARGE, TOO_MANY, FAILED = 401, 403, 404, 409, 413, 429, 500
-# Those that say, from whomever they come, that there is no console.
-ELSEWHERE = {OK, NOTHING, NOT_FOUND}
 # A report at which the console fails again and again is left to recovery, so that the worker is not lost to it.
 MOST_FAILURES = 8
 PROGRESS_SECONDS = 5.0
-# The console takes the work without a result that it can't store.
-UNSTORABLE = {400, TOO_LARGE, 422}
-_VERDICTS = {"continue": Verdict.GO_ON, "cancelled": Verdict.CANCELLED, "superseded": Verdict.SUPERSEDED}
-_REFUSALS = {refusal.name.lower(): refusal for refusal in Refusal}
-_FAILURES = {"retry": Failure.RETRY, "failed": Failure.FAILED}
 
 
 class ConsoleReports:
@@ -107,16 +108,14 @@ class ConsoleReports:
         """Claim a run. An answer that never came leaves a doubt: ask again with ``asked_before``."""
         said = {"run_epoch": run_epoch, "dead_letter_id": dead_letter_id, "asked_before": asked_before}
         answer = self._post(_path(job_id, "claim"), worker, said)
-        refusal = _REFUSALS.get(answer.reason)
-        if refusal and answer.status in {NOT_FOUND, CONFLICT}:
-            refused = _refused(refusal, answer)
-            why = refused.rule.rule if refused.rule else refusal.value
+        if refused := refusal_of(answer):
+            why = refused.rule.rule if refused.rule else refused.refusal.value
             run_log.refused(job_id, run_epoch, worker.id, why, by_rule=refused.rule is not None)
             return refused
         if answer.status != OK:
-            raise _error(answer)
+            raise error_of(answer)
         self._told_seconds = float(answer.said["beat_every_seconds"])
-        job = _job(job_id, answer.said)
+        job = claimed_job(job_id, answer.said)
         run_log.claimed(job.id, job.epoch, worker.id)
         return job
 
@@ -139,7 +138,7 @@ class ConsoleReports:
 
     def beat(self, run: Run) -> Verdict:
         """Send the heartbeat of a run."""
-        return self._verdict(run, self._post(_path(run.job_id, "beat"), run.worker, {"run_epoch": run.epoch}))
+        return verdict_of(self._post(_path(run.job_id, "beat"), run.worker, {"run_epoch": run.epoch}))
 
     def verdict(self, run: Run) -> Verdict:
         """Return what the heartbeat says."""
@@ -150,7 +149,7 @@ class ConsoleReports:
         named = {"once": once, "asked_before": asked_before}
         said = named | {"note": _text(text), "reference": _text(reference), "run_epoch": run.epoch}
         answer = self._post(_path(run.job_id, "progress"), run.worker, said)
-        return self._verdict(run, answer) is Verdict.GO_ON
+        return verdict_of(answer) is Verdict.GO_ON
 
     @property
     def progress_seconds(self) -> float:
@@ -160,23 +159,23 @@ class ConsoleReports:
     def progress(self, run: Run, percent: float | None, text: str) -> Verdict:
         """Store how far a run is."""
         said = {"percent": percent, "text": text, "run_epoch": run.epoch}
-        return self._verdict(run, self._post(_path(run.job_id, "percent"), run.worker, said))
+        return verdict_of(self._post(_path(run.job_id, "percent"), run.worker, said))
 
     def complete(self, run: Run, details: Mapping[str, Any]) -> bool:
         """Complete a run: the work counts, also where the console can't keep its result."""
         answer = self._end(run, "complete", details=dict(details))
         if answer.status in UNSTORABLE and details and answer.reason != "refused_by_database":
             answer = self._end(run, "complete", details={"result_not_kept": answer.detail})
-        outcome = "completed" if answer.status == OK else _late(answer)
+        outcome = "completed" if answer.status == OK else late_outcome(answer)
         run_log.ended(outcome, run.job_id, run.epoch, run.worker.id)
         return outcome != "late"
 
     def fail(self, run: Run, error: str, *, retryable: bool) -> Failure:
         """Record the failure of a run."""
         answer = self._end(run, "fail", error=_text(error), retryable=retryable)
-        failure = _FAILURES[str(answer.said["outcome"])] if answer.status == OK else Failure.REJECTED
+        failure = failure_of(answer)
         outcome = "retry_scheduled" if failure is Failure.RETRY else "failed"
-        ended = outcome if answer.status == OK else _late(answer)
+        ended = outcome if answer.status == OK else late_outcome(answer)
         run_log.ended(ended, run.job_id, run.epoch, run.worker.id)
         return failure
 
@@ -196,102 +195,24 @@ class ConsoleReports:
         self._failures = 0
         return answer
 
-    def _verdict(self, run: Run, answer: Answer) -> Verdict:
-        if answer.status == NOT_FOUND and answer.reason == Refusal.UNKNOWN_JOB.name.lower():
-            return Verdict.SUPERSEDED
-        if answer.status != OK:
-            raise _error(answer)
-        return _VERDICTS.get(str(answer.said.get("verdict")), Verdict.GO_ON)
-
     def _ask(self, path: str, worker: Worker, **said: Any) -> Answer:
         """Send what has only one good answer."""
         answer = self._post(path, worker, said)
         if answer.status not in {OK, NOTHING}:
-            raise _error(answer)
+            raise error_of(answer)
         return answer
 
     def _post(self, path: str, worker: Worker, said: Mapping[str, Any]) -> Answer:
         """Send a request. Raise ``ConsoleAway`` where the answer says nothing about the run, so that it must be repeated."""
         who = {"worker_id": worker.id, "hostname": worker.hostname, "pid": worker.pid, "start": worker.start}
         answer = self._console.post(path, who | dict(said))
-        if error := _temporary(answer):
+        if error := temporary_error(answer):
             raise error
         return answer
 
 
-def _temporary(answer: Answer) -> ConsoleAway | None:
-    """Return the error of an answer after which the same request may succeed; None for any other answer."""
-    if answer.reason == "locked" and answer.status >= 500:
-        return RowLocked(answer.detail, retry_after=answer.retry_after)
-    kind = None
-    if answer.status in {UNAUTHORIZED, FORBIDDEN}:
-        # A key that is being replaced: no result of paid work may get lost meanwhile.
-        kind = "The console refuses the key of this worker"
-    elif answer.status == TOO_MANY:
-        kind = "The console limits the requests of this worker's key"
-    elif answer.status >= 500:
-        kind = "The console can't do this now"
-    elif 300 <= answer.status < 400 or (not answer.of_console and answer.status in ELSEWHERE):
-        # A page for people to log in, say: nothing was reported, whatever the status says.
-        kind = "The console is not at this address"
-    elif not answer.of_console and answer.status != TOO_LARGE:
-        # As 408. The console knows nothing of this request, so it has not refused it either.
-        kind = "Something before the console refuses the requests of this worker"
-    elif answer.status == OK and not answer.said:
-        kind = "The console's answer can't be read"
-    error = ConsoleFailed if answer.status == FAILED and answer.of_console else ConsoleAway
-    return error(answer.detail, kind=kind, retry_after=answer.retry_after) if kind else None
-
-
-def _error(answer: Answer) -> ConsoleRefused:
-    return ConsoleRefused(answer.detail, kind="The console refused a report")
-
-
-def _late(answer: Answer) -> str:
-    """Return the outcome of a report that came too late. Raise ``ConsoleRefused`` if something else is the reason."""
-    unknown = answer.status == NOT_FOUND and answer.reason == Refusal.UNKNOWN_JOB.name.lower()
-    if unknown or (answer.status == CONFLICT and answer.reason in _VERDICTS):
-        return "late"
-    raise _error(answer)
-
-
-def _refused(refusal: Refusal, answer: Answer) -> Refused:
-    said = answer.said
-    rule = None
-    if refusal is Refusal.REFUSED_BY_DATABASE:
-        constraint = str(said.get("constraint", ""))
-        rule = refusals.Refusal(constraint, table="", column="", said=answer.detail, conflicts=True)
-    return Refused(refusal, _interval(said.get("retryAfter")), rule, _interval(said.get("refusedForSeconds")))
-
-
-def _interval(seconds: object) -> timedelta:
-    return timedelta(seconds=seconds) if isinstance(seconds, int | float) and seconds > 0 else timedelta(0)
-
-
 # Slashes, control characters, and dots alone, which is what a path calls its folders.
 _UNFIT_FOR_A_PATH = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\u2028\u2029]|\A\.+\Z")
-
-
-def _job(job_id: UUID, said: Mapping[str, Any]) -> RunningJob:
-    """Return the job of an answer. Its id is the one that was asked for, in the type that the message had."""
-    return RunningJob(
-        id=job_id,
-        customer_id=said["customer_id"],
-        package_size=said["package_size"],
-        priority=said["priority"],
-        payload=said["payload"],
-        epoch=int(said["run_epoch"]),
-        attempts=int(said["attempts"]),
-        last_progress=_progress(said.get("last_progress")),
-    )
-
-
-def _progress(said: object) -> Progress | None:
-    """Return the last progress of an answer to a claim. A console of an earlier version says none."""
-    if not isinstance(said, dict):
-        return None
-    at = datetime.fromisoformat(said["at"])
-    return Progress(said["percent"], said["text"], said["run_epoch"], at)
 
 
 def _path(job_id: UUID, verb: str) -> str:
