@@ -11,7 +11,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
-from django.contrib.auth.forms import AdminPasswordChangeForm, AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group, Permission, User
 from django.db import transaction
 from django.db.models import QuerySet
@@ -24,12 +23,12 @@ from django_otp.plugins.otp_totp import admin as __  # noqa: F401 - likewise
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from django_stubs_ext import WithAnnotations
 
-from opsconsole.kit import audit, form_values, form_versions
+from opsconsole.admin.people_forms import PERMISSIONS, NewPersonForm, PasswordForm, PersonForm, RoleForm
+from opsconsole.kit import audit, form_values
 from opsconsole.kit.audit import Told
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.form_versions import Value, Version, VersionedForm
 from opsconsole.kit.read_only_admin import Question
-from opsconsole.kit.reasons import ReasonField
 from opsconsole.kit.row_locks import locked
 from opsconsole.kit.versioned_admin import VersionedAdmin
 from opsconsole.sign_in import handing_out, offered_permissions, second_factor
@@ -38,31 +37,11 @@ from opsconsole.sign_in.offered_permissions import AreaBoxes, PermissionsField, 
 # The device pages show secrets.
 admin.site.unregister([User, Group, TOTPDevice, StaticDevice])
 
-
-PERMISSIONS = {"permissions", "user_permissions"}
 IN_WORDS = "permissions_in_words"
-
-
-BY_SINGLE_SIGN_ON = "Disabled: this person logs in by single sign-on only."
 
 
 class SecondFactor(TypedDict):
     has_second_factor: bool
-
-
-class PasswordForm(VersionedForm, AdminPasswordChangeForm):  # type: ignore[type-arg]  # generic in the stubs only
-    """Sets a password, unless somebody has set one since the form was opened."""
-
-    # Django's script shows the warning while "Disabled" is chosen.
-    usable_password_help_text = (
-        f'{BY_SINGLE_SIGN_ON}<ul id="id_unusable_warning" class="messagelist"><li class="warning">'
-        "The present password will be lost.</li></ul>"
-    )
-    reason = ReasonField()
-
-    def __init__(self, user: User, *args: Any, **options: Any) -> None:
-        now = form_versions.of_row(user, ["password", "is_active"], secret=["password"])
-        super().__init__(user, *args, version=now, **options)
 
 
 class Ticked(VersionedAdmin):
@@ -116,53 +95,6 @@ class Ticked(VersionedAdmin):
 
 def _in_words(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(IN_WORDS if name in PERMISSIONS else name for name in names))
-
-
-class WithPermissions(forms.BaseModelForm[Any]):
-    """A form with a field of permissions, in which those stay that the row has and the form does not offer."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        for name in PERMISSIONS & self.fields.keys():
-            number = self._kept(name).count()
-            self.fields[name].help_text = offered_permissions.help_of(number)
-
-    def clean(self) -> Any:
-        cleaned = super().clean() or self.cleaned_data
-        for name in PERMISSIONS & cleaned.keys():
-            both = [row.pk for found in (cleaned[name], self._kept(name)) for row in found]
-            cleaned[name] = Permission.objects.filter(pk__in=both)
-        return cleaned
-
-    def _kept(self, name: str) -> QuerySet[Permission]:
-        if self.instance._state.adding:  # noqa: SLF001 - Django documents it
-            return Permission.objects.none()
-        offered = cast(PermissionsField, self.fields[name])
-        return offered_permissions.kept(getattr(self.instance, name).all(), offered)
-
-
-class RoleForm(WithPermissions, forms.ModelForm[Group]):
-    reason = ReasonField()
-
-
-class PersonForm(WithPermissions, UserChangeForm[User]):
-    reason = ReasonField()
-
-
-class NewPersonForm(AdminUserCreationForm[User]):
-    """Creates a person who may log in. Without staff status, nobody can, whatever their roles are."""
-
-    is_staff = forms.BooleanField(
-        label="May log in to the console",
-        required=False,
-        initial=True,
-        help_text="Roles and permissions are given on the next page.",
-    )
-    reason = ReasonField()
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.fields["usable_password"].help_text = BY_SINGLE_SIGN_ON
 
 
 @admin.register(Group)
