@@ -20,7 +20,7 @@ from opsconsole.kit.one_statement import exists_of, models_of, value_of
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
-from ratelimits.admin import client_facts, counted_requests, limiter_charts, recent_records
+from ratelimits.admin import client_facts, counted_requests, limiter_charts, policy_links, recent_records
 from ratelimits.engine.forgotten_counts import StoreAway
 from ratelimits.identity import client_names
 from ratelimits.models import LimiterControl, RateLimitHour, RateLimitRequest
@@ -85,6 +85,7 @@ class LimitedRequestsAdmin(OnePageAdmin):
             **_filters(request, period, query),
             **_report(query, names, {"policy": query.policy or ""}),
         }
+        context["by_policy"] = policy_links.linked(context.get("by_policy", ()), request.user)
         return self.render(request, "admin/ratelimits/limited_requests.html", context)
 
     def client_view(self, request: HttpRequest) -> HttpResponse:

@@ -12,9 +12,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from opsconsole.kit.audit import Told
-from opsconsole.kit.display import age, badge
+from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.reasons import ReasonField
 from opsconsole.kit.versioned_admin import VersionedAdmin
+from ratelimits.admin import policy_links
 from ratelimits.models import Mode, Policy
 from ratelimits.policies import wording
 from ratelimits.policies.policy_snapshot import snapshot_of
@@ -70,7 +71,7 @@ class PolicyAdmin(VersionedAdmin):
     sortable_by = ()
     actions = None
     show_full_result_count = False
-    readonly_fields = ("meaning", "clients")
+    readonly_fields = ("meaning", "clients", "routes")
     # A list that opens would cut what the choices mean on a phone.
     radio_fields: ClassVar[Any] = {  # a dict, as Django's check of the admin asks
         "mode": admin.VERTICAL,
@@ -78,13 +79,13 @@ class PolicyAdmin(VersionedAdmin):
         "algorithm": admin.VERTICAL,
         "when_store_is_away": admin.VERTICAL,
     }
-    quotes = MappingProxyType({"clients": ("ratelimits_ratelimithour",)})
+    quotes = MappingProxyType(dict.fromkeys(("clients", "routes"), ("ratelimits_ratelimithour",)))
     fieldsets = (
         (None, {"fields": ("meaning", "name", "limit", "window_seconds", "mode", "reason", "confirm")}),
         ("Requests", {"fields": ("path_prefixes", "methods", "position")}),
         ("Clients", {"fields": ("key", "allow_networks", "deny_networks")}),
         ("Counting", {"fields": ("algorithm", "when_store_is_away")}),
-        ("Last hour", {"fields": ("clients",)}),
+        ("Last hour", {"fields": ("clients", "routes")}),
     )
 
     @admin.display(description="limit")
@@ -110,6 +111,14 @@ class PolicyAdmin(VersionedAdmin):
     @admin.display(description="meaning")
     def meaning(self, policy: Policy) -> str:
         return wording.meaning(policy) if policy.pk else "Described here after the policy is saved."
+
+    @admin.display(description="routes")
+    def routes(self, policy: Policy) -> SafeString | str:
+        """Link to the routes that it counted: those of a policy without paths stand in code."""
+        if not policy.pk:
+            return NOTHING
+        address = policy_links.counted_under(policy)
+        return format_html('<a href="{}">Show the routes that it counted</a>', address)
 
     @admin.display(description="busiest clients")
     def clients(self, policy: Policy) -> SafeString | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -127,6 +128,9 @@ def test_page_describes_the_policy_and_lists_its_busiest_clients(operator: Clien
     assert "no more than 100 in any window of 1 min." in page
     assert "about 1.1 kB in the store" in page
     assert '<td>address:203.0.113.7</td><td class="number">120</td>' in page
+    counted = re.search(r'<a href="([^"]+)">Show the routes that it counted</a>', page)
+    assert counted and "GET /api" in operator.get(counted[1]).text
+    assert "Show the routes" not in operator.get(reverse("admin:ratelimits_policy_add")).text
 
 
 def test_mode_change_needs_a_reason_and_is_shown_on_every_page(operator: Client) -> None:

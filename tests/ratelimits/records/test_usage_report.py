@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from ratelimits.admin import recent_records
 from ratelimits.identity import client_names
-from ratelimits.models import RateLimitHour, RateLimitRequest
+from ratelimits.models import Policy, RateLimitHour, RateLimitRequest
 from ratelimits.models.hour import hash_key
 from ratelimits.records import recording, usage_report
 from ratelimits.records.usage_report import PERIODS, ReportQuery, RequestCounts
@@ -362,3 +362,19 @@ def test_number_of_queries_does_not_grow_with_the_clients(operator: Client) -> N
     # Each of the two lists needs one query for the names of users.
     assert len(many) <= len(few) + 2
     assert RateLimitHour.objects.count() == 0
+
+
+def test_policies_of_the_report_open_their_pages_for_those_who_may_see_them(client: Client) -> None:
+    record(NOISY, "limited")
+    record(NOISY, "limited", policy="deleted since")
+    policy = reverse("admin:ratelimits_policy_change", args=[Policy.objects.get(name="standard").pk])
+
+    client.force_login(people.operator())
+    page = client.get(LIST).text
+    assert f'<a href="{policy}">standard</a>' in page and "deleted since" in page
+
+    limited = User.objects.create_user("requests only", is_staff=True)
+    limited.user_permissions.add(Permission.objects.get(codename="view_ratelimithour"))
+    client.force_login(limited)
+    page = client.get(LIST).text
+    assert policy not in page and "standard" in page
