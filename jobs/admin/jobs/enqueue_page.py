@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from jobs.admin.bulk.start import actor_of
+from jobs.admin.jobs.filters import newest_priorities
 from jobs.admin.jobs.payload_page import PayloadField
 from jobs.intake import idempotency
 from jobs.intake.enqueue import InvalidJob, NewJob, enqueue
@@ -72,6 +73,8 @@ def view(admin: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
     form = EnqueueForm(request.POST if request.method == "POST" else None)
     if form.is_valid() and (job_id := _accepted(request, form)) is not None:
         return redirect(job_page(job_id))
+    if seen := sorted(newest_priorities()):
+        form.fields["priority"].help_text += f" The newest jobs have: {', '.join(seen)}."
     context = {"title": "Enqueue a job", "form": form, "queues": sorted(settings.QUEUES)}
     return admin.render(request, "admin/jobs/job/enqueue.html", context)
 

@@ -251,12 +251,16 @@ class PriorityFilter(UnindexedFilter):
     parameter_name = "priority"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> Choices:
-        seen = {priority for priority in one_statement.read(**_priorities())["seen"] if priority}
+        seen = newest_priorities()
         chosen = request.GET.get(self.parameter_name)
         return [(priority, priority) for priority in sorted(seen | {chosen} if chosen else seen)]
 
     def apply(self, rows: JobQuerySet, value: str) -> JobQuerySet:
         return rows.filter(priority_level=value)
+
+
+def newest_priorities() -> set[str]:
+    return {priority for priority in one_statement.read(**_priorities())["seen"] if priority}
 
 
 @built_once

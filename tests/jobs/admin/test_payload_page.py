@@ -205,6 +205,14 @@ def test_form_that_was_sent_with_other_values_can_be_sent_again(operator: Client
     assert Job.objects.filter(customer_id="other").count() == 1
 
 
+def test_form_names_the_priorities_of_the_newest_jobs(operator: Client) -> None:
+    form = reverse("admin:jobs_job_enqueue")
+    assert "The newest jobs have" not in operator.get(form).text
+    for priority in ("starter", "<b>growth</b>", "starter"):
+        job(priority_level=priority)
+    assert "The newest jobs have: &lt;b&gt;growth&lt;/b&gt;, starter." in operator.get(form).text
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
