@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby
 from math import inf
 from time import monotonic
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import transaction
 
@@ -62,6 +63,34 @@ SELECT n.nspname, c.relname, c.relkind::text, pg_table_is_visible(c.oid), greate
 """
 
 
+class _ListedColumn(NamedTuple):
+    """A row of ``_COLUMNS``: a column, beside what is known of its table.
+
+    ``lookup``: the table and column that a foreign key names, and the table as the proposal writes it.
+    """
+
+    schema: str
+    name: str
+    kind: str
+    on_path: bool
+    estimate: int
+    column: str
+    type: str
+    generated: bool
+    labels: list[str] | None
+    check: str | None
+    domain_check: str | None
+    lookup: list[str] | None
+    place_in_key: int | None
+    unique: bool
+    default: str | None
+    hidden: bool
+
+    @property
+    def table(self) -> tuple[str, str]:
+        return self.schema, self.name
+
+
 @dataclass(frozen=True)
 class Found:
     """The tables of a database. ``unread``: those of which no row was sampled, because the time was over.
@@ -95,62 +124,45 @@ def snapshot() -> list[TableFacts]:
 
 
 def _tables(ends: float, unread: list[str], *, attached: bool) -> list[TableFacts]:
-    tables: dict[tuple[str, str], TableFacts] = {}
-    columns: dict[tuple[str, str], dict[str, ColumnFacts]] = {}
-    keys: dict[tuple[str, str], dict[int, str]] = {}
-    alone: dict[tuple[str, str], list[str]] = {}
     added, zone = _added() if attached else {}, local_times.database_zone()
-    for row in catalog.rows(_COLUMNS, [own_schema.name(), MOST_COLUMNS]):
-        (
-            schema,
-            name,
-            kind,
-            on_path,
-            estimate,
-            column,
-            type_,
-            generated,
-            labels,
-            check,
-            domain,
-            lookup,
-            place,
-            unique,
-            default,
-            hidden,
-        ) = row
-        of = (schema, name)
-        if column in added.get(of, ()):
-            continue
-        tables.setdefault(of, TableFacts(name, {}, schema, (), kind, on_path, estimate, hidden=hidden))
-        accepted, source = _words(column, type_, labels, check, domain)
-        if lookup and not accepted and synonyms.spelled(column) in synonyms.STATUS:
-            found = catalog.look(f"SELECT {lookup[1]}::text FROM {lookup[0]} LIMIT 100") or []
-            accepted, source = tuple(word for (word,) in found if word is not None), "lookup"
-        columns.setdefault(of, {})[column] = ColumnFacts(
-            column,
-            type_,
-            generated,
-            accepted,
-            source,
-            lookup[2] if lookup else "",
-            _initial(default),
-            _zone_written(default, zone) if type_ == ZONELESS else "",
-        )
-        if place is not None:
-            keys.setdefault(of, {})[place] = column
-        if unique:
-            alone.setdefault(of, []).append(column)
-    described = [
-        replace(
-            each,
-            columns=MappingProxyType(columns[of]),
-            key=tuple(name for _, name in sorted(keys.get(of, {}).items())),
-            unique=tuple(alone.get(of, ())),
-        )
-        for of, each in tables.items()
-    ]
-    return list(_with_samples(described, ends, unread))
+    listed = map(_ListedColumn._make, catalog.rows(_COLUMNS, [own_schema.name(), MOST_COLUMNS]))
+    theirs = (each for each in listed if each.column not in added.get(each.table, ()))
+    tables = [_table(list(columns), zone) for _, columns in groupby(theirs, lambda each: each.table)]
+    return list(_with_samples(tables, ends, unread))
+
+
+def _table(columns: Sequence[_ListedColumn], zone: str) -> TableFacts:
+    one = columns[0]
+    in_key = sorted((each.place_in_key, each.column) for each in columns if each.place_in_key is not None)
+    return TableFacts(
+        one.name,
+        MappingProxyType({each.column: _column(each, zone) for each in columns}),
+        one.schema,
+        tuple(column for _, column in in_key),
+        one.kind,
+        one.on_path,
+        one.estimate,
+        unique=tuple(each.column for each in columns if each.unique),
+        hidden=one.hidden,
+    )
+
+
+def _column(listed: _ListedColumn, zone: str) -> ColumnFacts:
+    accepted, source = _words(listed.column, listed.type, listed.labels, listed.check, listed.domain_check)
+    if listed.lookup and not accepted and synonyms.spelled(listed.column) in synonyms.STATUS:
+        table, word, _ = listed.lookup
+        found = catalog.look(f"SELECT {word}::text FROM {table} LIMIT 100") or []
+        accepted, source = tuple(word for (word,) in found if word is not None), "lookup"
+    return ColumnFacts(
+        listed.column,
+        listed.type,
+        listed.generated,
+        accepted,
+        source,
+        listed.lookup[2] if listed.lookup else "",
+        _initial(listed.default),
+        _zone_written(listed.default, zone) if listed.type == ZONELESS else "",
+    )
 
 
 def _initial(default: str | None) -> str:

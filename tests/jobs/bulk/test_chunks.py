@@ -176,6 +176,7 @@ def test_typed_number_may_have_separators(typed: str) -> None:
     operation = preview()
     operation.will = 4_812
     decisions.begin(operation, ADA, REASON, typed=typed)
+    assert fresh(operation).state == "running"
 
 
 @pytest.mark.parametrize("typed", ["", "2", "4", "three", "33", "-3"])
