@@ -55,13 +55,13 @@ class PolicySet:
 
 class _State:
     def __init__(self) -> None:
+        self.checking = threading.Lock()
         self.clear()
 
     def clear(self) -> None:
         self.policies: PolicySet | None = None
         self.check_at = 0.0
         self.asked_at = 0.0
-        self.checking = threading.Lock()
 
 
 _state = _State()
@@ -69,11 +69,17 @@ _state = _State()
 
 def clear() -> None:
     """Make the next request read all policies again."""
+    # The lock stays: a thread that reads at this moment gives back the one that it took.
     _state.clear()
 
 
-# A lock held by another thread at the time of the fork would never be released in the child.
-os.register_at_fork(after_in_child=clear)
+def _after_fork() -> None:
+    # A lock held by another thread at the time of the fork would never be released in the child.
+    _state.checking = threading.Lock()
+    clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def current() -> PolicySet:
@@ -82,7 +88,8 @@ def current() -> PolicySet:
     _state.asked_at = now
     if policies is None or now >= _state.check_at:
         refresh(wait=policies is None)
-    return _state.policies or _BUILT_IN
+    # Another thread may have cleared them since.
+    return _state.policies or policies or _BUILT_IN
 
 
 def refresh_while_in_use() -> None:
@@ -99,7 +106,8 @@ def refresh(*, wait: bool = False) -> None:
     if not _state.checking.acquire(blocking=wait):
         return
     try:
-        if wait and _state.policies is not None:
+        # Where the policies were cleared while another thread read them, it may have read what was before the edit.
+        if wait and _state.policies is not None and time.monotonic() < _state.check_at:
             return
         _state.check_at = time.monotonic() + CHECK_SECONDS
         _state.policies = _read(_state.policies)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -115,3 +116,38 @@ def test_last_known_policies_apply_while_the_database_is_unavailable(monkeypatch
 def test_first_threads_wait_for_the_one_that_reads() -> None:
     sets = race([policy_cache.current] * 8)
     assert all(each is sets[0] for each in sets)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_edit_during_a_read_fails_nobody_and_is_seen_by_the_next_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads, edited = threading.Event(), threading.Event()
+    read = policy_cache._read
+
+    def read_before_the_edit(cached: policy_cache.PolicySet | None) -> policy_cache.PolicySet:
+        policies = read(cached)
+        reads.set()
+        assert edited.wait(10)
+        return policies
+
+    def edit() -> policy_cache.PolicySet:
+        assert reads.wait(10)
+        monkeypatch.setattr(policy_cache, "_read", read)
+        Policy.objects.create(name="new", limit=11)
+        policy_cache.clear()
+        edited.set()
+        return policy_cache.current()
+
+    monkeypatch.setattr(policy_cache, "_read", read_before_the_edit)
+    _, after = race([policy_cache.current, edit])
+    assert after.get("new").limit == 11
+
+
+@pytest.mark.django_db
+def test_request_beside_an_edit_keeps_the_policies_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = policy_cache.current()
+    policy_cache._state.check_at = 0
+    # Another thread reads them already, and an edit clears them.
+    monkeypatch.setattr(policy_cache, "refresh", lambda *, wait: policy_cache.clear())
+    assert policy_cache.current() is before
