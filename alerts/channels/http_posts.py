@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import requests
-from urllib3.exceptions import MaxRetryError, NewConnectionError
+from urllib3.exceptions import HTTPError, LocationParseError, MaxRetryError, NewConnectionError
 
 from alerts.channels.outcome import ANSWER_LENGTH, ChannelAnswer, Outcome
 
@@ -60,18 +60,29 @@ def send(
             allow_redirects=False,
             stream=True,
         ) as response:
-            body = response.raw.read(ANSWER_BYTES, decode_content=True).decode(errors="replace").strip()
-            return HttpAnswer(response.status_code, body, wait(response.headers.get("Retry-After", "")))
-    except requests.RequestException as error:
+            return _read(response, wait(response.headers.get("Retry-After", "")))
+    # urllib3's own errors come through for a part of a host name that is too long.
+    except (requests.RequestException, HTTPError) as error:
         # The error's text contains the address, which is a secret.
         return ChannelAnswer(Outcome.AGAIN if _was_not_sent(error) else Outcome.UNKNOWN, _describe(error))
     except OSError as error:
         return ChannelAnswer(Outcome.UNKNOWN, _describe(error))
 
 
-def _was_not_sent(error: requests.RequestException) -> bool:
+def _read(response: requests.Response, pause: timedelta | None) -> HttpAnswer | ChannelAnswer:
+    """Read the beginning of the body. Where that fails, what the answer means is unknown, but not how long to wait."""
+    status = response.status_code
+    try:
+        body: bytes = response.raw.read(ANSWER_BYTES, decode_content=True)
+    except (HTTPError, OSError):
+        outcome = Outcome.AGAIN if status == requests.codes.too_many_requests else Outcome.UNKNOWN
+        return ChannelAnswer(outcome, f"{status}, with a body that could not be read", pause)
+    return HttpAnswer(status, body.decode(errors="replace").strip(), pause)
+
+
+def _was_not_sent(error: Exception) -> bool:
     """Tell whether no connection was made, so that the vendor cannot have received the message."""
-    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError)):
+    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError, LocationParseError)):
         return True
     cause = error.args[0] if error.args else None
     return isinstance(cause, MaxRetryError) and isinstance(cause.reason, NewConnectionError)
@@ -83,11 +94,11 @@ def _describe(error: Exception) -> str:
 
 def wait(retry_after: str) -> timedelta | None:
     """Parse ``Retry-After``, which is a number of seconds or an HTTP date. Return at most an hour."""
-    if re.fullmatch(r"[0-9]{1,9}", retry_after):
+    if re.fullmatch(r"[0-9]{1,12}", retry_after):
         return min(timedelta(seconds=int(retry_after)), LONGEST_WAIT)
     try:
         pause = parsedate_to_datetime(retry_after) - datetime.now(UTC)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return min(max(pause, timedelta(0)), LONGEST_WAIT)
 

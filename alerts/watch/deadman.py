@@ -16,6 +16,7 @@ import requests
 from django.conf import settings
 from django.db.models import F, Max, Min, Q
 from django.db.models.functions import Coalesce, Now
+from urllib3.exceptions import HTTPError
 
 from alerts.models import DeadManPing, Monitor
 from alerts.watch import monitor_alerts
@@ -113,5 +114,6 @@ def _send_ping(url: str, seal: str) -> tuple[bool, str]:
             return response.ok and not response.is_redirect, f"HTTP {response.status_code}"
     except requests.Timeout:
         return False, "no answer in time"
-    except requests.RequestException:
+    # urllib3's own error comes through for a part of a host name that is too long.
+    except (requests.RequestException, HTTPError):
         return False, "no connection"

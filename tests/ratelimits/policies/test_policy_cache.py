@@ -148,6 +148,11 @@ def test_edit_during_a_read_fails_nobody_and_is_seen_by_the_next_request(
 def test_request_beside_an_edit_keeps_the_policies_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     before = policy_cache.current()
     policy_cache._state.check_at = 0
+
     # Another thread reads them already, and an edit clears them.
-    monkeypatch.setattr(policy_cache, "refresh", lambda *, wait: policy_cache.clear())
+    def clear(*, wait: bool) -> None:
+        assert not wait
+        policy_cache.clear()
+
+    monkeypatch.setattr(policy_cache, "refresh", clear)
     assert policy_cache.current() is before
