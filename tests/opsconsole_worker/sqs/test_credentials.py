@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +30,7 @@ class Account:
     def __init__(self) -> None:
         self.accepted = "AKIAOLD"
         self.code = "ExpiredToken"
+        self.message = "The security token is expired"
         self.requests: list[str] = []
         self.sent: list[str] = []
         self.url = ""
@@ -38,7 +40,7 @@ class Account:
         if key != self.accepted:
             return 403, {
                 "__type": f"com.amazonaws.sqs#{self.code}",
-                "message": "The security token is expired",
+                "message": self.message,
             }
         if action == "SendMessageBatch":
             self.sent.append(body)
@@ -168,3 +170,68 @@ def test_threads_that_are_refused_at_once_all_succeed(account: Account, file: Pa
     for thread in threads:
         thread.join(timeout=30)
     assert depths == [1] * 8
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "InvalidSignatureException",
+            "Signature expired: 20261128T010000Z is now earlier than 20261128T020000Z",
+        ),
+        ("SignatureDoesNotMatch", "Signature not yet current: 20261128T030000Z is still later than it"),
+        ("RequestExpired", "Request has expired."),
+    ],
+)
+def test_wrong_clock_is_no_matter_of_credentials(
+    account: Account, file: Path, code: str, message: str
+) -> None:
+    account.accepted, account.code, account.message = "AKIANEW", code, message
+    with pytest.raises(sqs.QueueMisconfigured) as caught:
+        sqs.depth(account.url)
+    assert "whose clock is wrong" in str(caught.value)
+    assert "credentials" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "written", ["[default\naws_access_key_id = AKIANEW\n", "aws_access_key_id = AKIANEW"]
+)
+def test_half_written_file_sends_nothing_and_is_read_again(
+    account: Account, file: Path, written: str
+) -> None:
+    file.write_text(written)
+    with pytest.raises(sqs.QueueUnreachable, match="can't be read now"):
+        sqs.send_batch(account.url, [Outgoing(key="a", body="{}")], once=True)
+    assert account.requests == []
+
+    rotate(file, "AKIAOLD")
+    assert sqs.send_batch(account.url, [Outgoing(key="a", body="{}")], once=True)[0].message_id == "m"
+
+
+@pytest.mark.parametrize(
+    ("printed", "sentence"),
+    [
+        (
+            {"AccessKeyId": "AKIAOLD", "SecretAccessKey": "s", "Expiration": "2020-01-01T00:00:00Z"},
+            "expired already, or the clock",
+        ),
+        ({"Message": "the vault is sealed"}, "can't be read now"),
+    ],
+    ids=["expired", "none"],
+)
+def test_credentials_that_cannot_be_fetched_send_nothing(
+    account: Account,
+    file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    printed: dict[str, str],
+    sentence: str,
+) -> None:
+    script, config = tmp_path / "process.py", tmp_path / "config"
+    script.write_text(f"print({json.dumps({'Version': 1} | printed)!r})")
+    config.write_text(f"[default]\ncredential_process = {sys.executable} {script}\n")
+    file.unlink()
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    with pytest.raises(sqs.QueueUnreachable, match=sentence):
+        sqs.send_batch(account.url, [Outgoing(key="a", body="{}")], once=True)
+    assert account.requests == []

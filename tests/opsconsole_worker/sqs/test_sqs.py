@@ -439,8 +439,8 @@ def test_meaning_of_error_response(
         (vendor.ProfileNotFound(profile="x"), sqs.QueueMisconfigured, "no AWS credentials"),
         (
             vendor.CredentialRetrievalError(provider="x", error_msg="down"),
-            sqs.QueueUnavailable,
-            "can't be reached",
+            sqs.QueueUnreachable,
+            "credentials .* can't be read now",
         ),
         (vendor.ParamValidationError(report="bad"), sqs.MessageRefused, "is not valid"),
         (fakes.unreachable(), sqs.QueueUnreachable, "can't be reached"),

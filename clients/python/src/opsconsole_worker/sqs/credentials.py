@@ -11,6 +11,7 @@ from typing import Any
 
 import botocore.session
 from botocore.credentials import CredentialProvider, CredentialResolver, Credentials, ReadOnlyCredentials
+from botocore.exceptions import CredentialRetrievalError
 from botocore.loaders import Loader
 
 from opsconsole_worker.sqs.failures import REFUSED_CREDENTIALS
@@ -28,8 +29,8 @@ class RenewableCredentials(Credentials):
         self._source: Any = None
         # What this thread signed its last request with.
         self._signed_with = threading.local()
+        # They are read when the first request is signed: what goes wrong then is an answer about its queue.
         super().__init__("", "", method="renewable")
-        self._read_unlike(None)
 
     def get_frozen_credentials(  # type: ignore[override]  # botocore's signers take None for "there are none"
         self,
@@ -58,7 +59,17 @@ class RenewableCredentials(Credentials):
             return self._frozen() not in (None, refused)
 
     def _frozen(self) -> ReadOnlyCredentials | None:
-        return self._source.get_frozen_credentials() if self._source else None
+        if not self._source:
+            return None
+        try:
+            frozen: ReadOnlyCredentials = self._source.get_frozen_credentials()
+        except RuntimeError as error:
+            # botocore has no error of its own for credentials that have expired when it fetches them.
+            raise CredentialRetrievalError(
+                provider=self._source.method,
+                error_msg="They have expired already, or the clock of this host is wrong",
+            ) from error
+        return frozen
 
 
 class _Provider(CredentialProvider):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +24,7 @@ class QueueUnavailable(QueueError):
 
 
 class QueueUnreachable(QueueUnavailable):
-    """No connection was made, so the request had no effect. Try again later."""
+    """No request was sent, so it had no effect. Try again later."""
 
 
 class QueueThrottled(QueueUnavailable):
@@ -106,6 +107,18 @@ NEEDS_CREDENTIALS = (
     vendor.ProfileNotFound,
     vendor.SSOError,
 )
+# Credentials may come by themselves: the service that hands them out is away, or their file is being written.
+NOT_SIGNED = (
+    vendor.ConfigNotFound,
+    vendor.ConfigParseError,
+    vendor.CredentialRetrievalError,
+    vendor.InvalidConfigError,
+    vendor.MetadataRetrievalError,
+)
+# What AWS says of a request that was signed at another time than AWS's own; the code alone may also mean a wrong key.
+WRONG_TIME = re.compile(
+    r"RequestExpired|RequestTimeTooSkewed|RequestInTheFuture|Signature expired|Signature not yet current"
+)
 NEVER_LEFT = (vendor.ConnectTimeoutError, vendor.EndpointConnectionError, vendor.ProxyConnectionError)
 
 
@@ -120,6 +133,10 @@ def vendor_errors(queue_url: str) -> Iterator[None]:
         raise QueueMisconfigured(
             f"There are no AWS credentials to use {queue_url} with: {detail('', str(error))} "
             "Give the process a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        ) from error
+    except NOT_SIGNED as error:
+        raise QueueUnreachable(
+            f"The AWS credentials to use {queue_url} with can't be read now: {detail('', str(error))}"
         ) from error
     except vendor.ParamValidationError as error:
         raise MessageRefused(f"The request to {queue_url} is not valid: {detail('', str(error))}") from error
@@ -158,6 +175,10 @@ def _from_answer(queue_url: str, error: vendor.ClientError) -> QueueError:
         return QueueThrottled(f"The queue {queue_url} asks for fewer requests: {said}")
     if status >= 500:
         return QueueUnavailable(f"The queue {queue_url} failed: {said}")
+    if WRONG_TIME.search(said):
+        return QueueMisconfigured(
+            f"AWS refuses {queue_url} to this host, whose clock is wrong: {said} Set its clock, as by NTP."
+        )
     if code in REFUSED_CREDENTIALS:
         return QueueMisconfigured(
             f"AWS refuses the credentials that {queue_url} is used with: {said} Renew them where this process finds them: "
