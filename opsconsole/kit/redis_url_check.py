@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 # A client's certificate proves as much as a password.
 SECRETS = {"password", "ssl_certfile"}
+# The client takes any value for these, and fails at the first connection: they are objects of a program, which no URL can hold.
+OBJECTS = {"command_packer", "credential_provider", "event_dispatcher", "redis_connect_func", "retry"}
+POSITIVE = {"socket_connect_timeout", "socket_read_size", "socket_timeout"}
 
 
 def refusal(address: str) -> str:
@@ -42,9 +47,14 @@ def _client_accepts(address: str) -> bool:
     from redis.connection import ConnectionPool  # noqa: PLC0415
     from redis.exceptions import RedisError  # noqa: PLC0415
 
+    given = dict(parse_qsl(address.partition("?")[2]))
     try:
         # This opens no connection.
         ConnectionPool.from_url(address).make_connection()
+        codecs.lookup(given.get("encoding", "utf-8"))
+        codecs.lookup_error(given.get("encoding_errors", "strict"))
+        positive = all(float(given[name]) > 0 for name in POSITIVE & given.keys())
     except (TypeError, ValueError, AttributeError, LookupError, RedisError):
         return False
-    return True
+    named = re.fullmatch(r"[!-~]*", given.get("client_name", ""))
+    return positive and bool(named) and not OBJECTS & given.keys() and int(given.get("db", 0)) >= 0
