@@ -107,6 +107,7 @@ class TrendsAdmin(OnePageAdmin):
             "is_behind": counted.is_behind,
             "report": seen,
             "charts": drawing.charts(seen, choice.period, shown_marks, choice.list_of),
+            "most_failed": drawing.most_failed(seen, choice.period, choice.list_of),
             "tables": drawing.tables(seen, choice.period, choice.list_of),
             "marks": shown_marks,
             "line_header": drawing.LINE_HEADER,

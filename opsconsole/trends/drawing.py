@@ -146,6 +146,15 @@ def tables(report: Report, period: Period, list_of: ListOf) -> list[Table]:
     ]
 
 
+def most_failed(report: Report, period: Period, list_of: ListOf) -> Cell | None:
+    """Return in words when most runs failed for good, and the address of their list; None if none failed."""
+    counted = [(bar.now.outcomes[Outcome.FAILED], bar) for bar in report.bars if bar.now]
+    count, bar = max(counted, key=lambda each: each[0], default=(0, None))
+    if not count or bar is None:
+        return None
+    return f"{exactly(count, 'run')} from {label_of(bar.start, period)}", list_of(bar, Outcome.FAILED)
+
+
 def line_rows(report: Report, name_of: Callable[[str], str], url_of: Callable[[str], str]) -> list[LineRow]:
     """Return a row per value, with the address of the page about it alone."""
     return [

@@ -107,6 +107,24 @@ def test_figures_of_one_value_are_told_apart_from_those_of_all(operator: Client)
     assert "By queue, in the last 7 days</h2>" in shown(operator, "?range=week&by=queue")
 
 
+def test_page_leads_to_the_time_when_most_failed(operator: Client) -> None:
+    now = timelines.now()
+    ended(now - timedelta(days=3))
+    timelines.count()
+    assert "Most failed for good" not in shown(operator, "?range=week")
+    for days, times in ((3, 1), (2, 2), (1, 1)):
+        for _ in range(times):
+            ended(now - timedelta(days=days), kind=Kind.FAILED, status="failed")
+    timelines.count()
+    report.memory.clear()
+
+    page = shown(operator, "?range=week")
+    [(url, said)] = re.findall(r'Most failed for good: <a href="([^"]+)">([^<]+)</a>\.', page)
+
+    assert said.startswith("2 runs from ")
+    assert len(operator.get(html.unescape(url)).context["rows"]) == 2
+
+
 def test_list_leads_to_the_jobs_to_act_on(operator: Client) -> None:
     at = timelines.now() - timedelta(days=2)
     for queue in ("slow", "default"):
