@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 from django_stubs_ext import WithAnnotations
@@ -29,8 +29,17 @@ from opsconsole.kit.row_locks import locked
 from ratelimits.admin.key_forms import KeyForm, RevokeForm
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
+from ratelimits.models.api_key import Scope
 
 LIST = "admin:ratelimits_apikey_changelist"
+# By the scope that may read it.
+LISTS = {
+    Scope.JOBS_READ: "api:list_jobs",
+    Scope.LETTERS_READ: "api:list_letters",
+    Scope.ALERTS_READ: "api:list_alerts",
+    Scope.PAUSES_READ: "api:list_pauses",
+    Scope.LIMITS_READ: "api:list_policies",
+}
 
 
 class KeyStateFilter(admin.SimpleListFilter):
@@ -182,7 +191,13 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             return self._render(request, "create", title="Create API key", form=form)
         audit.log(request.user, [key], "Created.", why=fields["reason"])
         return self._render(
-            request, "created", title="API key created", key=key, text=text, **self._revoking(request)
+            request,
+            "created",
+            title="API key created",
+            key=key,
+            text=text,
+            trial=_trial(request, key),
+            **self._revoking(request),
         )
 
     @admin.action(description="Revoke", permissions=["revoke"])
@@ -226,3 +241,9 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
 def _last_used(key: ApiKey) -> str:
     return f"{key.last_used_at:%Y-%m-%d %H:%M} UTC" if key.last_used_at else "never"
+
+
+def _trial(request: HttpRequest, key: ApiKey) -> str:
+    """Return the address of a list that the key may read, which proves the key and changes nothing, or ''."""
+    route = next((route for scope, route in LISTS.items() if scope in key.scopes), "")
+    return request.build_absolute_uri(reverse(route)) if route else ""

@@ -13,6 +13,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from opsconsole.kit import audit
+from ratelimits.admin import keys
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey
 from tests import people
@@ -46,6 +47,15 @@ def authenticate(text: str) -> ApiKey | None:
     return api_keys.authenticate(RequestFactory().get("/", headers={"X-API-Key": text}))
 
 
+@pytest.mark.parametrize("scope", keys.LISTS)
+def test_page_of_a_new_key_names_a_request_that_proves_it(operator: Client, scope: str) -> None:
+    page = operator.post(MAKE, form_fields(scopes=["worker", scope])).text
+
+    [(url, text)] = re.findall(r'curl (http://\S+) -H "Authorization: Bearer (ock_\w+)', page)
+
+    assert Client().get(url, headers={"Authorization": f"Bearer {text}"}).status_code == 200
+
+
 def test_new_key_is_shown_once_and_works(operator: Client) -> None:
     response = operator.post(MAKE, form_fields())
     text = key_shown_on(response.content.decode())
@@ -59,6 +69,8 @@ def test_new_key_is_shown_once_and_works(operator: Client) -> None:
         None,
     )
     assert "no-store" in response.headers["Cache-Control"]
+    # Nothing can be read with it, so no address is named.
+    assert f"Authorization: Bearer {text}" in response.text and "curl" not in response.text
     assert audit.told(LogEntry.objects.get()) == audit.Told("Created.", "the new shop goes live")
     for page in (LIST, reverse("admin:ratelimits_apikey_change", args=[api_key.pk])):
         html = operator.get(page).content.decode()
