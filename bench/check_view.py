@@ -26,9 +26,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 
-import psutil
-
-from bench import failures
+from bench import failures, process_clock
 from bench.cluster import Cluster, running
 from bench.processor_time import load
 from bench.ratelimit import _on_loopback
@@ -79,11 +77,11 @@ def main() -> None:
             spent = dict.fromkeys(VIEWS, 0.0)
             for turn in range(-2, turns):
                 for name, (port, server) in served.items():
-                    before = _processor_seconds(server)
+                    before = process_clock.seconds_with_children(server)
                     took = _ask(port, key, turn)
                     if turn >= 0:
                         walls[name].append(took)
-                        spent[name] += _processor_seconds(server) - before
+                        spent[name] += process_clock.seconds_with_children(server) - before
     print(
         f"{load()}, {turns} turns of {SECONDS} s, {CONNECTIONS} connections. Python {platform.python_version()}.\n"
     )
@@ -111,7 +109,7 @@ def _prepare(environ: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def _server(environ: Mapping[str, str], name: str) -> Iterator[tuple[int, psutil.Process]]:
+def _server(environ: Mapping[str, str], name: str) -> Iterator[tuple[int, int]]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     own = {**environ, "DJANGO_SETTINGS_MODULE": "bench.check_settings", "BENCH_VIEW": VIEWS[name]}
@@ -128,12 +126,7 @@ def _server(environ: Mapping[str, str], name: str) -> Iterator[tuple[int, psutil
         command, end_signal=signal.SIGTERM, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         wait_for(port)
-        yield port, psutil.Process(process.pid)
-
-
-def _processor_seconds(server: psutil.Process) -> float:
-    """Return the processor time of a server and its workers so far, which the system counts in steps of 10 ms."""
-    return sum(sum(each.cpu_times()[:2]) for each in (server, *server.children(recursive=True)))
+        yield port, process.pid
 
 
 def _ask(port: int, key: str, turn: int) -> list[float]:

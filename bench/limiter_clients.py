@@ -21,10 +21,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import psutil
 import redis
 from django.core.cache.backends.redis import RedisCache
 
+from bench import process_clock
 from bench.ratelimit import _on_loopback
 from opsconsole import embedded
 
@@ -51,17 +51,16 @@ def main() -> None:
         importlib.import_module("django").setup()
         found: dict[str, list[Figures]] = {}
         asks = dict(candidates(address))
-        store = psutil.Process(valkey.pid)
         for turn in range(turns + 1):
             for at, (name, ask) in enumerate(asks.items()):
-                figures = _measure(ask, store, times, f"{turn}-{at}")
+                figures = _measure(ask, valkey.pid, times, f"{turn}-{at}")
                 if turn:
                     found.setdefault(name, []).append(figures)
     print("\n".join(table(found, times, turns)))
 
 
-def _measure(ask: Callable[[str], Any], store: psutil.Process, times: int, name: str) -> Figures:
-    walls, before = [], sum(store.cpu_times()[:2])
+def _measure(ask: Callable[[str], Any], store: int, times: int, name: str) -> Figures:
+    walls, before = [], process_clock.seconds(store)
     began = time.process_time()
     for number in range(times):
         at = time.perf_counter()
@@ -69,7 +68,7 @@ def _measure(ask: Callable[[str], Any], store: psutil.Process, times: int, name:
         walls.append(time.perf_counter() - at)
     client = time.process_time() - began
     cuts = quantiles(walls, n=100)
-    spent = sum(store.cpu_times()[:2]) - before
+    spent = process_clock.seconds(store) - before
     return Figures(*(seconds * 1e6 for seconds in (client / times, spent / times, cuts[49], cuts[98])))
 
 

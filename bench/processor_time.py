@@ -11,12 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+import psutil
 from django.db import connection
 
-# Linux counts the time of other processes in ticks of 10 ms, so that of the server is a mean over many turns.
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+from bench import process_clock
 
 
 @dataclass
@@ -55,8 +54,5 @@ def load() -> str:
 def _of_server() -> float | None:
     """Return the milliseconds that the server process of Django's connection has taken so far."""
     connection.ensure_connection()
-    stat = Path(f"/proc/{connection.connection.info.backend_pid}/stat")
-    if not stat.exists():
-        return None
-    user, system = stat.read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) * 1000 / TICKS_PER_SECOND
+    pid = connection.connection.info.backend_pid
+    return process_clock.seconds(pid) * 1000 if psutil.pid_exists(pid) else None

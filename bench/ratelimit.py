@@ -23,10 +23,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import psutil
 import redis
 
-from bench import ratelimit_load
+from bench import process_clock, ratelimit_load
 from bench.cluster import Cluster, running
 from opsconsole import embedded
 
@@ -64,9 +63,7 @@ class Stores:
 
     def seconds(self) -> float:
         """Return the processor time used so far."""
-        server = psutil.Process(self.postgres)
-        all_of_them = [psutil.Process(self.valkey), server, *server.children()]
-        return sum(sum(each.cpu_times()[:2]) for each in all_of_them)
+        return process_clock.seconds(self.valkey) + process_clock.seconds_with_children(self.postgres)
 
 
 def candidates() -> list[Candidate]:
