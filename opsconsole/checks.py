@@ -15,6 +15,7 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 
+from alerts.channels import no_channel
 from opsconsole import secret_strength
 from opsconsole.kit import env, intervals, mapping_version, redis_url_check, schema_version, session_defaults
 from opsconsole.seals import checking, state, verification
@@ -150,8 +151,8 @@ def _alerting() -> Iterator[checks.CheckMessage]:
         return
     if not names:
         yield checks.Warning(
-            "No alert channel is configured: nobody learns of dead letters without looking at the console.",
-            hint="Set SLACK_WEBHOOK_URL or OPSCONSOLE_ALERT_CHANNELS.",
+            no_channel.SENTENCE,
+            hint=no_channel.ADVICE,
             id="opsconsole.W004",
         )
     elif not settings.OPSCONSOLE_PUBLIC_URL:
@@ -246,10 +247,10 @@ def check_sessions(databases: Sequence[str] | None = None, **_: Any) -> list[che
     return [
         checks.Warning(
             f"The database's sessions don't fit: {difference.sentence}.",
-            hint=f"Run migrate, or: {statement}; then let a pooler open new connections (pgbouncer: RECONNECT).",
+            hint=advice,
             id="opsconsole.W006",
         )
-        for difference, statement in zip(found, session_defaults.statements(found), strict=True)
+        for difference, advice in zip(found, session_defaults.advice(found), strict=True)
     ]
 
 
@@ -273,8 +274,8 @@ def check_seals(databases: Sequence[str] | None = None, **_: Any) -> list[checks
         return []
     found = dict.fromkeys([*verification.verify_recent().breaks, *checking.known_breaks()])
     unsealed = checks.Warning(
-        "Lines of the audit have waited for more than 10 minutes to be sealed: until then, nothing shows changes of them.",
-        hint="Run the cluster, and resume the schedule 'seals' if it is paused.",
+        f"{state.BEHIND}: until then, nothing shows changes of them.",
+        hint=state.WHEN_BEHIND,
         id="opsconsole.W011",
     )
     return [unsealed] * state.is_behind() + [

@@ -137,6 +137,12 @@ def statements(found: list[Difference]) -> list[str]:
         ]
 
 
+def advice(found: list[Difference]) -> list[str]:
+    """Return what to do about each difference."""
+    pooler = "then let a pooler open new connections (pgbouncer: RECONNECT)."
+    return [f"Run migrate, or: {statement}; {pooler}" for statement in statements(found)]
+
+
 def _literal(default: Default) -> sql.Composable:
     if default.name == "search_path":
         return own_schema.identifiers(default.value)

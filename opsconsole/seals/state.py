@@ -21,6 +21,8 @@ MOST_RANGES = 200
 MOST_COUNTED = 500
 # The cluster seals each minute, unless it is stopped or the schedule is paused.
 LONGEST_WAIT = timedelta(minutes=10)
+BEHIND = "Lines of the audit have waited for more than 10 minutes to be sealed"
+WHEN_BEHIND = "Run the cluster, and resume the schedule 'seals' if it is paused."
 WAITING = {
     AuditSeal.Source.AUDIT: ("line", "of the audit"),
     AuditSeal.Source.TIMELINE: ("event", "of the timeline"),

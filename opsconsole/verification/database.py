@@ -56,11 +56,8 @@ def sessions_fit(_: Wishes) -> Judgement:
     found = session_defaults.differences()
     return of(
         (
-            Problem(
-                f"{difference.sentence}.",
-                f"Run migrate, or: {statement}; then let a pooler open new connections (pgbouncer: RECONNECT).",
-            )
-            for difference, statement in zip(found, session_defaults.statements(found), strict=True)
+            Problem(f"{difference.sentence}.", advice)
+            for difference, advice in zip(found, session_defaults.advice(found), strict=True)
         ),
         fine="Sessions have the settings that the console needs.",
     )

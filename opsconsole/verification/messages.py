@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from django.conf import settings
 
+from alerts.channels import no_channel
 from alerts.channels.targets import all_targets
 from alerts.sending import channel_trial
 from jobs.dead_letters import scan
@@ -106,10 +107,7 @@ def channels_deliver(wishes: Wishes) -> Judgement:
     """Send a test to each alert channel, and tell what each answered."""
     names = list(all_targets())
     if not names:
-        return skipped(
-            "No alert channel is configured: nobody learns of dead letters without looking at the console.",
-            "Set SLACK_WEBHOOK_URL or OPSCONSOLE_ALERT_CHANNELS.",
-        )
+        return skipped(no_channel.SENTENCE, no_channel.ADVICE)
     if not wishes.channels:
         return skipped("No test was to be sent.", "Leave out --no-channels, or run send_test_alert.")
     tried = channel_trial.send_to(names, wishes.by)

@@ -88,10 +88,5 @@ def seals_hold(_: Wishes) -> Judgement:
     advice = "Run verify_audit, which reads everything, and follow docs/runbooks/audit-broken.md."
     problems = [Problem(each.sentence, advice) for each in broken]
     if state.is_behind():
-        problems.append(
-            Problem(
-                "Lines of the audit have waited for more than 10 minutes to be sealed.",
-                "Run the cluster, and resume the schedule 'seals' if it is paused.",
-            )
-        )
+        problems.append(Problem(f"{state.BEHIND}.", state.WHEN_BEHIND))
     return of(problems, fine="The newest rows of the audit and the ledgers are as they were sealed.")

@@ -14,6 +14,7 @@ from django.db import transaction
 from alerts import channel_settings
 from alerts.catalog import RULES
 from alerts.channel_settings import Route
+from alerts.channels import no_channel
 from alerts.channels.targets import all_targets
 from alerts.models import Channel
 from alerts.models.alert import Severity
@@ -70,7 +71,7 @@ class Command(commands.ConsoleCommand):
         targets = all_targets()
         rows = list(Channel.objects.all())
         lines = [_as_line(row, targets) for row in rows]
-        lines = lines or ["No channel is configured. Set SLACK_WEBHOOK_URL or OPSCONSOLE_ALERT_CHANNELS."]
+        lines = lines or [f"No channel is configured. {no_channel.ADVICE}"]
         self.tell([_as_json(row, targets) for row in rows], lines, as_json=options["json"])
 
     def _route(self, options: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from django.core.management.base import CommandError
 
+from alerts.channels import no_channel
 from alerts.channels.targets import all_targets
 from alerts.models import Channel
 from alerts.sending import channel_trial
@@ -27,9 +28,7 @@ class Command(commands.ConsoleCommand):
     def handle(self, *_args: Any, channel: str | None, **options: Any) -> None:
         names = [channel] if channel else list(all_targets())
         if not names:
-            raise CommandError(
-                "No channel is configured. Set SLACK_WEBHOOK_URL or OPSCONSOLE_ALERT_CHANNELS."
-            )
+            raise CommandError(f"No channel is configured. {no_channel.ADVICE}")
         try:
             tried = channel_trial.send_to(names, audit.system_user())
         except OpsConsoleError as error:
