@@ -35,7 +35,7 @@ from opsconsole.kit import one_statement
 from opsconsole.kit.counting import exactly, many
 from opsconsole.kit.display import NOTHING, badge, rough
 from opsconsole.kit.durations import spell
-from opsconsole.kit.one_statement import models_of, value_of
+from opsconsole.kit.one_statement import Reading, models_of, value_of
 from opsconsole.kit.page_permissions import Asker, Person, may_see
 from opsconsole.kit.short_ids import short_id
 
@@ -96,17 +96,19 @@ class AttemptLine:
 
 def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person) -> dict[str, Any]:
     """Return the context of the page of a job that was loaded by ``with_evidence()``, as far as this person may see it."""
-    sees_messages = may_see(user, "jobs_outbox")
     events = list(JobEvent.objects.filter(job_id=job.pk).order_by("-id")[: EVENTS_SHOWN + 1])
     shown = events[: _events_that_fit(events)]
     diagnosis = diagnose(job)
     waits = waits_of(job)
-    read = one_statement.read(
-        progress=models_of(run_progress.last_two(job.pk)),
-        messages=models_of(_messages(job) if sees_messages else Outbox.objects.none()),
-        recent=value_of(_recent_recoveries(job)),
-        **({"turns": turns.of_job(job)} if may_see(user, "jobs_bulkoperation") else {}),
-    )
+    # Only what this page shows: Django takes longer to compile each of these than PostgreSQL to answer it.
+    readings: dict[str, Reading[Any]] = {"progress": models_of(run_progress.last_two(job.pk))}
+    if may_see(user, "jobs_outbox"):
+        readings["messages"] = models_of(_messages(job))
+    if job.recovery_count:
+        readings["recent"] = value_of(_recent_recoveries(job))
+    if may_see(user, "jobs_bulkoperation"):
+        readings["turns"] = turns.of_job(job)
+    read = one_statement.read(**readings)
     bulk_turns = read.get("turns", ())
     return {
         "title": f"Job {short_id(job.pk)}",
@@ -121,11 +123,11 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
         "deadline": deadline_of(job) if job.status == Status.IN_PROGRESS else None,
         "done_before": progress_notes.of_jobs([job.pk], shown=NOTES_SHOWN).get(job.pk, []),
         **_progress(job, read["progress"]),
-        "recoveries": _recoveries(job, read["recent"]),
+        "recoveries": _recoveries(job, read.get("recent")),
         "absent": absent_columns.sentences(),
         "worker": _worker_of(job) if may_see(user, "jobs_workerheartbeat") else None,
         **_attempts(job, shown),
-        "timeline": _timeline(shown, read["messages"]),
+        "timeline": _timeline(shown, read.get("messages", ())),
         "older_hidden": len(events) > len(shown),
         "events_shown": len(shown),
         "buttons": [
@@ -227,8 +229,7 @@ def _events_that_fit(newest_first: Sequence[JobEvent]) -> int:
 
 
 def _recent_recoveries(job: JobWithEvidence) -> QuerySet[Any, Any]:
-    recent = Job.objects.filter(pk=job.pk).values_list(recent_recoveries(exact=True), flat=True)
-    return recent if job.recovery_count else recent.none()
+    return Job.objects.filter(pk=job.pk).values_list(recent_recoveries(exact=True), flat=True)
 
 
 def _recoveries(job: JobWithEvidence, recent: int | None) -> str:
