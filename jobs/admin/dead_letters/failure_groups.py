@@ -69,6 +69,7 @@ class LetterInGroup:
     letter: DeadLetter
     state: SafeString
     job: SafeString
+    customer: SafeString | str
 
 
 class GroupChangeList(DeclaredChangeList):
@@ -216,6 +217,7 @@ def _newest_letters(request: HttpRequest, group: ShownGroup) -> list[LetterInGro
             letter,
             letter_badges.state(letter, letter.followed),
             listed_letters.of_job(letter) if sees_jobs else NOTHING,
+            listed_letters.customer_of(letter) if sees_jobs else NOTHING,
         )
         for letter in letters
     ]

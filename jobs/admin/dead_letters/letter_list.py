@@ -77,14 +77,14 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         "failure",
         "condition",
         "of_job",
+        "customer",
         "first_seen",
         "sent",
         "time_left",
-        "receives",
         "source",
     )
     list_display_links = None
-    quotes = MappingProxyType({"of_job": ("jobs_job",)})
+    quotes = MappingProxyType({"of_job": ("jobs_job",), "customer": ("jobs_job",)})
     paginator = StatesPaginator
     list_filter = (
         filters.LetterOrder,
@@ -124,6 +124,10 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     def of_job(self, letter: ListedLetter) -> SafeString:
         return listed_letters.of_job(letter)
 
+    @admin.display(description="customer")
+    def customer(self, letter: ListedLetter) -> SafeString | str:
+        return listed_letters.customer_of(letter)
+
     @admin.display(description="first seen", ordering="first_seen_at")
     def first_seen(self, letter: ListedLetter) -> SafeString:
         return age(letter.first_seen_at, letter.db_now, suffix=" ago")
@@ -135,10 +139,6 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     @admin.display(description="SQS deletes it")
     def time_left(self, letter: ListedLetter) -> SafeString:
         return letter_badges.time_left(letter, letter.db_now)
-
-    @admin.display(description="receives")
-    def receives(self, letter: DeadLetter) -> str:
-        return letter_badges.receives(letter)
 
     @admin.display(description="source")
     def source(self, letter: DeadLetter) -> str | SafeString:

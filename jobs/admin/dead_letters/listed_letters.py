@@ -43,7 +43,7 @@ def complete(rows: Iterable[Any], user: Asker) -> list[ListedLetter]:
     """Return these letters with their jobs and the results of their replays, as far as this person may see them: a query each."""
     letters = list(rows)
     ids = {letter.job_id for letter in letters if letter.job_id}
-    jobs = Job.objects.only("status", "not_before").in_bulk(ids) if ids else {}
+    jobs = Job.objects.only("status", "not_before", "customer_id").in_bulk(ids) if ids else {}
     sees_jobs = may_see(user, "jobs_job")
     results = replay_results.of_letters(
         [letter.pk for letter in letters if letter.state == DeadLetter.State.REPLAYED]
@@ -61,3 +61,8 @@ def of_job(letter: ListedLetter) -> SafeString:
     if letter.known_job is None:
         return format_html('<code>{}</code> <span class="quiet">unknown</span>', short_id(letter.job_id))
     return labels.job_link(letter.job_id) + labels.job_status(letter.known_job, letter.db_now)
+
+
+def customer_of(letter: ListedLetter) -> SafeString | str:
+    """Return the customer of the job that the letter names, linked to the page about them."""
+    return labels.customer_link(letter.known_job) if letter.known_job else NOTHING

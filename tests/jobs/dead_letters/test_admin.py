@@ -79,6 +79,7 @@ def test_list_shows_columns_for_operators(operator: Client) -> None:
         "ConnectionError: the directory did not answer",
         "Came back twice",
         str(made.pk)[:8],
+        '<a href="/admin/customer/?id=ADA">ADA</a>',
         "Failed",
         "3 d 12 h ago",
         "in 11 h",
@@ -534,7 +535,7 @@ def test_groups_are_listed_with_their_count_and_a_note_can_be_written(operator: 
 
 def test_page_of_a_group_lists_its_newest_letters(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failure_groups, "MOST_LISTED", 2)
-    made = job(status=Status.FAILED)
+    made = job(status=Status.FAILED, customer_id="ADA")
     oldest, newest, decided = (
         dead_letter(of, first_seen_at=Now() - ago * DAY) for of, ago in ((None, 3), (made, 2), (None, 1))
     )
@@ -545,6 +546,7 @@ def test_page_of_a_group_lists_its_newest_letters(operator: Client, monkeypatch:
 
     listed = page.split("Newest dead letters")[1]
     assert page_of(newest) in listed and str(made.pk)[:8] in listed and page_of(decided) in listed
+    assert '<a href="/admin/customer/?id=ADA">ADA</a>' in listed
     assert "In the queue" in listed and "Discarded" in listed
     assert page_of(oldest) not in listed
     assert f"?group={group}&amp;state=all" in listed
@@ -552,7 +554,7 @@ def test_page_of_a_group_lists_its_newest_letters(operator: Client, monkeypatch:
 
 
 def test_page_of_a_group_lists_letters_to_those_who_may_see_them(client: Client) -> None:
-    letter = dead_letter(job(status=Status.FAILED))
+    letter = dead_letter(job(status=Status.FAILED, customer_id="ADA"))
     limited = User.objects.create_user("groups only", is_staff=True)
     limited.user_permissions.add(Permission.objects.get(codename="view_failuregroup"))
     client.force_login(limited)
@@ -563,7 +565,8 @@ def test_page_of_a_group_lists_letters_to_those_who_may_see_them(client: Client)
     limited.user_permissions.add(Permission.objects.get(codename="view_deadletter"))
     page = client.get(url).text
     assert page_of(letter) in page
-    assert str(letter.job_id)[:8] not in page
+    assert str(letter.job_id)[:8] not in page and "ADA" not in page
+    assert "ADA" not in client.get(LIST).text
 
 
 def test_page_of_a_group_asks_at_most_twelve_statements(operator: Client) -> None:
