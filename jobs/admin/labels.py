@@ -105,6 +105,11 @@ def message_reason(reason: str) -> str:
     return MESSAGE_REASONS.get(reason, reason)
 
 
+def error_line(error: str | None, longest: int) -> str:
+    """Return the first line of an error, cut to this many characters, or ''."""
+    return (error or "").strip().partition("\n")[0][:longest]
+
+
 def customer_link(job: Job) -> SafeString | str:
     """Return the customer linked to the page about them; a cut or missing id has none."""
     if not job.customer_id or is_cut(job.customer_id):

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import URLPattern, path
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels, run_progress, sorting
@@ -47,6 +48,10 @@ from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.whole_columns import WholeColumns, download
 
 EVENT_COLUMNS = ("reason", "details")
+# Their rows say why, so that nobody opens each of them.
+FAILURES = (Status.FAILED, Status.QUARANTINED)
+# In characters.
+ERROR_LISTED = 80
 # In characters, of the name of a queue in an address.
 MOST_OF_NAME = 500
 
@@ -119,6 +124,8 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
         state = labels.job_status(job, job.read_at) + labels.trouble(diagnose(job))
         if job.status == Status.IN_PROGRESS and job.percent is not None:
             state += SafeString(" ") + run_progress.bar(job.percent)
+        if job.status in FAILURES and (error := labels.error_line(job.error_message, ERROR_LISTED)):
+            state += format_html('<span class="listed-error">{}</span>', error)
         return state + labels.message_trouble(job.message_trouble) if job.message_trouble else state
 
     @admin.display(description="age", ordering="created_at")

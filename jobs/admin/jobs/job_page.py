@@ -198,7 +198,7 @@ def why(
 def _of_stay(job: JobWithEvidence, bulk_turns: Sequence[Turn]) -> Panel:
     """Return why a job stays as it is, and what would change that, unless a bulk operation will."""
     failed = job.status == Status.FAILED
-    error = (job.error_message or "").strip().partition("\n")[0][:ERROR_SHOWN]
+    error = labels.error_line(job.error_message, ERROR_SHOWN)
     return Panel(
         "Why did it fail?" if failed else "Why is it in quarantine?",
         error or ("No error was recorded." if failed else _without_error(job)),

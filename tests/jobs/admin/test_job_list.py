@@ -81,6 +81,19 @@ def test_list_shows_stale_reason_beside_status(operator: Client) -> None:
     assert "Dead worker" in operator.get(LIST).content.decode()
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(Status.FAILED, True), (Status.QUARANTINED, True), (Status.PENDING, False), (Status.COMPLETED, False)],
+)
+def test_rows_that_need_somebody_say_why(operator: Client, status: Status, said: bool) -> None:
+    job(status=status, error_message="\nNo <address> " + "x" * 80 + "\nTraceback")
+
+    page = operator.get(LIST).text
+
+    assert (f"No &lt;address&gt; {'x' * 67}</span>" in page) is said
+    assert "Traceback" not in page and "listed-error" not in operator.get(LIST, {"status": "cancelled"}).text
+
+
 @pytest.mark.parametrize("status", list(Status))
 def test_status_filter(operator: Client, status: Status) -> None:
     for each in Status:
