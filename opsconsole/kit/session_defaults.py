@@ -19,7 +19,7 @@ _ASKED = re.compile(r"-c\s*([a-z_.]+)=((?:\\.|\S)+)")
 
 @dataclass(frozen=True)
 class Default:
-    """A setting. It fits from 1 to ``most`` in its own unit; without ``most`` only the value itself fits.
+    """A setting. It fits from 1 to ``most``, or from ``least``, in its own unit; without either only the value itself fits.
 
     ``network``: it only concerns a server process whose client is on another host.
     """
@@ -28,11 +28,14 @@ class Default:
     value: str
     why: str
     most: int | None = None
+    least: int | None = None
     network: bool = False
 
     def fits(self, current: str) -> bool:
         if self.most is not None:
             return current.isdecimal() and 1 <= int(current) <= self.most
+        if self.least is not None and current.isdecimal() and int(current) >= self.least:
+            return True
         return _plain(current) == _plain(self.value)
 
 
@@ -49,6 +52,13 @@ DEFAULTS = (
         "a host that loses its power or network inside a transaction gives its rows back",
         300_000,
     ),
+    Default(
+        "idle_session_timeout",
+        "0",
+        "sessions stay open between requests, heartbeats and answers of SQS",
+        least=300_000,
+    ),
+    Default("transaction_timeout", "0", "dropping a month of the timeline may take hours"),
     Default("jit", "off", "compiling a short statement takes longer than running it"),
     Default("tcp_keepalives_idle", "30", "the server notices clients that vanished", 60, network=True),
     Default("tcp_keepalives_interval", "10", "the server notices clients that vanished", 30, network=True),

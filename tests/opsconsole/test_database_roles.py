@@ -40,6 +40,15 @@ def test_one_role_that_serves_only_the_console_gets_the_settings(theirs: Databas
     assert theirs.sql("SELECT mode FROM recovery_control") == [("armed",)]
 
 
+def test_sessions_are_not_ended_by_a_default_of_the_database(theirs: Database) -> None:
+    [(name,)] = theirs.sql("SELECT current_database()")
+    theirs.sql(f"ALTER DATABASE \"{name}\" SET idle_session_timeout = '30s'")
+    theirs.sql(f"ALTER DATABASE \"{name}\" SET transaction_timeout = '60s'")
+    done = theirs.manage("migrate")
+    assert done.returncode == 0, done.stderr
+    assert {"idle_session_timeout=0", "transaction_timeout=0"} <= given(theirs, "postgres")
+
+
 def test_role_that_owns_other_tables_is_left_alone(theirs: Database) -> None:
     theirs.sql("CREATE TABLE customers (id int)")
     refused = theirs.manage("migrate")
@@ -91,6 +100,10 @@ def test_settings_of_the_url_are_read_back(transactional_db: None, monkeypatch: 
         ("lock_timeout", "600000", False),
         ("default_transaction_isolation", "read committed", True),
         ("default_transaction_isolation", "serializable", False),
+        ("idle_session_timeout", "0", True),
+        ("idle_session_timeout", "30000", False),
+        ("idle_session_timeout", "600000", True),
+        ("transaction_timeout", "60000", False),
     ],
 )
 def test_stricter_settings_fit_and_missing_ones_do_not(name: str, current: str, fits: bool) -> None:
