@@ -35,10 +35,8 @@ def problem_with(name: str, address: str) -> str | None:
     """Return a sentence that says why a page does not accept this address, or None. The sentence has no part of it."""
     if len(address) > LONGEST or not address.isprintable() or " " in address:
         return f"An address has at most {LONGEST:,} characters, without blanks."
-    if name == SLACK:
-        if is_of_slack(address):
-            return None
-        return "The channel slack needs an incoming webhook, such as https://hooks.slack.com/services/..."
+    if name == SLACK or is_of_slack(address):
+        return _problem_with_slack(name, address)
     scheme = address.partition(":")[0].lower()
     if scheme not in VENDORS | (EMAIL_SCHEMES - {"mailto"}):
         allowed = ", ".join(sorted(VENDORS | {"mailtos"}))
@@ -51,3 +49,9 @@ def problem_with(name: str, address: str) -> str | None:
     if not apprise_urls.understands(address):
         return "Apprise does not understand this address: look up its form at https://github.com/caronc/apprise/wiki."
     return None
+
+
+def _problem_with_slack(name: str, address: str) -> str | None:
+    if not is_of_slack(address):
+        return "The channel slack needs an incoming webhook, such as https://hooks.slack.com/services/..."
+    return None if name == SLACK else f"This is an incoming webhook of Slack: name its channel {SLACK}."
