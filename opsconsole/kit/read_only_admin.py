@@ -29,7 +29,7 @@ from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.form_versions import VersionedForm
 from opsconsole.kit.page_permissions import may_see, may_see_rows
 from opsconsole.kit.reasons import ReasonForm, ReasonPageForm
-from opsconsole.kit.row_actions import RowActionsAdmin
+from opsconsole.kit.row_actions import RowActionsAdmin, leave_out_impossible_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,7 @@ class TitledAdmin(RowActionsAdmin):
             return redirect(f"{request.path}?{shorter}" if shorter else request.path)
         if request.method == "POST":
             _choose_all_that_match(request)
+            leave_out_impossible_rows(request, self.opts.pk)
         titles = {"title": capfirst(self.many), "module_name": self.many}
         return super().changelist_view(request, titles | (extra_context or {}))
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import ValidationError
+from django.db.models import Field
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
@@ -36,3 +38,22 @@ class RowActionsAdmin(admin.ModelAdmin[Any]):
     def applies(self, action: str, row: Any) -> bool:
         """Tell whether an action of the list would do something with this row."""
         return True
+
+
+def leave_out_impossible_rows(request: HttpRequest, key: Field[Any, Any]) -> None:
+    """Leave out selected rows whose key is none. Django leaves out those that no longer exist, and fails with these."""
+    selected = request.POST.getlist(ACTION_CHECKBOX_NAME)
+    possible = [value for value in selected if _may_be(key, value)]
+    # With all that match, the selection is not read.
+    if possible != selected and request.POST.get("select_across") != "1":
+        sent = request.POST.copy()
+        sent.setlist(ACTION_CHECKBOX_NAME, possible)
+        request.POST = sent  # type: ignore[assignment]  # a copy
+
+
+def _may_be(key: Field[Any, Any], value: str) -> bool:
+    try:
+        key.to_python(value)
+    except ValidationError:
+        return False
+    return "\x00" not in value
