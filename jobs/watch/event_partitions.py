@@ -6,6 +6,7 @@ import logging
 
 from django.db import DatabaseError, connection, transaction
 
+from opsconsole.kit.database_troubles import Trouble, trouble_behind
 from opsconsole.kit.errors import first_line
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,9 @@ def create_missing() -> str:
         with transaction.atomic():
             rows = _create_missing()
     except DatabaseError as error:
+        # Whether they were created may be unknown.
+        if trouble_behind(error) is Trouble.AWAY:
+            raise
         logger.warning("Partitions of job_events are not created: %s", first_line(error))
         return f"not created ({first_line(error)})"
     blocked = [name for name, created in rows if not created]

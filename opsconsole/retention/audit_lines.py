@@ -15,6 +15,7 @@ from opsconsole.kit import audit, removals
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.audit_models import AuditSeal
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.database_troubles import Trouble, trouble_behind
 from opsconsole.kit.errors import first_line
 from opsconsole.retention import stored_days
 from opsconsole.seals import chain, drops, id_ranges, rows, verification
@@ -61,6 +62,9 @@ def delete(by: str = removals.SCHEDULE) -> Run:
     except NotDeleted as error:
         run.why = str(error)
     except DatabaseError as error:
+        # Whether the last batch was deleted may be unknown.
+        if trouble_behind(error) is Trouble.AWAY:
+            raise
         run.why = f"The database refused: {first_line(error)}."
     return run
 

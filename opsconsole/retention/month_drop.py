@@ -20,6 +20,7 @@ from opsconsole.kit import activity, audit, removals
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.audit_models import AuditSeal
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.database_troubles import Trouble, trouble_behind
 from opsconsole.kit.errors import first_line
 from opsconsole.kit.retention_models import DroppedRows
 from opsconsole.retention import archive, months
@@ -80,6 +81,9 @@ def _try(month: Month, by: str) -> Result:
     except (NotDropped, ExportFailed) as error:
         return _stays(month, str(error))
     except DatabaseError as error:
+        # Whether it was dropped may be unknown.
+        if trouble_behind(error) is Trouble.AWAY:
+            raise
         return _stays(month, f"The database refused: {first_line(error)}.")
     return Result(month.name, dropped, f"{exactly(dropped, 'event')} dropped.")
 

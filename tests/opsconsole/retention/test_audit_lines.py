@@ -13,10 +13,12 @@ from django.db.models.functions import Now
 from pytest_django.fixtures import Settings
 
 from opsconsole.kit.audit_models import AuditDetail, AuditSeal
+from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.retention_models import DroppedRows, Removal
 from opsconsole.retention import audit_lines
 from opsconsole.seals import sealer, verification
 from tests.audit_tables import tamper
+from tests.chaos import cuts
 from tests.opsconsole.seals.test_sealer import line
 
 pytestmark = pytest.mark.django_db
@@ -46,6 +48,17 @@ def sealed(ago: timedelta, lines: int = 2) -> list[int]:
 
 def left() -> set[int]:
     return set(LogEntry.objects.values_list("pk", flat=True))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_batch_of_unknown_outcome_is_not_told_as_refused() -> None:
+    old = sealed(LIMIT + DAY)
+    with cuts.to_database() as proxy, proxy.as_default():
+        proxy.cut((b"delete_audit_lines(", b"COMMIT\0"), answer=True)
+        with pytest.raises(OutcomeUnknown):
+            audit_lines.delete("test")
+        assert proxy.cuts == 1
+    assert not left() & set(old)
 
 
 def test_whole_seals_of_old_lines_go_and_verification_tells_them_from_deleted_ones() -> None:

@@ -25,12 +25,14 @@ from pytest_django.fixtures import Settings
 
 from jobs.models import JobEvent
 from opsconsole import database_roles
+from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.retention_models import DroppedRows, Removal
 from opsconsole.leaving import export
 from opsconsole.retention import archive, limits, month_drop, month_export, months
 from opsconsole.seals import exported, sealer, verification
 from opsconsole_worker.sqs import buckets
 from tests.audit_tables import tamper
+from tests.chaos import cuts
 from tests.databases import REPOSITORY
 from tests.other_sessions import other_session
 
@@ -103,6 +105,18 @@ def test_month_is_exported_dropped_and_told(month: list[int], tmp_path: Path) ->
     line = LogEntry.objects.get(change_message__startswith=f"Dropped {NAME}: 3 events")
     assert record.content in line.change_message and "SHA-256" in line.change_message
     assert Removal.objects.get().rows == 3
+    assert list(month_drop.drop_due("test")) == []
+
+
+@pytest.mark.usefixtures("_real")
+def test_month_of_unknown_outcome_is_not_told_as_kept() -> None:
+    with cuts.to_database() as proxy, proxy.as_default():
+        proxy.cut((b"drop_job_event_month('", b"COMMIT\0"), answer=True)
+        with pytest.raises(OutcomeUnknown):
+            drop()
+        assert proxy.cuts == 1
+
+    assert not exists() and DroppedRows.objects.get().row_count == 3
     assert list(month_drop.drop_due("test")) == []
 
 
