@@ -11,7 +11,7 @@ import threading
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any, ClassVar, TextIO
 
 from django.core.management.base import (
@@ -24,8 +24,7 @@ from django.core.management.base import (
 from django.db import Error, close_old_connections, connection
 from django.utils import timezone
 
-from opsconsole.kit import alive, doorbell, schema_version
-from opsconsole.kit.answer_limit import limit_answers
+from opsconsole.kit import alive, answer_limit, doorbell, schema_version
 from opsconsole.kit.characters import made_visible
 from opsconsole.kit.command_arguments import refuse_odd_texts, wrong
 from opsconsole.kit.database_troubles import headline, trouble_behind
@@ -33,6 +32,8 @@ from opsconsole.kit.errors import first_line
 from opsconsole.kit.exit_codes import COULD_NOT, WRONG_ARGUMENTS
 
 AWAY_SECONDS = 5.0
+# For commands some of whose statements look through a whole table.
+LONG_STATEMENT_SECONDS = 900.0
 # Whoever watches a process waits three minutes for a sign of life.
 SIGN_SECONDS = 60.0
 LONGEST_INTERVAL_SECONDS = 7 * 24 * 3_600
@@ -82,8 +83,8 @@ class ConsoleCommand(BaseCommand):
     examples: ClassVar[tuple[str, ...]] = ()
     # Where a code means more than it says in ``EXIT_CODES``.
     exit_codes: ClassVar[Mapping[int, str]] = {}
-    # How long the command waits for an answer of the database; None: for as long as it takes.
-    patience_seconds: ClassVar[float | None] = None
+    # How long the command waits for one answer of the database; None: for as long as it takes.
+    patience_seconds: ClassVar[float | None] = 120.0
 
     def __init__(self, stdout: TextIO | None = None, stderr: TextIO | None = None, **options: bool) -> None:
         super().__init__(stdout, stderr, **options)
@@ -100,8 +101,13 @@ class ConsoleCommand(BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         if self.patience_seconds:
-            limit_answers(self.patience_seconds)
+            answer_limit.limit_answers(self.patience_seconds, self._tell_of_wait)
         super().run_from_argv(argv)
+
+    def _tell_of_wait(self, seconds: float) -> None:
+        waited = f"The database has not answered for {answer_limit.TELL_AFTER_SECONDS:.0f} s."
+        with suppress(OSError):
+            self.stderr.write(f"{waited} It is waited for up to {seconds:.0f} s.")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         for name in {"stdout", "stderr"} & options.keys():

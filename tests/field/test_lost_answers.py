@@ -32,12 +32,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 JOB = {"customer_id": "TEST-001", "package_size": 50}
 JOB_COMMITS = (b'INSERT INTO "jobs"', b"COMMIT")
 URL = "http://127.0.0.1:1/000000000000/jobs"
-# A command that waits for a second where it usually waits for thirty.
+# A command that waits for two seconds, where it usually waits for some minutes, and says so after one.
 HASTY = """
 import sys
 from opsconsole.command_line import main
 from opsconsole.kit import answer_limit
-sys.argv[0], answer_limit.MARGIN_SECONDS = "manage.py", -29.0
+sys.argv[0], answer_limit.MARGIN_SECONDS, answer_limit.TELL_AFTER_SECONDS = "manage.py", 2.0 - {usually}, 1.0
 main()
 """
 
@@ -361,11 +361,26 @@ def test_requeue_is_not_refused_by_a_database_that_is_away(limiter: None, proxy:
     assert (job.status, job.run_epoch) == (Status.FAILED, 1)
 
 
-def test_judge_does_not_wait_for_ever_for_a_database_that_hangs(limiter: None, proxy: CuttingProxy) -> None:
+@pytest.mark.parametrize(
+    ("words", "mark", "usually"),
+    [
+        (["judge_monitors"], b"monitors", 30.0),
+        (["pause", "recovery", "--minutes", "5", "--reason", "deploy"], b'INSERT INTO "pauses"', 120.0),
+        (["recover_stale_jobs", "--dry-run"], b"jobs", 120.0),
+        (["retention"], b"DELETE", 900.0),
+    ],
+    ids=lambda each: each[0] if isinstance(each, list) else "",
+)
+def test_command_does_not_wait_for_ever_for_a_database_that_hangs(
+    limiter: None, proxy: CuttingProxy, words: list[str], mark: bytes, usually: float
+) -> None:
     """Its disk hangs, say: the connection stays, and no answer comes. Whoever asked is told that it is unknown."""
-    proxy.vanish((b"monitors",))
+    proxy.vanish((mark,))
 
-    done = run(proxy, "judge_monitors", program=("-c", HASTY))
+    done = run(proxy, *words, program=("-c", HASTY.format(usually=usually)))
 
     assert (done.returncode, done.stdout) == (3, ""), done.stderr
-    assert "The database does not answer" in done.stderr
+    waiting, given_up = done.stderr.splitlines()[-2:]
+    assert waiting == "The database has not answered for 1 s. It is waited for up to 2 s."
+    assert given_up.startswith("The database does not answer: no answer came in 2 s")
+    assert not Pause.objects.exists()

@@ -47,6 +47,7 @@ class Command(commands.ConsoleCommand):
         'bulk_operation requeue --status failed --age day --reason "the address service is back" --wait',
         'bulk_operation --cancel 7 --reason "wrong customer"',
     )
+    patience_seconds = commands.LONG_STATEMENT_SECONDS
     exit_codes: ClassVar = {1: "refused, or (--wait) not everything was done"}
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -17,6 +17,8 @@ from opsconsole_worker.working.signals import drain_on_signals
 
 class Command(commands.ConsoleCommand):
     help = "Run the jobs of a queue with a handler. SIGTERM or Ctrl-C: finish the current run, then stop."
+    # The handlers share its connection.
+    patience_seconds = None
     examples = (
         "run_worker --handler shop.jobs.submit",
         "run_worker --handler shop.jobs.submit --queue large --max-jobs 500",

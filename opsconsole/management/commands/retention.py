@@ -25,6 +25,7 @@ class Command(commands.ConsoleCommand):
         "With --dry-run, show what is due, what was removed last, and how large tables are, and change nothing."
     )
     examples = ("retention --dry-run", "retention", "retention --dry-run --json")
+    patience_seconds = commands.LONG_STATEMENT_SECONDS
     exit_codes: ClassVar = {1: "a month of the timeline that is due could not be exported or dropped"}
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -22,6 +22,8 @@ class Command(commands.ConsoleCommand):
         "SIGTERM or Ctrl-C: running tasks finish first; a second signal ends them."
     )
     examples = ("run_cluster", "run_cluster --web")
+    # Its tasks have limits of their own, and what hangs is started again.
+    patience_seconds = None
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(

@@ -25,6 +25,8 @@ class Command(commands.ConsoleCommand):
         "every process of the console is stopped. A run that was interrupted is finished by the next one."
     )
     examples = ("uninstall --dry-run", "uninstall --export leaving/ --yes")
+    # An index goes once every transaction has ended that may read it.
+    patience_seconds = None
     # The console need not be able to serve any more.
     requires_system_checks = ()
 

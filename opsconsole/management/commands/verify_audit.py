@@ -36,6 +36,7 @@ class Command(commands.ConsoleCommand):
         "verify_audit --anchor 812:HASH --json",
         "verify_audit --folder exported/",
     )
+    patience_seconds = commands.LONG_STATEMENT_SECONDS
     exit_codes: ClassVar = {1: "something does not match"}
 
     def add_arguments(self, parser: CommandParser) -> None:

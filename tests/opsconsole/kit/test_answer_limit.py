@@ -29,6 +29,7 @@ def test_answer_that_does_not_come_ends_the_connection(monkeypatch: pytest.Monke
             assert cursor.fetchone() == (2, ""), "answers in time end nothing, however many"
         with pytest.raises(OperationalError) as raised:
             cursor.execute("SELECT pg_sleep(5)")
+    assert str(raised.value).startswith("no answer came in 2 s")
     assert trouble_behind(raised.value) is Trouble.AWAY
     connection.close()
     with connection.cursor() as cursor:
