@@ -10,11 +10,12 @@ from django.db import DatabaseError, connection, transaction
 
 from jobs.messaging import outbox
 from jobs.models import Job
-from jobs.recovery import rescue
+from jobs.recovery import rescue, unheard_commits
 from jobs.recovery.decision import Policy, SweepAction, decide
 from jobs.recovery.parallel_connections import in_parallel
 from jobs.recovery.stale_pages import BEGINNING, Page, StaleRun, StaleRuns, lock_again
 from jobs.recovery.totals import CHANGED, Totals
+from opsconsole.kit.database_troubles import Trouble, trouble_behind
 from opsconsole.kit.row_locks import WaitBudget, limit_transaction, waited_in_vain
 
 CONNECTIONS = 2
@@ -60,7 +61,7 @@ class _Batches:
                 raise
             self.budget.note(error)
             totals = Totals.of_untaken(page)
-            totals.add(self._recover_in_halves(page.held, error))
+            totals.add(self._recover_again(page.held, error))
         with self._turn:
             self._reserved -= len(page.held) - totals.recovered
             self.totals.add(totals)
@@ -77,6 +78,23 @@ class _Batches:
             self._reserved += len(page.held)
             return page, page.size == size
 
+    def _recover_again(self, runs: Sequence[StaleRun], error: DatabaseError) -> Totals:
+        """Recover runs whose transaction failed. Where the connection broke, what it may have saved is looked at first.
+
+        The database refused none of them then: they are tried once more, and a database that stays away ends the sweep.
+        """
+        if trouble_behind(error) is not Trouble.AWAY:
+            return self._recover_in_halves(runs, error)
+        totals, left = unheard_commits.taken(runs)
+        if left:
+            totals.add(self._try(left))
+        return totals
+
+    def _try(self, runs: Sequence[StaleRun]) -> Totals:
+        with transaction.atomic():
+            limit_page(self.budget)
+            return recover(lock_again(runs), self.policy)
+
     def _recover_in_halves(self, runs: Sequence[StaleRun], error: DatabaseError) -> Totals:
         """Try each half of the runs in a transaction of its own, so that a run that the database refuses fails alone."""
         if len(runs) == 1:
@@ -84,12 +102,10 @@ class _Batches:
         totals = Totals()
         for half in (runs[: len(runs) // 2], runs[len(runs) // 2 :]):
             try:
-                with transaction.atomic():
-                    limit_page(self.budget)
-                    totals_of_half = recover(lock_again(half), self.policy)
+                totals_of_half = self._try(half)
             except DatabaseError as error_of_half:
                 self.budget.note(error_of_half)
-                totals_of_half = self._recover_in_halves(half, error_of_half)
+                totals_of_half = self._recover_again(half, error_of_half)
             totals.add(totals_of_half)
         return totals
 
