@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -27,7 +28,7 @@ from jobs.admin.bulk.start import actor_of
 from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import KINDS, kind_of
 from jobs.operations import previews
-from jobs.operations.steps import Outcome, Step
+from jobs.operations.steps import Outcome, Record, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import audit, encrypted_fields
 from opsconsole.kit.counting import exactly, of_selected
@@ -88,7 +89,9 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
     def plan(self, action: Choice, ids: Sequence[UUID]) -> Sequence[Step]:
         raise NotImplementedError
 
-    def carry_out(self, steps: Sequence[Step], actor: Actor, reason: str) -> Sequence[Outcome]:
+    def carry_out(
+        self, steps: Sequence[Step], actor: Actor, reason: str, record: Record
+    ) -> Sequence[Outcome]:
         raise NotImplementedError
 
     def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Row]:
@@ -183,7 +186,8 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         if not form.is_valid():
             return self._preview_page(request, action, steps, form)
         reason = form.cleaned_data["reason"]
-        outcomes = self.carry_out(steps, actor_of(request), reason)
+        record = partial(self.log, request, action, reason)
+        outcomes = self.carry_out(steps, actor_of(request), reason, record)
         before = self._done_before(request, action, [each for each in outcomes if not each.done], newest)
         return self.result_page(request, action, outcomes, reason, before)
 
@@ -229,12 +233,10 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         reason: str,
         before: Mapping[UUID, Outcome] = MappingProxyType({}),
     ) -> HttpResponse:
-        """Log what was done, and show it with what became of it. ``before``: what the same form did when it was sent before."""
+        """Show what was done, with what became of it. ``before``: what the same form did when it was sent before."""
         _, done_word = self.words[action]
         rows = self.rows([outcome.job_id for outcome in outcomes])
         told = [outcome for outcome in outcomes if outcome.job_id in rows]
-        logged = [(rows[outcome.job_id], outcome.sentence) for outcome in told if outcome.done]
-        self._log(request, action, logged, reason)
         told = [before.get(outcome.job_id, outcome) for outcome in told]
         known = self.as_far_as_seen(request, action, rows, told)
         done = [outcome for outcome in known if outcome.done]
@@ -252,13 +254,11 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
             context["rest"] = self.rest(request, keys)
         return self._page(request, "result", action, context)
 
-    def _log(
-        self, request: HttpRequest, action: Choice, done: Sequence[tuple[Row, str]], reason: str
-    ) -> None:
-        """Write an audit line per row, with its result."""
+    def log(self, request: HttpRequest, action: Choice, reason: str, written: Mapping[UUID, str]) -> None:
+        """Write an audit line per row, with its result, in the transaction that changes the rows."""
         by_result: dict[str, list[Row]] = {}
-        for row, sentence in done:
-            by_result.setdefault(sentence, []).append(row)
+        for key, row in self.rows([*written]).items():
+            by_result.setdefault(written[key], []).append(row)
         for sentence, rows in by_result.items():
             audit.log(request.user, rows, self._did(action), why=reason, result=sentence)
 

@@ -55,3 +55,17 @@ def lock_one(letter_id: UUID) -> DeadLetter:
 
 def existing(steps: Sequence[Step]) -> set[UUID]:
     return set(named(steps).values_list("pk", flat=True)) if steps else set()
+
+
+def wave(steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
+    """Return (steps of which no two concern the same job, the others): requeueing a job changes its other letters."""
+    jobs = dict(named(steps).values_list("pk", "job_id"))
+    now: dict[UUID, Step] = {}
+    later = []
+    for step in steps:
+        subject = jobs.get(step.job_id) or step.job_id
+        if subject in now:
+            later.append(step)
+        else:
+            now[subject] = step
+    return list(now.values()), later

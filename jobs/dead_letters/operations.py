@@ -22,7 +22,7 @@ from jobs.dead_letters.verdicts import judge
 from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import LetterAction, NewEntry
 from jobs.models import DeadLetter, ReplayAttempt
-from jobs.operations.steps import OperationRefused, Outcome, Step, log_refusals, require_usable, unusable
+from jobs.operations.steps import OperationRefused, Outcome, Record, Step, tell_refusals, unusable
 from jobs.runs.timeline import Actor
 from opsconsole.kit import activity, actors, reasons
 from opsconsole.kit.kept_changes import OutcomeUnknown
@@ -55,33 +55,40 @@ def step_for(action: str, letter: DeadLetter, job: NamedJob | None) -> Step:
 class _Decision:
     """Who does it, why, and how long all of it may wait for others.
 
-    ``errors``: by which the database could not be used any more. Then no further letter is tried.
+    ``record``: writes the same elsewhere. ``errors``: by which the database could not be used any more. Then no further letter
+    is tried.
     """
 
     actor: Actor
     reason: str
     budget: WaitBudget
+    record: Record | None = None
     errors: list[DatabaseError] = field(default_factory=list)
 
 
 def carry_out(
-    steps: Sequence[Step], actor: Actor, reason: str, *, budget: WaitBudget | None = None
+    steps: Sequence[Step],
+    actor: Actor,
+    reason: str,
+    *,
+    budget: WaitBudget | None = None,
+    record: Record | None = None,
 ) -> list[Outcome]:
     """Write what was planned for each letter that has not changed; return the outcomes in the order of the steps.
 
     Everything is one transaction. When the database refuses it, each half is tried separately, so that a letter
     that can't be written fails alone. Letters that others have locked, or whose job they have, are left alone when the
-    budget is used up (by default ``row_locks.WAIT`` for all of them). Raise ``OperationRefused`` without a reason, and the
-    database's error where it is away or read-only and nothing was done.
+    budget is used up (by default ``row_locks.WAIT`` for all of them). ``record`` shares the transaction: a change without its
+    record does not exist. Raise ``OperationRefused`` without a reason, and the database's error where it is away or read-only
+    and nothing was done.
     """
     reason = reasons.required(reason, OperationRefused, KEPT)
     wanted = [step for step in steps if step.will]
     outcomes = {step.job_id: Outcome(step.job_id, done=False, sentence=step.sentence) for step in steps}
-    decision = _Decision(actor, reason, budget or WaitBudget())
+    decision = _Decision(actor, reason, budget or WaitBudget(), record)
     outcomes |= {outcome.job_id: outcome for outcome in _halving(wanted, decision)}
-    require_usable(list(outcomes.values()), decision.errors)
     in_order = [outcomes[step.job_id] for step in steps]
-    log_refusals("letter", steps, in_order, actor.name)
+    tell_refusals("letter", steps, in_order, actor.name, decision.errors)
     for step in steps:
         if outcomes[step.job_id].done:
             activity.done(f"dead letter: {step.action} wanted", letter=step.job_id, actor=actor.name)
@@ -93,7 +100,11 @@ def _halving(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
         return [Outcome.of_refusal(step, decision.errors[0]) for step in steps]
     try:
         with transaction.atomic():
-            return _together(steps, decision)
+            outcomes = _together(steps, decision)
+            written = {each.job_id: each.sentence for each in outcomes if each.done}
+            if written and decision.record:
+                decision.record(written)
+            return outcomes
     except DatabaseError as error:
         decision.budget.note(error)
         # An unknown outcome is not tried again: what was saved would look as if somebody else had changed it.
@@ -110,23 +121,9 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
     outcomes: list[Outcome] = []
     waiting = list(steps)
     while waiting:
-        wave, waiting = _wave(waiting)
+        wave, waiting = letter_locks.wave(waiting)
         outcomes += _carry_out(wave, decision)
     return outcomes
-
-
-def _wave(steps: Sequence[Step]) -> tuple[list[Step], list[Step]]:
-    """Return (the steps of this wave, the steps of later waves)."""
-    named = dict(letter_locks.named(steps).values_list("pk", "job_id"))
-    now: dict[UUID, Step] = {}
-    later = []
-    for step in steps:
-        subject = named.get(step.job_id) or step.job_id
-        if subject in now:
-            later.append(step)
-        else:
-            now[subject] = step
-    return list(now.values()), later
 
 
 def _carry_out(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:

@@ -22,9 +22,9 @@ from jobs.operations.steps import (
     JobAction,
     OperationRefused,
     Outcome,
+    Record,
     Step,
-    log_refusals,
-    require_usable,
+    tell_refusals,
     unusable,
 )
 from jobs.operations.verdicts import DECIDING, NEED_EVIDENCE, step_for
@@ -38,8 +38,6 @@ from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.row_locks import WaitBudget
 
 KEPT = "on each job's timeline"
-# Writes who did it elsewhere, such as in the audit, in the transaction that changes the jobs: given the sentence of each.
-Record: TypeAlias = Callable[[Mapping[UUID, str]], object]
 
 # The columns that deciding and writing need; payloads can be large.
 _READ_OF_A_JOB = (
@@ -98,8 +96,7 @@ def carry_out(
     reason = reasons.required(reason, OperationRefused, KEPT)
     decision = _Decision(actor, reason, dict(details or {}), budget or WaitBudget(), record)
     outcomes = _outcomes(steps, decision)
-    require_usable(outcomes, decision.errors)
-    log_refusals("job", steps, outcomes, actor.name)
+    tell_refusals("job", steps, outcomes, actor.name, decision.errors)
     return outcomes
 
 

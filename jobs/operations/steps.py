@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 from uuid import UUID
 
 from django.db import DatabaseError
@@ -15,6 +16,9 @@ from opsconsole.kit.errors import OpsConsoleError, first_line
 from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 from opsconsole.kit.row_locks import waited_in_vain
 from opsconsole_worker.database.troubles import Trouble, headline, trouble_behind
+
+# Writes who did it elsewhere, such as in the audit, in the transaction that changes jobs or letters: given the sentence of each.
+Record: TypeAlias = Callable[[Mapping[UUID, str]], object]
 
 
 class OperationRefused(OpsConsoleError):
@@ -100,8 +104,15 @@ def require_usable(outcomes: Sequence[Outcome], errors: Sequence[DatabaseError])
         raise errors[0]
 
 
-def log_refusals(subject: str, steps: Sequence[Step], outcomes: Sequence[Outcome], actor: str) -> None:
-    """Write a line for each job or letter (``subject``) of which what was asked for was not done."""
+def tell_refusals(
+    subject: str,
+    steps: Sequence[Step],
+    outcomes: Sequence[Outcome],
+    actor: str,
+    errors: Sequence[DatabaseError],
+) -> None:
+    """Write a line for each job or letter (``subject``) of which what was asked for was not done; see ``require_usable``."""
+    require_usable(outcomes, errors)
     for step, outcome in zip(steps, outcomes, strict=True):
         if not outcome.done:
             level = logging.WARNING if outcome.failed else logging.INFO

@@ -15,14 +15,17 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from django.conf import settings as console
+from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
 
-from jobs.models import Job, RecoveryControl, Status
+from jobs.models import DeadLetter, Job, RecoveryControl, Status
+from opsconsole.kit import audit
 from opsconsole.kit.models import Pause
 from tests import factories, people, presets
 from tests.chaos import cuts
 from tests.chaos.cuts import CuttingProxy
+from tests.conftest import TestQueue
 from tests.keys import key
 from tests.repository import REPOSITORY
 from tests.serving import gunicorn
@@ -30,7 +33,7 @@ from tests.serving import gunicorn
 pytestmark = pytest.mark.django_db(transaction=True)
 
 JOB = {"customer_id": "TEST-001", "package_size": 50}
-JOB_COMMITS = (b'INSERT INTO "jobs"', b"COMMIT")
+JOB_COMMITS = (b'INSERT INTO "jobs"', b"COMMIT\0")
 URL = "http://127.0.0.1:1/000000000000/jobs"
 # A command that waits for two seconds, where it usually waits for some minutes, and says so after one.
 HASTY = """
@@ -94,13 +97,13 @@ def url_of(proxy: CuttingProxy) -> str:
 
 
 def run(
-    proxy: CuttingProxy, *words: str, program: Sequence[str] = ("manage.py",)
+    proxy: CuttingProxy, *words: str, program: Sequence[str] = ("manage.py",), **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, with its database behind the proxy."""
     return subprocess.run(
         [sys.executable, *program, *words],
         cwd=REPOSITORY,
-        env=os.environ | {"DATABASE_URL": url_of(proxy), "SQS_QUEUE_URL": URL},
+        env=os.environ | {"DATABASE_URL": url_of(proxy), "SQS_QUEUE_URL": URL} | environment,
         capture_output=True,
         text=True,
         timeout=120,
@@ -252,7 +255,7 @@ def test_claim_whose_answer_is_lost_finds_its_run_again(server: Server, proxy: C
 
 def test_form_says_that_its_outcome_is_unknown(server: Server, proxy: CuttingProxy) -> None:
     log_in(server)
-    proxy.cut((b'INSERT INTO "pauses"', b"COMMIT"), answer=True)
+    proxy.cut((b'INSERT INTO "pauses"', b"COMMIT\0"), answer=True)
     page = "/admin/opsconsole/pause/"
     form = {"name": "recovery", "decision": "pause", "recovery-reason": "deploy", "recovery-minutes": "10"}
 
@@ -276,12 +279,12 @@ def test_form_is_doubted_where_the_server_stays_away(server: Server, proxy: Cutt
             "recovery-reason": "deploy",
             "recovery-minutes": "10",
         }
-        marks = (b'INSERT INTO "pauses"', b"COMMIT")
+        marks = (b'INSERT INTO "pauses"', b"COMMIT\0")
     else:
         job = factories.job(status=Status.FAILED)
         page, action = f"/admin/jobs/job/operate/requeue/?id={job.pk}", "/admin/jobs/job/operate/requeue/"
         fields = {"reason": "mended"}
-        marks = (b"INSERT INTO outbox", b"COMMIT")
+        marks = (b"INSERT INTO outbox", b"COMMIT\0")
     proxy.cut(marks, answer=True, away=True)
 
     status, text = server.post_form(page, action, **fields)
@@ -307,20 +310,40 @@ def test_form_changes_nothing_where_the_server_goes_away_before(server: Server, 
     assert (job.status, job.run_epoch) == (Status.FAILED, 1)
 
 
-def test_action_reports_unknown_outcome_per_row(server: Server, proxy: CuttingProxy) -> None:
+@pytest.mark.parametrize("answer", [True, False], ids=["the commit's answer is lost", "the commit is lost"])
+def test_action_of_a_list_settles_an_unknown_outcome_by_the_audit(
+    server: Server, proxy: CuttingProxy, answer: bool
+) -> None:
+    """The line is saved together with the change, so that it proves the change."""
     log_in(server)
     job = factories.job(status=Status.FAILED)
     page = f"/admin/jobs/job/operate/requeue/?id={job.pk}"
-    proxy.cut((b"INSERT INTO outbox", b"COMMIT"), answer=True)
+    proxy.cut((b"INSERT INTO outbox", b"COMMIT\0"), answer=answer)
 
     status, text = server.post_form(page, "/admin/jobs/job/operate/requeue/", reason="mended")
 
-    assert proxy.cuts == 1
-    assert status == 200
-    assert "Whether it was saved is unknown" in text
+    assert (proxy.cuts, status) == (1, 200)
+    assert ("1 job requeued" in text) == answer
+    assert ("Whether it was saved is unknown" in text) == (not answer)
     assert "It changed in the meantime" not in text
     job.refresh_from_db()
-    assert (job.status, job.run_epoch) == (Status.PENDING, 2)
+    assert (job.status, job.run_epoch) == ((Status.PENDING, 2) if answer else (Status.FAILED, 1))
+    assert [line.object_id for line in LogEntry.objects.all()] == [str(job.pk)] * answer
+
+
+def test_letter_is_discarded_together_with_its_line_of_the_audit(server: Server, proxy: CuttingProxy) -> None:
+    log_in(server)
+    letter = factories.dead_letter()
+    page = f"/admin/jobs/deadletter/operate/discard/?id={letter.pk}"
+    proxy.cut((b"discarded", b"COMMIT\0"), answer=True)
+
+    status, text = server.post_form(page, "/admin/jobs/deadletter/operate/discard/", reason="spam")
+
+    assert (proxy.cuts, status) == (1, 200)
+    assert "1 dead letter discarded" in text
+    letter.refresh_from_db()
+    assert letter.state == DeadLetter.State.DISCARDED
+    assert LogEntry.objects.get().object_id == str(letter.pk)
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["it comes back", "it stays away"])
@@ -337,7 +360,7 @@ def test_command_says_that_its_outcome_is_unknown(limiter: None, proxy: CuttingP
 @pytest.mark.parametrize("away", [False, True], ids=["it comes back", "it stays away"])
 def test_requeue_of_unknown_outcome_is_no_refusal(limiter: None, proxy: CuttingProxy, away: bool) -> None:
     job = factories.job(status=Status.FAILED)
-    proxy.cut((b"INSERT INTO outbox", b"COMMIT"), answer=True, away=away)
+    proxy.cut((b"INSERT INTO outbox", b"COMMIT\0"), answer=True, away=away)
 
     done = run(proxy, "requeue_job", str(job.pk), "--reason", "mended", "--json")
 
@@ -359,6 +382,25 @@ def test_requeue_is_not_refused_by_a_database_that_is_away(limiter: None, proxy:
     assert "refused" not in done.stderr and "saved" not in done.stderr
     job.refresh_from_db()
     assert (job.status, job.run_epoch) == (Status.FAILED, 1)
+
+
+def test_redrive_of_unknown_outcome_is_audited_and_no_skip(
+    limiter: None, proxy: CuttingProxy, sqs_queue: TestQueue
+) -> None:
+    job = factories.job(status=Status.FAILED)
+    body = json.dumps({"job_id": str(job.pk), "run_epoch": 1})
+    sqs_queue.client.send_message(QueueUrl=sqs_queue.dlq_url, MessageBody=body)
+    proxy.cut((b"INSERT INTO outbox", b"COMMIT\0"), answer=True)
+    queues = {"SQS_QUEUE_URL": sqs_queue.url, "SQS_DLQ_URL": sqs_queue.dlq_url}
+
+    done = run(proxy, "redrive_dlq", "--reason", "mended", **queues)
+
+    assert (proxy.cuts, done.returncode) == (1, 0), done.stderr
+    letter = DeadLetter.objects.get()
+    assert f"unknown  {letter.pk}" in done.stdout and "skipped" not in done.stdout
+    assert done.stdout.endswith("1 replayed.\n")
+    line = LogEntry.objects.get()
+    assert (line.object_id, audit.told(line).why) == (str(letter.pk), "mended")
 
 
 @pytest.mark.parametrize(

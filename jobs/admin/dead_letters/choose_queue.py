@@ -71,11 +71,12 @@ def _send(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter) -> Ht
             queue, reason = form.cleaned_data["queue"], form.cleaned_data["reason"]
             if not chosen_queue.send_to(letter, queue, actor_of(request), reason):
                 return _refused(admin, request, letter)
+            outcome = Outcome(letter.pk, done=True, sentence=f"Waits to be sent to the queue {queue}.")
+            admin.log(request, LetterAction.REPLAY, reason, {letter.pk: outcome.sentence})
     except OperationRefused as error:
         form.add_error(None, str(error))
         return _page(admin, request, letter, form)
     cluster_work.ask_to_fulfil()
-    outcome = Outcome(letter.pk, done=True, sentence=f"Waits to be sent to the queue {queue}.")
     return admin.result_page(request, LetterAction.REPLAY, [outcome], reason)
 
 

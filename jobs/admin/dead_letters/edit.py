@@ -109,6 +109,8 @@ def _send(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter) -> Ht
                 return _page(admin, request, letter, form)
             reason = form.cleaned_data["reason"]
             outcome = editing.replay_edited(letter.pk, form.cleaned_data["body"], actor_of(request), reason)
+            if outcome.done:
+                admin.log(request, LetterAction.REPLAY, reason, {letter.pk: outcome.sentence})
     except OperationRefused as error:
         form.add_error(None, str(error))
         return _page(admin, request, letter, form)

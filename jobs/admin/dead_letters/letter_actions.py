@@ -19,7 +19,7 @@ from jobs.dead_letters import cluster_work, operations
 from jobs.dead_letters.queue_visit import next_step
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup
-from jobs.operations.steps import Outcome, Step
+from jobs.operations.steps import Outcome, Record, Step
 from jobs.runs.timeline import Actor
 from opsconsole.kit import pauses
 from opsconsole.kit.counting import figure, plural
@@ -58,8 +58,10 @@ class PlannedLetters(previewed_actions.PlannedAdmin[LetterAction, DeadLetter]):
     def plan(self, action: LetterAction, ids: Sequence[UUID]) -> Sequence[Step]:
         return operations.plan(action, ids)
 
-    def carry_out(self, steps: Sequence[Step], actor: Actor, reason: str) -> Sequence[Outcome]:
-        outcomes = operations.carry_out(steps, actor, reason)
+    def carry_out(
+        self, steps: Sequence[Step], actor: Actor, reason: str, record: Record
+    ) -> Sequence[Outcome]:
+        outcomes = operations.carry_out(steps, actor, reason, record=record)
         cluster_work.ask_to_fulfil()
         return outcomes
 

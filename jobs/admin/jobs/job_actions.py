@@ -15,7 +15,7 @@ from jobs.admin.jobs.progress_notes import DoneByRun
 from jobs.bulk import job_actions
 from jobs.models import Job
 from jobs.operations import job_operations
-from jobs.operations.steps import JobAction, Outcome, Step
+from jobs.operations.steps import JobAction, Outcome, Record, Step
 from jobs.runs.timeline import Actor
 
 MOST_JOBS = previewed_actions.MOST
@@ -39,8 +39,10 @@ class PlannedJobs(previewed_actions.PlannedAdmin[JobAction, Job]):
     def plan(self, action: JobAction, ids: Sequence[UUID]) -> Sequence[Step]:
         return job_operations.plan(action, ids)
 
-    def carry_out(self, steps: Sequence[Step], actor: Actor, reason: str) -> Sequence[Outcome]:
-        return job_operations.carry_out(steps, actor, reason)
+    def carry_out(
+        self, steps: Sequence[Step], actor: Actor, reason: str, record: Record
+    ) -> Sequence[Outcome]:
+        return job_operations.carry_out(steps, actor, reason, record=record)
 
     def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Job]:
         return Job.objects.defer("payload").annotate(db_now=Now()).in_bulk(ids)

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -116,17 +117,19 @@ def view(admin: ReadOnlyAdmin, request: HttpRequest, job_id: Any) -> HttpRespons
 def _save(admin: ReadOnlyAdmin, request: HttpRequest, form: EditForm) -> HttpResponse:
     seen, reason = form.seen, form.cleaned_data["reason"]
     try:
-        outcome = payload_edits.carry_out(
-            seen.step, seen.digest, form.cleaned_data["payload"], actor_of(request), reason
-        )
+        with transaction.atomic():
+            outcome = payload_edits.carry_out(
+                seen.step, seen.digest, form.cleaned_data["payload"], actor_of(request), reason
+            )
+            if outcome.done:
+                did = payload_edits.did(seen.step)
+                audit.log(request.user, [seen.job], did, why=reason, result=outcome.sentence)
     except OperationRefused as error:
         form.add_error(None, str(error))
         return _page(admin, request, seen, form)
     if not outcome.done:
         form.add_error(None, outcome.sentence)
         return _page(admin, request, seen, form)
-    did = payload_edits.did(seen.step)
-    audit.log(request.user, [seen.job], did, why=reason, result=outcome.sentence)
     messages.success(request, f"The payload was edited. {outcome.sentence}")
     return redirect(job_page(seen.job.pk))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, ClassVar
 from uuid import UUID
@@ -120,16 +121,14 @@ class Command(commands.ConsoleCommand):
             self._progress.show(f"{number * PAGE:,} of {exactly(len(chosen), 'dead letter')} in this round")
             steps = operations.plan(LetterAction.REPLAY, page)
             try:
-                outcomes = operations.carry_out(steps, actor, reason)
+                outcomes = operations.carry_out(steps, actor, reason, record=partial(_log, actor, reason))
             except OperationRefused as error:
                 raise CommandError(str(error)) from error
-            decided = DeadLetter.objects.filter(
-                pk__in=[outcome.job_id for outcome in outcomes if outcome.done]
-            )
-            said = actors.in_words(actor.name)
-            audit.log_command(said, decided, REPLAY.did, why=reason)
             for outcome in outcomes:
-                if not outcome.done:
+                if outcome.unknown:
+                    # Its state tells in the end whether it was replayed.
+                    self._line(f"unknown  {outcome.job_id}  {outcome.sentence}")
+                elif not outcome.done:
                     self._skipped.append({"id": str(outcome.job_id), "sentence": outcome.sentence})
                     self._line(f"skipped  {outcome.job_id}  {outcome.sentence}")
             self._work(page)
@@ -163,6 +162,11 @@ class Command(commands.ConsoleCommand):
             unread = done == len(tried) and any(each.visited.depth is None for each in checked)
             raise (could_not if unread else CommandError)(" ".join(problems))
         self._line(f"{done:,} replayed.")
+
+
+def _log(actor: Actor, reason: str, written: Mapping[UUID, str]) -> None:
+    letters = DeadLetter.objects.light().filter(pk__in=written)
+    audit.log_command(actors.in_words(actor.name), letters, REPLAY.did, why=reason)
 
 
 def _why_not_all_seen(checked: CheckedQueue) -> str:
