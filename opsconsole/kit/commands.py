@@ -12,6 +12,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any, ClassVar, TextIO
 
 from django.core.management.base import (
@@ -101,13 +102,15 @@ class ConsoleCommand(BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         if self.patience_seconds:
-            answer_limit.limit_answers(self.patience_seconds, self._tell_of_wait)
+            answer_limit.limit_answers(
+                self.patience_seconds, partial(self._tell_that_nobody_answers, "The database")
+            )
         super().run_from_argv(argv)
 
-    def _tell_of_wait(self, seconds: float) -> None:
-        waited = f"The database has not answered for {answer_limit.TELL_AFTER_SECONDS:.0f} s."
+    def _tell_that_nobody_answers(self, what: str, most: float) -> None:
+        waited = f"{what} has not answered for {answer_limit.TELL_AFTER_SECONDS:.0f} s."
         with suppress(OSError):
-            self.stderr.write(f"{waited} It is waited for up to {seconds:.0f} s.")
+            self.stderr.write(f"{waited} It is waited for up to {most:.0f} s.")
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         for name in {"stdout", "stderr"} & options.keys():
@@ -134,6 +137,17 @@ class ConsoleCommand(BaseCommand):
         return "\n".join(
             [*lines, "exit codes:", *(f"  {code}  {text}" for code, text in self.all_exit_codes().items())]
         )
+
+    @contextmanager
+    def tell_of_wait_for(self, what: str, most: float) -> Iterator[None]:
+        """Say so where something else than the database does not answer for long."""
+        told = partial(self._tell_that_nobody_answers, what, most)
+        timer = threading.Timer(answer_limit.TELL_AFTER_SECONDS, told)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def tell(self, answer: object, lines: Iterable[str], *, as_json: bool) -> None:
         """Print the answer as JSON, or as lines for people."""

@@ -114,7 +114,9 @@ class Command(commands.ConsoleCommand):
         commands.repeat(turn, interval, lambda sentence: commands.say(self, sentence))
 
     def _once(self, *, as_json: bool) -> Sweep:
-        queue_depths.refresh_queue_states()
+        # Two tries per queue, of half a minute each at most; several queues are read at once.
+        with self.tell_of_wait_for("SQS", 60):
+            queue_depths.refresh_queue_states()
         sweep = self._sweep(intervals.of_sweeps().every)
         if sweep.requeued or sweep.quarantined or sweep.resent:
             said = f"Swept: {sweep.totals}; lost messages re-sent {sweep.resent:,}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from datetime import timedelta
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.config import Config
 from django.core.management import CommandError, call_command
 from django.db import InternalError
 from django_q.models import Schedule
@@ -20,8 +22,9 @@ from jobs.models import Job, JobEvent, Status, Sweep
 from jobs.recovery import control, surroundings, sweeps
 from jobs.runs.timeline import Actor
 from opsconsole.cluster import schedules
-from opsconsole.kit import audit, pauses
+from opsconsole.kit import answer_limit, audit, pauses
 from opsconsole_worker.environment import QueueConfig
+from opsconsole_worker.sqs import clients
 from tests.factories import SECOND, job, run
 
 HOUR = timedelta(hours=1)
@@ -37,6 +40,18 @@ def called(*words: str) -> str:
     out = StringIO()
     call_command(*words, stdout=out)
     return out.getvalue()
+
+
+def test_sweep_by_hand_says_that_it_waits_for_sqs(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQS accepts connections, and answers nothing."""
+    monkeypatch.setattr(answer_limit, "TELL_AFTER_SECONDS", 0.5)
+    monkeypatch.setattr(clients, "CONFIG", clients.CONFIG.merge(Config(read_timeout=2)))
+    err = StringIO()
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        settings.AWS_ENDPOINT_URL = url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        settings.QUEUES = {"default": QueueConfig("default", f"{url}/000000000000/q", None)}
+        call_command("recover_stale_jobs", stdout=StringIO(), stderr=err)
+    assert "SQS has not answered for 0 s. It is waited for up to 60 s." in err.getvalue()
 
 
 def test_find_stale_jobs_as_table_and_json() -> None:
