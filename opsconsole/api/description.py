@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -221,7 +222,8 @@ def _route(path: str, method: str, operation: dict[str, Any], schemas: dict[str,
         method=method.upper(),
         path=path,
         summary=operation["summary"],
-        description=operation.get("description", ""),
+        # A paragraph is one line: where the source breaks it, a page does not.
+        description=re.sub(r"(?<!\n)\n(?!\n)", " ", operation.get("description", "")),
         needs_key="security" in operation,
         parameters=[
             Field(

@@ -98,6 +98,8 @@ def _decided(group: FailureGroup) -> None:
             _ledger(letter, "replay", "unknown", "the address was added", 30, sending_at=Now() - 30 * MINUTE)
         else:
             _ledger(letter, "discard", "done", "the customer has cancelled", 50, ended_at=Now() - 50 * MINUTE)
+        if state == State.KEPT:
+            _ledger(letter, "restore", "done", "wrong customer", 45, ended_at=Now() - 45 * MINUTE)
     _letter(None, group, 70, state=State.GONE)
 
 

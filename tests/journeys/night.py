@@ -248,7 +248,7 @@ def _audit(olga: User) -> None:
 def _deeds() -> Iterator[tuple[timedelta, Model, str, str]]:
     replayed = DeadLetter.objects.filter(state=DeadLetter.State.REPLAYED).latest("first_seen_at")
     discarded = DeadLetter.objects.filter(state=DeadLetter.State.DISCARDED).latest("first_seen_at")
-    yield 50 * MINUTE, discarded, "Discarded.", "the customer has cancelled"
+    yield 50 * MINUTE, discarded, "Discarded.", discarded.attempts.get(action="discard").reason
     yield 15 * MINUTE, replayed, "Marked for replay.", "maps answers again"
     yield (
         2 * MINUTE,

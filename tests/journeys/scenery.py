@@ -160,12 +160,18 @@ def bulk_operations(owner: str = "operator:olga") -> dict[str, int]:
     """Create one operation in each state, with members of each outcome; the jobs stay unchanged."""
     state = BulkOperation.State
     states = (state.ENDED, state.STOPPED, state.CANCELLED, state.RUNNING, state.PREVIEW)
-    return {each.value: _bulk_operation(owner, each) for each in states}
+    jobs = list(Job.objects.order_by("status", "pk").values_list("pk", flat=True))
+    # No two of them share a job, unless there are too few jobs that can be requeued.
+    apart = len(jobs) > 1_000
+    return {
+        each.value: _bulk_operation(owner, each, jobs[place :: len(states)] if apart else jobs)
+        for place, each in enumerate(states)
+    }
 
 
-def _bulk_operation(owner: str, state: BulkOperation.State) -> int:
-    actor = Actor(owner)
-    operation = freezing.freeze(kind_of("requeue"), Job.objects.all(), actor, scope="all rows of the list")
+def _bulk_operation(owner: str, state: BulkOperation.State, jobs: list[UUID]) -> int:
+    chosen = Job.objects.filter(pk__in=jobs)
+    operation = freezing.freeze(kind_of("requeue"), chosen, Actor(owner), scope="all rows of the list")
     if state == BulkOperation.State.PREVIEW:
         return operation.pk
     failed = 0 if state == BulkOperation.State.ENDED else 1

@@ -64,7 +64,8 @@ SMALL = """() => {
 }"""
 
 # The footer begins where the content does; the last column ends before its frame; a badge keeps off what stands before it, and
-# a short one has one line; tables and facts break their lines between words; nothing is in capitals, nothing is covered.
+# stays in its cell, and has one line (a long one not where a table has no room for it); the words of a button fit into it, those
+# of a choice stand beside its box; tables and facts break their lines between words; nothing is in capitals, nothing is covered.
 MISPLACED = """() => {
     const box = each => each.getBoundingClientRect();
     const content = document.getElementById('content'), note = document.querySelector('#footer p');
@@ -80,7 +81,24 @@ MISPLACED = """() => {
         const before = badge.previousElementSibling && box(badge.previousElementSibling), own = box(badge);
         if (before && before.width && before.top < own.bottom && own.top < before.bottom && Math.abs(own.left - before.right) < 3)
             found.push('a badge touches what is before it: ' + badge.textContent);
-        if (badge.textContent.length <= 12 && own.height > 30) found.push('a badge is broken: ' + badge.textContent);
+        const isNarrow = badge.closest('#changelist, table.lines')
+            && matchMedia('(768px <= width < 1440px)').matches;
+        const cell = badge.closest('td');
+        if (cell && own.right > box(cell).right + 1) found.push('a badge leaves its cell: ' + badge.textContent);
+        if (own.height > 30 && (!isNarrow || badge.textContent.length <= 12)) found.push('a badge is broken: ' + badge.textContent);
+    }
+    for (const button of document.querySelectorAll('#content :is(.submit-row, .object-tools) a, #content a.operation')) {
+        const inner = button.clientHeight, style = getComputedStyle(button);
+        const room = inner - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+        if (style.display !== 'inline' && inner && room < parseFloat(style.fontSize))
+            found.push('a button cuts its words: ' + button.textContent.trim());
+    }
+    for (const choice of document.querySelectorAll('#content label:has(> input:is([type=checkbox], [type=radio]))')) {
+        const words = document.createRange(), own = box(choice.querySelector('input'));
+        words.selectNodeContents(choice);
+        for (const line of own.width ? words.getClientRects() : [])
+            if (line.width > 1 && line.top >= own.bottom - 1 && line.left < own.right)
+                found.push('words below the box of their choice: ' + choice.textContent.trim());
     }
     for (const box_of_row of document.querySelectorAll('td.action-checkbox')) {
         const title = document.createRange(), chosen = box_of_row.querySelector('input'), beside = box_of_row.nextElementSibling;

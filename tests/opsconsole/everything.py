@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import reduce
 from itertools import product
 from typing import Any
@@ -23,7 +24,7 @@ from django_q.tasks import async_task
 
 from alerts.models import SlackPerson
 from jobs.models import BulkOperation, JobEvent, RunRollup, RunRollupState
-from opsconsole.cluster import schedules
+from opsconsole.cluster import schedules, task_table
 from opsconsole.cluster.task_table import PROBE
 from opsconsole.kit import audit, pauses
 from opsconsole.kit.identity_models import SignInIdentity
@@ -62,9 +63,16 @@ def build(*, jobs: int = 80, problems: Callable[[], None] = few_problems) -> Non
     problems()
     scenery.outside()
     now = timezone.now()
-    for name, success in (("good", True), ("bad", False)):
+    duties = {entry.name: entry.task for entry in task_table.every_entry()}
+    for key, name, error in (("good", "queues", None), ("bad", "prune", "OperationalError: timeout")):
         Task.objects.create(
-            id=name, name=name, func="math.floor", started=now, stopped=now, success=success, result="x"
+            id=key,
+            name=name,
+            func=duties[name],
+            started=now - timedelta(seconds=2),
+            stopped=now,
+            success=error is None,
+            result=error,
         )
     async_task(PROBE, "a cluster", 1)
     audit.log(
@@ -78,7 +86,7 @@ def build(*, jobs: int = 80, problems: Callable[[], None] = few_problems) -> Non
     SignInIdentity.objects.create(
         issuer="https://login.example.com", subject="2482", name="ada", user=somebody
     )
-    SlackPerson.objects.create(team="T1", member="U1", name="ada", user=somebody)
+    SlackPerson.objects.create(team="T02ABCDEF", member="U02ABCDEF", name="ada", user=somebody)
     record.keep(record.begin("olga"), [], ended=True)
     sizes.sample()
     RunRollupState.objects.get_or_create(pk=1, defaults={"counted_until": now})
