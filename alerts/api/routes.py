@@ -150,6 +150,7 @@ def item(alert: Alert) -> schemas.AlertItem:
         since=alert.since,
         last_seen_at=alert.last_seen_at,
         unknown_since=alert.unknown_since,
+        clear_since=alert.clear_since,
         snoozed_until=alert.snoozed_until,
         resolved_at=alert.resolved_at,
         handled_by=alert.handled_by,

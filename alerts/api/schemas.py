@@ -40,6 +40,9 @@ class AlertItem(Schema):
     since: datetime
     last_seen_at: datetime
     unknown_since: datetime | None = Field(description="Since when the value can't be read.")
+    clear_since: datetime | None = Field(
+        description="Since when the problem is away. The alert resolves if it stays away."
+    )
     snoozed_until: datetime | None
     resolved_at: datetime | None
     handled_by: str = Field(examples=[""])

@@ -48,6 +48,15 @@ def test_open_alerts_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "About two" in capsys.readouterr().out
 
 
+def test_list_says_of_an_alert_whose_problem_is_away(capsys: pytest.CaptureFixture[str]) -> None:
+    notify.fire("quarantined_jobs", Trouble(title="3 jobs in quarantine", severity="warning"))
+    notify.clear("quarantined_jobs")
+    call_command("alerts", "list")
+    assert "3 jobs in quarantine, no longer so" in capsys.readouterr().out
+    [listed] = run(capsys, "alerts", "list")
+    assert listed["clear_since"] and listed["state"] == "firing"
+
+
 def test_list_says_that_there_are_more(capsys: pytest.CaptureFixture[str]) -> None:
     fire("one"), fire("two")
     call_command("alerts", "list", "--limit", "1")

@@ -113,11 +113,11 @@ def _end(minutes: int) -> datetime:
 
 def _as_line(alert: DatedAlert) -> str:
     handled = f", {alert.state} by {alert.handled_by}" if alert.handled_by else ""
-    unknown = ", its value can't be read" if alert.unknown_since else ""
-    age = spell(alert.db_now - alert.since)
-    return (
-        f"{alert.pk:>6}  {alert.severity:<8}  {alert.state:<12}  {age:>12}  {alert.title}{handled}{unknown}"
+    now = (
+        ", its value can't be read" if alert.unknown_since else ", no longer so" if alert.clear_since else ""
     )
+    age = spell(alert.db_now - alert.since)
+    return f"{alert.pk:>6}  {alert.severity:<8}  {alert.state:<12}  {age:>12}  {alert.title}{handled}{now}"
 
 
 def _as_json(alert: DatedAlert) -> dict[str, Any]:
@@ -137,6 +137,7 @@ def _as_json(alert: DatedAlert) -> dict[str, Any]:
         "since": iso(alert.since),
         "last_seen_at": iso(alert.last_seen_at),
         "unknown_since": iso(alert.unknown_since),
+        "clear_since": iso(alert.clear_since),
         "snoozed_until": iso(alert.snoozed_until),
         "resolved_at": iso(alert.resolved_at),
         "handled_by": alert.handled_by,
