@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from opsconsole.kit import activity, reasons
@@ -36,7 +36,12 @@ def of_queue(name: str) -> str:
 
 def active(name: str) -> Pause | None:
     """Return the pause of ``name`` that is in force."""
-    return Pause.objects.active().filter(name=name).first()
+    return in_force(name).first()
+
+
+def in_force(name: str) -> QuerySet[Pause]:
+    """Return the pause of ``name`` that is in force: one row, or none."""
+    return Pause.objects.active().filter(name=name)
 
 
 def take_turns() -> None:

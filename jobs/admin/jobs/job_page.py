@@ -31,7 +31,7 @@ from jobs.recovery.waiting import Fact, Waiting
 from jobs.runs import attempts, life_wording
 from jobs.runs.attempts import Attempt, Bar
 from jobs.runs.diagnosis import Diagnosis, diagnose
-from opsconsole.kit import one_statement
+from opsconsole.kit import one_statement, pauses
 from opsconsole.kit.counting import exactly, many
 from opsconsole.kit.display import NOTHING, badge, rough
 from opsconsole.kit.durations import spell
@@ -108,6 +108,8 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
         readings["recent"] = value_of(_recent_recoveries(job))
     if may_see(user, "jobs_bulkoperation"):
         readings["turns"] = turns.of_job(job)
+    if job.status == Status.PENDING and may_see(user, "opsconsole_pause"):
+        readings["pauses"] = models_of(pauses.in_force(pauses.of_queue(job.queue)))
     read = one_statement.read(**readings)
     bulk_turns = read.get("turns", ())
     return {
@@ -117,6 +119,7 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
         "status": labels.job_status(job, job.read_at),
         "trouble": labels.message_trouble(waits.trouble) if waits else labels.trouble(diagnosis),
         "bulk_turns": bulk_turns,
+        "queue_pause": next(iter(read.get("pauses", ())), None),
         "why": why(job, waits, user, bulk_turns),
         "letters_url": _letters_url(job) if may_see(user, "jobs_deadletter") else "",
         "old_kind": job.status == Status.IN_PROGRESS and job.claimed_epoch is None,

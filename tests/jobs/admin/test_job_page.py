@@ -143,6 +143,16 @@ def test_hung_run_and_a_lost_message_say_what_is_wrong(operator: Client) -> None
     assert "Its message may be lost; that is not proven." in page_of(operator, job(updated_at=Now() - HOUR))
 
 
+def test_page_of_a_waiting_job_says_that_its_queue_is_paused(operator: Client) -> None:
+    waits, runs = job(), run(silent=SECOND)
+    pauses.begin(pauses.of_queue("default"), by="ada", reason="the directory is down")
+    shown = page_of(operator, waits)
+    assert "Its queue has been paused since" in shown and "the directory is down" in shown
+    assert "Its queue has been paused" not in page_of(operator, runs)
+    pauses.end(pauses.of_queue("default"), by="ada", reason="it is back")
+    assert "Its queue has been paused" not in page_of(operator, waits)
+
+
 def test_page_warns_that_old_kind_run_is_at_least_once(operator: Client) -> None:
     old = run(age=60 * SECOND, silent=SECOND, claimed=False)
 
