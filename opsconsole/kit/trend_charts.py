@@ -89,10 +89,10 @@ class Hit:
 
 @dataclass(frozen=True)
 class MarkLine:
-    """A vertical line. ``number`` is that of the list of marks."""
+    """A vertical line. ``label``: its number in the list of marks, or the numbers of all lines near it; '' for the others of these."""
 
     x: str
-    number: int
+    label: str
     title: str
 
 
@@ -127,8 +127,8 @@ class Frame:
 
 
 def place_of(share: float) -> str:
-    """Return the horizontal place of this share of the whole time."""
-    return f"{number_text(LEFT + (100 - LEFT) * min(max(share, 0), 1))}%"
+    """Return the horizontal place of this share of the whole time, from 0 to 1."""
+    return f"{number_text(LEFT + (100 - LEFT) * share)}%"
 
 
 def durations(frame: Frame, layers: Sequence[Layer]) -> TrendChart:

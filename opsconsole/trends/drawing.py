@@ -28,6 +28,8 @@ TONES = {
 SHARE_TONES = (("p50", "good"), ("p95", "running"), ("p99", "warning"))
 UNKNOWN, NONE = "not counted", "–"  # noqa: RUF001 - an en dash is meant
 P95 = 1
+# The least share of the axis between two labels, which are up to 20 pixels wide on charts of 300 and more.
+LABEL_SHARE = 0.06
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,28 @@ def marked_axis(marks: Sequence[Mark], begin: datetime, end: datetime) -> Marked
 
 
 def lines_between(marks: Sequence[Mark], begin: datetime, end: datetime) -> list[MarkLine]:
-    """Return a vertical line per mark on an axis of this time."""
+    """Return a vertical line per mark, oldest first, on an axis of this time; a pause may have begun before it."""
+    shares = [min(max((mark.at - begin) / (end - begin), 0), 1) for mark in marks]
     return [
-        MarkLine(trend_charts.place_of((mark.at - begin) / (end - begin)), number, f"{mark.what}: {mark.why}")
-        for number, mark in enumerate(marks, 1)
+        MarkLine(trend_charts.place_of(share), label, f"{mark.what}: {mark.why}")
+        for mark, share, label in zip(marks, shares, _labels(shares), strict=True)
     ]
+
+
+def _labels(shares: Sequence[float]) -> list[str]:
+    """Return a label per line at these shares of the axis: where numbers would stand on each other, the first line tells all."""
+    near: list[list[int]] = []
+    for number, share in enumerate(shares, 1):
+        if near and share - shares[number - 2] < LABEL_SHARE:
+            near[-1].append(number)
+        else:
+            near.append([number])
+    return [label for numbers in near for label in (_range(numbers), *[""] * (len(numbers) - 1))]
+
+
+def _range(numbers: Sequence[int]) -> str:
+    first, last = numbers[0], numbers[-1]
+    return str(first) if first == last else f"{first}–{last}"  # noqa: RUF001 - an en dash is meant
 
 
 def charts(report: Report, period: Period, marks: Sequence[Mark], list_of: ListOf) -> list[TrendChart]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -15,7 +15,8 @@ from django.urls import reverse
 
 from jobs.models import Job, RunRollup, RunRollupState
 from opsconsole.kit import pauses
-from opsconsole.trends import report, run_counts, run_list
+from opsconsole.trends import drawing, report, run_counts, run_list
+from opsconsole.trends.marks import Mark
 from opsconsole.trends.periods import PERIODS
 from tests.opsconsole.trends import timelines
 from tests.opsconsole.trends.timelines import Kind, ended
@@ -195,6 +196,18 @@ def test_deploys_and_switches_are_marked(operator: Client) -> None:
 
     assert "deploy 1.4" in text
     assert text.count('<g class="mark">') == 4
+
+
+def test_numbers_of_marks_do_not_stand_on_each_other() -> None:
+    begin = datetime(2026, 11, 1, tzinfo=UTC)
+    # In per cent of the axis; the first pause began before it.
+    places = [-30, 0, 1, 50, 80, 84, 88, 99]
+    marks = [Mark(begin + place * HOUR, None, "Deploy", str(place), "jobs_job") for place in places]
+
+    lines = drawing.lines_between(marks, begin, begin + 100 * HOUR)
+
+    assert [line.label for line in lines] == ["1–3", "", "", "4", "5–7", "", "", "8"]  # noqa: RUF001 - an en dash is meant
+    assert [line.title for line in lines] == [f"Deploy: {place}" for place in places]
 
 
 def test_only_those_who_may_see_switches_see_their_marks() -> None:
