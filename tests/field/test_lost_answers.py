@@ -22,6 +22,7 @@ from django.test import Client
 from jobs.models import DeadLetter, Job, RecoveryControl, Status
 from opsconsole.kit import audit
 from opsconsole.kit.models import Pause
+from ratelimits.models import ApiKey
 from tests import factories, people, presets
 from tests.chaos import cuts
 from tests.chaos.cuts import CuttingProxy
@@ -355,6 +356,17 @@ def test_command_says_that_its_outcome_is_unknown(limiter: None, proxy: CuttingP
     assert (proxy.cuts, done.returncode, Job.objects.count()) == (1, 3, 1)
     assert "Whether it was saved is unknown" in done.stderr
     assert f"look for the job {Job.objects.get().pk}" in done.stderr
+
+
+def test_key_that_nobody_has_seen_is_to_be_revoked(limiter: None, proxy: CuttingProxy) -> None:
+    presets.write()
+    proxy.cut((b'INSERT INTO "api_keys"', b"COMMIT\0"), answer=True)
+
+    done = run(proxy, "api_keys", "create", "shop", "--scope", "jobs:write", "--reason", "it goes live")
+
+    assert (proxy.cuts, done.returncode, done.stdout) == (1, 3, ""), done.stderr
+    assert "Whether it was saved is unknown" in done.stderr
+    assert f"If the key {ApiKey.objects.get().pk} is listed, revoke it" in done.stderr
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["it comes back", "it stays away"])

@@ -11,9 +11,10 @@ from django.db import transaction
 from django.db.models import Q
 
 from opsconsole.kit import audit, commands
-from opsconsole.kit.command_arguments import required_reason, wrong
+from opsconsole.kit.command_arguments import could_not, required_reason, wrong
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
+from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 from ratelimits.admin.key_forms import KeyForm
 from ratelimits.keys import api_keys, operator_scopes
 from ratelimits.models import ApiKey, Scope
@@ -89,19 +90,24 @@ class Command(commands.ConsoleCommand):
         account = _account(options["account"])
         fields = _checked(options, account)
         by, reason = options["operator"], fields["reason"]
-        with transaction.atomic():
-            key, text = api_keys.create(
-                key_id=fields["key_id"],
-                name=fields["name"],
-                scopes=fields["scopes"],
-                policy=fields["policy"],
-                expires_at=fields["expires_on"],
-                succeeds=fields["succeeds"],
-                by=by,
-                reason=reason,
-                maker=account,
-            )
-            audit.log_command(by, [key], "Created.", why=reason)
+        try:
+            with transaction.atomic():
+                key, text = api_keys.create(
+                    key_id=fields["key_id"],
+                    name=fields["name"],
+                    scopes=fields["scopes"],
+                    policy=fields["policy"],
+                    expires_at=fields["expires_on"],
+                    succeeds=fields["succeeds"],
+                    by=by,
+                    reason=reason,
+                    maker=account,
+                )
+                audit.log_command(by, [key], "Created.", why=reason)
+        except OutcomeUnknown as error:
+            raise could_not(
+                f"{Kept.UNKNOWN.sentence} If the key {fields['key_id']} is listed, revoke it: nobody has seen its secret."
+            ) from error
         # The key alone on standard output, so that it can be led to where secrets are kept.
         self.stderr.write(f"{key} was created. The key is shown this once.")
         self.tell(_as_json(key) | {"key": text}, [text], as_json=options["json"])
