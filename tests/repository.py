@@ -14,7 +14,7 @@ def tracked(*patterns: str) -> list[Path]:
     ``*`` crosses folders, as in ``git ls-files``. In a pattern with ``/**/`` it does not, and ``/**/`` is any number of
     folders, none included: git by itself would demand one, and leave out the files at the top.
     """
-    globs = [f":(glob){pattern}" if "**" in pattern else pattern for pattern in patterns]
+    globs = [f":(glob){pattern}" if "/**/" in pattern else pattern for pattern in patterns]
     listed = subprocess.run(
         ["git", "ls-files", "-z", *globs], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )

@@ -75,7 +75,8 @@ def test_view_and_acknowledge_alert(visitor: Visitor, slack: FakeSlack, width: i
     send()
     assert slack.texts[-1].startswith("✅ Resolved after")
     open_alerts(page)
-    expect(page.locator(".empty")).to_contain_text("There are no alerts.")
+    # The number of the navigation may be some seconds old; while it is there, it opens the alerts that fire.
+    expect(page.locator(".empty")).to_contain_text(re.compile("There are no alerts|No alerts match"))
     if width < 768:
         page.locator("summary", has_text="Filters").click()
     page.locator("summary", has_text="State").click()
