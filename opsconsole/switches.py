@@ -47,7 +47,7 @@ def table() -> tuple[Switch, ...]:
             "Pause it for a deploy, when workers restart on purpose: meanwhile nothing is recovered or re-sent. Sweeps continue "
             "to look.",
             "Recovery is paused",
-            "Runs whose worker died wait.",
+            "Runs that lost their worker wait until it ends.",
         ),
         Switch(
             pauses.DEAD_LETTER_CHECKS,

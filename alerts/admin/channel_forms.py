@@ -41,20 +41,20 @@ class RouteForm(ReasonForm):
         required=False,
         choices=[(name, rule.title) for name, rule in RULES.items()],
         widget=forms.CheckboxSelectMultiple,
-        help_text="None: of all rules, and of alerts without one.",
+        help_text="Nothing ticked: of all rules, and of alerts without one.",
     )
     queues = forms.MultipleChoiceField(
         label="Only about these queues",
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="None: about all queues, and alerts about none.",
+        help_text="Nothing ticked: about all queues, and alerts about none.",
     )
     from_hour = forms.IntegerField(
         label="From this hour (UTC) on",
         required=False,
         min_value=0,
         max_value=23,
-        help_text="Both empty: all day. 22 and 6 go over midnight.",
+        help_text="Both empty: all day. From 22 before 6 is the night.",
     )
     until_hour = forms.IntegerField(label="Before this hour (UTC)", required=False, min_value=0, max_value=23)
     reason = ReasonField(rows=2)

@@ -40,6 +40,8 @@ def _parts(seen: Overview, watches: Sequence[Watch]) -> Iterator[Part]:
     workers = f"{many(seen.workers_alive, 'worker')} alive"
     if silent := seen.workers_silent:
         workers += f", {silent:,} silent"
+    if dead := seen.workers_dead:
+        workers += f", {dead:,} dead"
     yield Part("jobs_workerheartbeat", workers, bool(seen.workers_alive or not seen.waiting))
     if seen.overdue:
         yield Part("jobs_outbox", f"{many(seen.overdue, 'message')} overdue", healthy=False)

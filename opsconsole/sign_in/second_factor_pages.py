@@ -65,9 +65,11 @@ def manage(request: HttpRequest) -> HttpResponse:
             _log(request, "Set up a second factor.")
             return _page(request, "admin/second_factor/codes.html", "Backup codes", codes=codes)
         messages.error(request, second_factor.WRONG)
-    secret = b32encode(second_factor.pending(request).bin_key).decode()
+    device = second_factor.pending(request)
+    secret = b32encode(device.bin_key).decode()
     groups = [secret[start : start + 4] for start in range(0, len(secret), 4)]
-    return _page(request, "admin/second_factor/set_up.html", "Set up a second factor", groups=groups)
+    shown = {"groups": groups, "app_address": device.config_url}
+    return _page(request, "admin/second_factor/set_up.html", "Set up a second factor", **shown)
 
 
 @never_cache

@@ -63,7 +63,7 @@ TIMES_HEADER = (
     "Wait p50", "Wait p95", "Wait p99", "p95 before", "Run p50", "Run p95", "Run p99", "p95 before",
 )  # fmt: skip
 LINE_HEADER = (
-    "Ended", "Before", "Errors", "Wait p50", "Wait p95", "Wait p99", "Before", "Run p50", "Run p95", "Run p99", "Before",
+    "Ended", "Ended before", "Errors", "Wait p50", "Wait p95", "Wait p99", "p95 before", "Run p50", "Run p95", "Run p99", "p95 before",
 )  # fmt: skip
 
 

@@ -231,6 +231,12 @@ def test_page_of_a_worker_lists_the_runs_that_it_did(client: Client) -> None:
     assert "protocol: one worker per run" in page or "Old kind: it names no epochs" in page
     assert "?worker=w-1" in page
 
+    beat("w-1", lost.pk, 1)
+    now = client.get(address).content.decode()
+    assert "Its current run" in now and "No result from this worker" not in now
+    beat("w-1", lost.pk, 1, ago=3_600 * SECOND)
+    assert "Its current run" not in client.get(address).content.decode(), "it is dead"
+
     only_workers = people.viewer("wim")
     only_workers.user_permissions.remove(*only_workers.user_permissions.filter(codename="view_job"))
     client.force_login(only_workers)

@@ -150,7 +150,7 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
                 '<span class="quiet">none among the newest {} events of all jobs</span>',
                 f"{runs_of_worker.EVENTS_READ:,}",
             )
-        lines = format_html_join("", "<li>{}</li>", ((_run(run, worker.db_now),) for run in runs))
+        lines = format_html_join("", "<li>{}</li>", ((_run(run, worker),) for run in runs))
         return format_html('<ol class="notes">{}</ol>', lines)
 
     @admin.display(description="metadata")
@@ -160,18 +160,21 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
         return pretty(worker.metadata) + whole_link("jobs_workerheartbeat_whole", worker.pk, "metadata")
 
 
-def _run(run: WorkerRun, now: datetime) -> SafeString:
+def _run(run: WorkerRun, worker: WithAnnotations[WorkerHeartbeat, SeenWorker]) -> SafeString:
     """Return one run in a line: its job, when it ended and how, and how long it took."""
+    is_current = (run.job_id, run.run) == (worker.current_job_id, worker.current_run_epoch)
     parts = [
         labels.job_link(run.job_id),
         format_html('<span class="run">run {}</span>', run.run or "unknown"),
     ]
-    if run.ended_as is None:
+    if run.ended_as is None and is_current and worker.life(worker.db_now) in {Life.ALIVE, Life.SILENT}:
+        parts.append(badge("Its current run", "running"))
+    elif run.ended_as is None:
         parts.append(badge("No result from this worker"))
     else:
         tone = labels.EVENT_TONES.get(run.ended_as, "quiet")
         parts.append(badge(JobEvent.Kind(run.ended_as).label.capitalize(), tone))
-    parts.append(age(run.ended_at or run.began_at, now, suffix=" ago"))
+    parts.append(age(run.ended_at or run.began_at, worker.db_now, suffix=" ago"))
     if run.began_at and run.ended_at:
         parts.append(format_html('<span class="quiet">ran {}</span>', rough(run.ended_at - run.began_at)))
     return format_html_join(" ", "{}", ((part,) for part in parts))

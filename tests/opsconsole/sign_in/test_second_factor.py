@@ -59,6 +59,7 @@ def key_shown(client: Client) -> TOTPDevice:
     page = client.get(MANAGE).content.decode()
     key = re.search(r"<code>([A-Z2-7 ]+)</code>", page)
     assert key
+    assert 'href="otpauth://totp/' in page and f"secret={key[1].replace(' ', '')}" in page
     return TOTPDevice(key=b32decode(key[1].replace(" ", "")).hex())
 
 
