@@ -74,12 +74,12 @@ def test_healthy_machinery_is_one_folded_line(client: Client) -> None:
         machinery.sentence
         == "3 workers alive, 1 dead, messages sent in time, last sweep 60 s ago, no monitor late"
     )
-    lost = overview.in_one_line(replace(WELL, workers_silent=2, workers_dead=1), [], olga)
+    lost = overview.in_one_line(replace(WELL, workers_silent=2), [], olga)
     assert lost and lost.sentence.startswith("3 workers alive, 2 silent, 1 dead, ")
 
     ill = overview.in_one_line(replace(WELL, overdue=2, workers_alive=0), [LATE], olga)
     assert ill and not ill.healthy
-    assert ill.sentence == "0 workers alive, 2 messages overdue, late: sweep"
+    assert ill.sentence == "0 workers alive, 1 dead, 2 messages overdue, late: sweep"
 
     nobody = people.viewer()
     nobody.user_permissions.clear()
