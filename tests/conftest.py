@@ -223,6 +223,22 @@ def memories() -> None:
 
 
 @pytest.fixture(autouse=True)
+def unlimited_statements() -> None:
+    """Start each test without the limits of processes that serve pages: loading what serves them sets these for a whole process."""
+    from django.db import connection
+    from django.db.backends.signals import connection_created
+
+    from opsconsole import timeouts  # it reads the settings
+    from opsconsole.kit import answer_limit
+
+    connection_created.disconnect(timeouts._limit_statements_of)
+    connection.execute_wrappers[:] = [
+        each for each in connection.execute_wrappers if each is not timeouts._limited
+    ]
+    answer_limit._of_process = None
+
+
+@pytest.fixture(autouse=True)
 def limiter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start each test without counts, with the built-in policies, and without limiter threads."""
     from ratelimits.identity import untrusted_forwarding
