@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,7 +17,9 @@ from alerts.models import Channel, Delivery
 from alerts.sending import routing
 from alerts.sending.addressing import FALLBACK_AFTER
 from alerts.watch import monitor_alerts
+from opsconsole.kit import one_statement
 from opsconsole.kit.db_clock import DbNow
+from opsconsole.kit.one_statement import exists_of, models_of
 from opsconsole.kit.row_locks import limit_waits
 
 CACHE_SECONDS = 5
@@ -49,13 +51,30 @@ NO_CHANNEL = Banner(
 
 def read() -> Banner | None:
     """Return the banner, at most ``CACHE_SECONDS`` old. From time to time, also judge the monitors."""
-    if memory.add("judged", 1, JUDGE_EVERY_SECONDS):
-        _judge_monitors()
     cached: tuple[Banner | None] | None = memory.get("banner")
     if cached is None:
         cached = (_read(),)
         memory.set("banner", cached, CACHE_SECONDS)
     return cached[0]
+
+
+def _read() -> Banner | None:
+    """Read by one statement whether alerts reach everybody, and whether monitors are to be judged."""
+    targets = all_targets()
+    with_address = Channel.objects.filter(~Q(secret="") | Q(pk__in=targets)).order_by("pk")
+    unsent = Delivery.objects.waiting().filter(channel__in=targets, created_at__lt=Now() - UNSENT_AFTER)
+    read = one_statement.read(
+        channels=models_of(with_address.annotate(db_now=Now())),
+        unsent=exists_of(unsent),
+        **monitor_alerts.readings(),
+    )
+    if monitor_alerts.are_to_judge(read) and memory.add("judged", 1, JUDGE_EVERY_SECONDS):
+        _judge_monitors()
+    if banner := _of_addresses(targets, read["channels"]):
+        return banner
+    if read["unsent"]:
+        return Banner("Alerts are waiting, but no sender runs.", "Start run_cluster or send_alerts --loop.")
+    return None
 
 
 def _judge_monitors() -> None:
@@ -68,26 +87,17 @@ def _judge_monitors() -> None:
         return
 
 
-def _read() -> Banner | None:
-    targets = all_targets()
-    if banner := _of_addresses(targets):
-        return banner
-    channels = Channel.objects.filter(pk__in=targets)
-    if sum(routing.is_muted(row, row.db_now) for row in channels.annotate(db_now=Now())) == len(targets):
-        return Banner("All channels are muted: nobody is told of alerts.", "Unmute one on the page Channels.")
-    unsent = Delivery.objects.waiting().filter(channel__in=targets, created_at__lt=Now() - UNSENT_AFTER)
-    if unsent.exists():
-        return Banner("Alerts are waiting, but no sender runs.", "Start run_cluster or send_alerts --loop.")
-    return None
+def _of_addresses(
+    targets: Mapping[str, Target], rows: Sequence[WithAnnotations[Channel, DbNow]]
+) -> Banner | None:
+    """Return what keeps alerts from an address.
 
-
-def _of_addresses(targets: Mapping[str, Target]) -> Banner | None:
-    """Return what keeps alerts from an address: no key opens it, there is none, it rejected a message permanently, or it fails."""
-    with_address = Channel.objects.filter(~Q(secret="") | Q(pk__in=targets)).order_by("pk")
-    rows = list(with_address.annotate(db_now=Now()))
-    broken = [row for row in rows if row.pk in targets and row.is_broken(targets[row.pk].digest)]
-    muted = [row for row in rows if row.pk in targets and routing.is_muted(row, row.db_now)]
-    failing = [row for row in rows if row.pk in targets and _fails(row)]
+    No key opens it, there is none, it rejected a message permanently, or it fails; or all are muted.
+    """
+    known = [row for row in rows if row.pk in targets]
+    broken = [row for row in known if row.is_broken(targets[row.pk].digest)]
+    muted = [row for row in known if routing.is_muted(row, row.db_now)]
+    failing = [row for row in known if _fails(row)]
     nobody = len({row.pk for row in [*broken, *muted, *failing]}) == len(targets)
     if locked := [row for row in rows if target_of(row) is None]:
         return _locked_banner(locked[0], nobody=nobody)
@@ -95,7 +105,11 @@ def _of_addresses(targets: Mapping[str, Target]) -> Banner | None:
         return NO_CHANNEL
     if broken:
         return _broken_banner(broken[0], nobody=nobody)
-    return _failing_banner(failing[0], nobody=nobody) if failing else None
+    if failing:
+        return _failing_banner(failing[0], nobody=nobody)
+    if nobody:
+        return Banner("All channels are muted: nobody is told of alerts.", "Unmute one on the page Channels.")
+    return None
 
 
 def _fails(channel: WithAnnotations[Channel, DbNow]) -> bool:

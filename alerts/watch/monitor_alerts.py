@@ -6,8 +6,9 @@ too.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import F
@@ -21,7 +22,7 @@ from alerts.trouble import Trouble
 from opsconsole.kit import lateness, one_statement
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.durations import spell
-from opsconsole.kit.one_statement import exists_of
+from opsconsole.kit.one_statement import Reading, exists_of
 
 RULE = "monitor_late"
 # The name of a monitor, and the prefix of the names of others: each dead letter queue has a check of its own.
@@ -34,10 +35,7 @@ ONLY_FIGURES = frozenset({CHARTS, TRENDS})
 
 def judge() -> list[str]:
     """Fire an alert for each late monitor, and resolve those of the others. Return the names of the late monitors."""
-    asked = one_statement.read(
-        late=exists_of(Monitor.objects.late()), told=exists_of(Alert.objects.open().filter(rule=RULE))
-    )
-    if not (asked["late"] or asked["told"]):
+    if not are_to_judge(one_statement.read(**readings())):
         return []
     with transaction.atomic():
         late_monitors = list(Monitor.objects.late().annotate(since_success=Now() - F("last_ok_at")))
@@ -58,6 +56,19 @@ def judge() -> list[str]:
             else:
                 notify.resolve(fingerprint)
         return names
+
+
+def readings() -> dict[str, Reading[bool]]:
+    """Return what ``are_to_judge`` has to know."""
+    return {
+        "late": exists_of(Monitor.objects.late()),
+        "told": exists_of(Alert.objects.open().filter(rule=RULE)),
+    }
+
+
+def are_to_judge(read: Mapping[str, Any]) -> bool:
+    """Tell whether a monitor is late, or an alert says so of one, given what was read."""
+    return bool(read["late"] or read["told"])
 
 
 def named(name: str) -> MonitorQuerySet:
