@@ -210,7 +210,7 @@ def _tell_expiring(dlq: DeadLetterQueue) -> None:
         count,
         Trouble(
             title=f"SQS deletes {exactly(count, 'dead letter')} within a day ({dlq})" if count else "",
-            summary="They stay in the console, but no longer in the queue. Replay or discard them.",
+            summary="The console keeps what SQS deletes. Replay or discard it.",
             link=f"{_list_of(dlq)}&left=day",
         ),
         scope=str(dlq),
