@@ -56,9 +56,30 @@ class PauseForm(ReasonForm):
         minutes = self.cleaned_data["minutes"]
         return timedelta(minutes=int(minutes)) if minutes else None
 
+    def is_meant_to_end_earlier(self, held: Pause | None) -> bool:
+        return False
+
+    def refuse(self, refused: pauses.WouldEndEarlier) -> None:
+        self.add_error("minutes", f"{refused} Nothing was changed.")
+
 
 class LongerForm(PauseForm):
-    """Asks until when a pause is to last that is in force."""
+    """Asks until when a pause is to last that is in force.
+
+    Whether it may end earlier is asked only where it would: nobody who extends a pause has to read of it.
+    """
+
+    shorten = forms.BooleanField(label="Let it end earlier than it does now", required=False)
+    asks_to_shorten = False
+
+    def is_meant_to_end_earlier(self, held: Pause | None) -> bool:
+        """Whoever sets the end of a pause without one sees that, and that is what the button says."""
+        return bool(self.cleaned_data["shorten"]) or (held is not None and held.until is None)
+
+    def refuse(self, refused: pauses.WouldEndEarlier) -> None:
+        self.asks_to_shorten = True
+        how = f"To do so on purpose, tick “{self.fields['shorten'].label}”."
+        self.add_error("minutes", f"{refused} {how} Nothing was changed.")
 
 
 @admin.register(Pause)
@@ -118,12 +139,18 @@ class SwitchesAdmin(OnePageAdmin):
             form = of(request.POST, prefix=_prefix(switch, of), version=_locked_version(switch))
             if form.is_valid():
                 reason, by = form.cleaned_data["reason"], request.user.get_username()
+                shorten = form.is_meant_to_end_earlier(pauses.active(switch.name))
                 try:
-                    pause = pauses.begin(switch.name, by=by, reason=reason, lasting=form.lasting())
+                    pause = pauses.begin(
+                        switch.name, by=by, reason=reason, lasting=form.lasting(), shorten=shorten
+                    )
+                except pauses.WouldEndEarlier as refused:
+                    form.refuse(refused)
                 except pauses.PauseRefused as refused:
                     messages.error(request, str(refused))
                     return redirect(PAGE)
-                return self._told(request, pause, did, reason)
+                else:
+                    return self._told(request, pause, did, reason)
         return self._page(request, switch, form)
 
     def _resume(self, request: HttpRequest, switch: Switch) -> HttpResponse:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from ninja import Field, Router, Schema
-from pydantic import StrictInt
+from pydantic import StrictBool, StrictInt
 
 from opsconsole import switches
 from opsconsole.kit import operator_api, pauses
@@ -53,6 +53,11 @@ class BeginPause(Change):
         examples=[20],
         description="It resumes by itself after this time. Left out: when somebody resumes it.",
     )
+    shorten: StrictBool = Field(
+        default=False,
+        examples=[False],
+        description="Let it end after `minutes` also if the pause in force lasts longer.",
+    )
 
 
 class EndPause(Change):
@@ -79,10 +84,24 @@ def list_pauses(request: OperatorRequest) -> Any:
     summary="Pause recovery, the checks or a queue",
 )
 def begin_pause(request: OperatorRequest, change: BeginPause) -> Any:
-    """A pause in force is replaced: with your `version` you say that you have seen it."""
+    """A pause in force is replaced: with your `version` you say that you have seen it.
+
+    409 with `reason` `refused`: the one in force lasts longer, and `shorten` does not say that it is to end earlier.
+    """
     switch = _look(request, change.name, change.version)
     lasting = None if change.minutes is None else timedelta(minutes=change.minutes)
-    pause = pauses.begin(switch.name, by=request.auth.name, reason=change.reason, lasting=lasting)
+    try:
+        pause = pauses.begin(
+            switch.name,
+            by=request.auth.name,
+            reason=change.reason,
+            lasting=lasting,
+            shorten=change.shorten,
+        )
+    except pauses.WouldEndEarlier as longer:
+        current = _item(switch, longer.held).model_dump(mode="json")
+        how = "To let it end earlier on purpose, send `shorten`: true"
+        raise operator_api.refused(f"{longer} {how}", current) from longer
     operator_api.log(request, [pause], switch.did_pause, why=change.reason)
     return PauseChanged(did=switch.did_pause, pause=_item(switch, pause))
 

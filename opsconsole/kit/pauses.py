@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 
 from opsconsole.kit import activity, reasons
 from opsconsole.kit.advisory_locks import AdvisoryLock
+from opsconsole.kit.display import clock_time
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.models import Pause
 from opsconsole.kit.row_locks import locked
@@ -28,6 +29,17 @@ LONGEST_MINUTES = LONGEST // timedelta(minutes=1)
 
 class PauseRefused(OpsConsoleError):
     """A pause can't be started or ended; the message says what is missing."""
+
+
+class WouldEndEarlier(PauseRefused):
+    """The pause in force lasts longer than the one that was asked for; entry points add how to shorten it on purpose."""
+
+    def __init__(self, held: Pause) -> None:
+        lasts = f"until {clock_time(held.until)}" if held.until else "until somebody resumes it"
+        super().__init__(
+            f"The pause in force, by {held.began_by}, lasts {lasts}; this one would end earlier."
+        )
+        self.held = held
 
 
 def of_queue(name: str) -> str:
@@ -50,17 +62,20 @@ def take_turns() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [AdvisoryLock.PAUSES])
 
 
-def begin(name: str, *, by: str, reason: str, lasting: timedelta | None = None) -> Pause:
+def begin(
+    name: str, *, by: str, reason: str, lasting: timedelta | None = None, shorten: bool = False
+) -> Pause:
     """Pause ``name`` for this long, or until somebody resumes it. A pause in force is replaced.
 
-    Raise ``PauseRefused`` without a reason, and when somebody else started a pause at the same moment.
+    ``shorten``: also where that ends earlier than the pause in force, which raises ``WouldEndEarlier`` otherwise: it may be
+    somebody else's deploy. Raise ``PauseRefused`` without a reason, and when somebody else started a pause at the same moment.
     """
     reason = reasons.required(reason, PauseRefused)
     if lasting is not None and not timedelta(0) < lasting <= LONGEST:
         raise PauseRefused(f"A pause lasts at least a minute and at most {LONGEST.days} days, or has no end.")
     with transaction.atomic():
         take_turns()
-        _end(name, by=by, reason="Replaced by another pause.")
+        _replace(name, by=by, lasting=None if shorten else lasting)
         until = None if lasting is None else Now() + lasting
         begun = Pause(name=name, began_by=by, reason=reason, until=until)
         Pause.objects.bulk_create([begun], ignore_conflicts=True)
@@ -82,8 +97,21 @@ def end(name: str, *, by: str, reason: str) -> Pause | None:
         return held
 
 
-def _end(name: str, *, by: str, reason: str) -> int:
+def _replace(name: str, *, by: str, lasting: timedelta | None) -> None:
+    """Close the open row for a pause of this length, with the comparison in the write itself.
+
+    ``lasting`` None: any pause. Raise ``WouldEndEarlier`` if the open one lasts longer.
+    """
+    _end(name, by=by, reason="Replaced by another pause.", lasting_at_most=lasting)
+    longer = Pause.objects.filter(name=name, ended_at=None).first()
+    if longer is not None:
+        raise WouldEndEarlier(longer)
+
+
+def _end(name: str, *, by: str, reason: str, lasting_at_most: timedelta | None = None) -> int:
     """Close the open row; a pause whose time was over ended automatically at that time."""
     open_rows = Pause.objects.filter(name=name, ended_at=None)
     open_rows.filter(until__lte=Now()).update(ended_at=F("until"), ended_by=BY_THE_CLOCK)
+    if lasting_at_most is not None:
+        open_rows = open_rows.filter(until__lte=Now() + lasting_at_most)
     return open_rows.update(ended_at=Now(), ended_by=by, end_reason=reason)

@@ -16,7 +16,8 @@ from opsconsole.kit.models import Pause
 class Command(commands.ConsoleCommand):
     help = (
         "Pause or resume recovery, the checks of dead letters or a queue, for example during a deploy. "
-        "Without a name, list what is paused."
+        "Without a name, list what is paused. A pause in force is replaced by one that lasts at least as long; a shorter one is "
+        "refused, because somebody else may rely on it, unless --shorten says that it is meant."
     )
     examples = (
         'pause recovery --minutes 20 --reason "deploy 1.4"',
@@ -33,6 +34,11 @@ class Command(commands.ConsoleCommand):
             type=whole_number(most=pauses.LONGEST_MINUTES),
             help="resume automatically after this many minutes; without it, the pause lasts until it is resumed",
         )
+        parser.add_argument(
+            "--shorten",
+            action="store_true",
+            help="let the pause end after --minutes also if the one in force lasts longer",
+        )
         parser.add_argument("--resume", action="store_true", help="let it go on")
         parser.add_argument("--reason", default="", help="the reason, stored with the change")
         commands.add_operator(parser)
@@ -44,7 +50,7 @@ class Command(commands.ConsoleCommand):
                 self._change(options)
             except OpsConsoleError as error:
                 raise CommandError(str(error)) from error
-        elif options["resume"] or options["minutes"] is not None or options["reason"]:
+        elif options["resume"] or options["shorten"] or options["minutes"] is not None or options["reason"]:
             raise wrong(f"Name what to pause or to resume: {_names()}.")
         held = switches.in_force()
         lines = [switches.sentence(switch, pause) for switch, pause in held] or ["Nothing is paused."]
@@ -55,7 +61,9 @@ class Command(commands.ConsoleCommand):
         if switch is None:
             raise wrong(f"'{options['name']}' can't be paused. Choose one of: {_names()}.")
         if options["resume"]:
-            refuse_ignored(options, ["minutes"], "with --resume: what is resumed goes on at once")
+            refuse_ignored(options, ["minutes", "shorten"], "with --resume: what is resumed goes on at once")
+        elif options["minutes"] is None:
+            refuse_ignored(options, ["shorten"], "without --minutes: a pause without end shortens nothing")
         by, reason, minutes = options["operator"], required_reason(options["reason"]), options["minutes"]
         lasting = None if minutes is None else timedelta(minutes=minutes)
         # With its line of the audit, or not at all (I10).
@@ -63,11 +71,22 @@ class Command(commands.ConsoleCommand):
             if options["resume"]:
                 changed = pauses.end(switch.name, by=by, reason=reason)
             else:
-                changed = pauses.begin(switch.name, by=by, reason=reason, lasting=lasting)
+                changed = _begin(switch, by, reason, lasting, shorten=options["shorten"])
             if changed is None:
                 raise CommandError(f"'{switch.name}' is not paused: there is nothing to resume.")
             did = switch.did_resume if options["resume"] else switch.did_pause
             audit.log_command(by, [changed], did, why=reason)
+
+
+def _begin(
+    switch: switches.Switch, by: str, reason: str, lasting: timedelta | None, *, shorten: bool
+) -> Pause:
+    try:
+        return pauses.begin(switch.name, by=by, reason=reason, lasting=lasting, shorten=shorten)
+    except pauses.WouldEndEarlier as refused:
+        raise CommandError(
+            f"{refused} To let it end earlier on purpose, add --shorten. Nothing was changed."
+        ) from refused
 
 
 def _names() -> str:

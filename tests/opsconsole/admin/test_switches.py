@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -58,11 +59,39 @@ def test_pause_ends_at_its_time() -> None:
 
 @pytest.mark.django_db
 def test_new_pause_replaces_old_one() -> None:
-    begin(lasting=None)
     begin(lasting=HOUR)
+    begin(lasting=None)
 
     assert Pause.objects.active().count() == 1
     assert Pause.objects.order_by("id")[0].end_reason == "Replaced by another pause."
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["recovery", "dead letter checks", "queue:default"])
+@pytest.mark.parametrize(("first", "says"), [(HOUR, r"until .*UTC"), (None, "until somebody resumes it")])
+def test_no_pause_is_ended_earlier_by_another(name: str, first: timedelta | None, says: str) -> None:
+    held = begin(name, lasting=first)
+
+    with pytest.raises(pauses.WouldEndEarlier, match=f"by olga, lasts {says}; this one would end earlier"):
+        begin(name, lasting=HOUR / 2)
+
+    assert pauses.active(name) == held
+    assert Pause.objects.get() == held
+    begin(name, lasting=2 * HOUR if first else None)
+    shorter = pauses.begin(name, by="ada", reason=WHY, lasting=HOUR / 2, shorten=True)
+    assert pauses.active(name) == shorter
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_pauses_at_once_the_longest_lasts() -> None:
+    def try_it(minutes: int) -> None:
+        with suppress(pauses.PauseRefused):
+            begin(lasting=timedelta(minutes=minutes))
+
+    race([partial(try_it, minutes) for minutes in (10, 240, 30, 60)])
+
+    held = pauses.active(pauses.RECOVERY)
+    assert held and held.until and held.until - held.began_at >= timedelta(minutes=239)
 
 
 @pytest.mark.django_db
@@ -176,6 +205,39 @@ def test_pause_is_extended_on_the_page(client: Client) -> None:
 
 
 @pytest.mark.django_db
+def test_page_shortens_a_pause_only_where_it_is_meant(client: Client) -> None:
+    client.force_login(people.allowed("switch"))
+    held = begin(lasting=HOUR)
+    shorter = {
+        "name": "recovery",
+        "decision": "extend",
+        "recovery-longer-minutes": "10",
+        "recovery-longer-reason": "rolled back",
+    }
+    box = "Let it end earlier than it does now"
+    assert box not in client.get(LIST).content.decode()
+
+    page = send(client, LIST, shorter).content.decode()
+
+    assert "this one would end earlier. To do so on purpose, tick" in page and page.count(box) == 2
+    assert pauses.active("recovery") == held
+    send(client, LIST, shorter | {"recovery-longer-shorten": "on"})
+    assert (now := pauses.active("recovery")) and now.until and held.until and now.until < held.until
+
+
+@pytest.mark.django_db
+def test_page_sets_the_end_of_a_pause_without_one(client: Client) -> None:
+    client.force_login(people.allowed("switch"))
+    begin(lasting=None)
+    assert "Set the end" in client.get(LIST).content.decode()
+
+    fields = {"recovery-longer-minutes": "10", "recovery-longer-reason": "nearly done"}
+    send(client, LIST, {"name": "recovery", "decision": "extend"} | fields)
+
+    assert (held := pauses.active("recovery")) and held.until
+
+
+@pytest.mark.django_db
 def test_page_asks_for_a_reason(client: Client) -> None:
     client.force_login(people.operator())
 
@@ -208,6 +270,20 @@ def test_command_pauses_lists_and_resumes(capsys: pytest.CaptureFixture[str]) ->
         call_command("pause", "the world", reason=WHY)
     with pytest.raises(CommandError, match="reason"):
         call_command("pause", "recovery")
+
+
+@pytest.mark.django_db
+def test_command_shortens_a_pause_only_where_it_is_told_to() -> None:
+    held = begin(lasting=HOUR)
+
+    with pytest.raises(CommandError, match=r"by olga, lasts until .* add --shorten. Nothing was changed"):
+        call_command("pause", "recovery", minutes=20, reason=WHY)
+    assert pauses.active(pauses.RECOVERY) == held
+
+    call_command("pause", "recovery", minutes=20, shorten=True, reason=WHY)
+    assert (now := pauses.active(pauses.RECOVERY)) and now.until and held.until and now.until < held.until
+    with pytest.raises(CommandError, match="--shorten has no effect without --minutes"):
+        call_command("pause", "recovery", shorten=True, reason=WHY)
 
 
 @pytest.mark.django_db

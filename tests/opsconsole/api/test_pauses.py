@@ -86,6 +86,24 @@ def test_stale_view_unknown_name_and_wrong_length_are_refused() -> None:
     assert len(audited()) == 1
 
 
+def test_pause_is_shortened_only_where_the_program_says_so() -> None:
+    program = Program(*ALL)
+    program.change("pauses/begin", seen(program), name="recovery", minutes=60)
+    held = Pause.objects.active().get()
+
+    refused = program.change("pauses/begin", seen(program), name="recovery", minutes=5)
+
+    assert (refused.status_code, refused.json()["reason"]) == (409, "refused")
+    assert (
+        "would end earlier. To let it end earlier on purpose, send `shorten`: true. Nothing was changed."
+        in (refused.json()["detail"])
+    )
+    assert refused.json()["current"]["version"] == seen(program)
+    assert Pause.objects.active().get() == held and len(audited()) == 1
+    shorter = program.change("pauses/begin", seen(program), name="recovery", minutes=5, shorten=True)
+    assert shorter.status_code == 200
+
+
 @pytest.mark.django_db(transaction=True)
 def test_of_two_that_pause_at_once_the_second_learns_of_the_first() -> None:
     program = Program(*ALL)
