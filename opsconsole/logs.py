@@ -68,7 +68,7 @@ def _state_behind(error: BaseException) -> str:
         # To know more about others, the database would be asked.
         return ""
     trouble = trouble_behind(error)
-    whole = trouble in {Trouble.AWAY, Trouble.READ_ONLY, Trouble.DISK_FULL}
+    whole = trouble in {Trouble.AWAY, Trouble.NO_TRANSACTIONS, Trouble.READ_ONLY, Trouble.DISK_FULL}
     return f"{headline(trouble)}: {first_line(error)}" if whole else ""
 
 

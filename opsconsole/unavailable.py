@@ -25,6 +25,7 @@ CACHE_SECONDS = 5
 
 ADVICE = {
     Trouble.AWAY: "Try again.",
+    Trouble.NO_TRANSACTIONS: "Nothing needs a restart then. Run python manage.py inspect_database, which says whether it worked.",
     Trouble.READ_ONLY: "Pages that only show something still open. Sweeps and workers wait, and go on by themselves when it "
     "accepts changes again.",
     Trouble.DISK_FULL: "Make room on the disk of the database server.",

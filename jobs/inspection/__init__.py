@@ -55,6 +55,9 @@ def inspect_database() -> list[Finding]:
 
 
 def _findings() -> Iterator[Finding]:
+    if finding := server.refused_transactions():
+        yield finding
+        return
     yield from server.inspect()
     with transaction.atomic():
         with connection.cursor() as cursor:

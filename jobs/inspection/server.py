@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 
 from jobs.inspection import catalog
 from jobs.inspection.finding import Finding, Severity
 from jobs.watch import old_transactions
 from opsconsole.kit import schema_version, session_defaults
+from opsconsole.kit.database_troubles import Trouble, trouble_behind
+from opsconsole.kit.errors import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,25 @@ def inspect() -> Iterator[Finding]:
     yield from _writable()
     yield from _pooler()
     yield from _sessions()
+
+
+def refused_transactions() -> Finding | None:
+    """Return a finding where a pooler refuses transactions: nothing else can be asked there, and nothing changed."""
+    try:
+        with transaction.atomic():
+            catalog.value("SELECT 1")
+    except DatabaseError as error:
+        if trouble_behind(error) is not Trouble.NO_TRANSACTIONS:
+            raise
+        return Finding(
+            id="statement-pooler",
+            severity=Severity.BLOCKER,
+            subject="DATABASE_URL",
+            found=f"the pooler in front of the server refuses transactions: {first_line(error)}",
+            wanted="a pooler in transaction or session mode, or the server itself",
+            action="Set pool_mode = transaction (or session) for this database in the pgbouncer.ini, and tell pgbouncer: RELOAD.",
+        )
+    return None
 
 
 def _version() -> Iterator[Finding]:

@@ -95,7 +95,7 @@ class Outcome:
 def unusable(error: DatabaseError) -> Trouble | None:
     """Return the state of the database in which no row can be changed, so that none was refused; None for other errors."""
     trouble = trouble_behind(error.__cause__ or error)
-    return trouble if trouble in (Trouble.AWAY, Trouble.READ_ONLY) else None
+    return trouble if trouble in (Trouble.AWAY, Trouble.NO_TRANSACTIONS, Trouble.READ_ONLY) else None
 
 
 def require_usable(outcomes: Sequence[Outcome], errors: Sequence[DatabaseError]) -> None:

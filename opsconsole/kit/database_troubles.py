@@ -14,6 +14,7 @@ from opsconsole_worker.database.troubles import (
     SIGNS_OF_AN_OLDER_SCHEMA,
     Trouble,
     is_away,
+    refuses_transactions,
     sqlstate_of,
 )
 from opsconsole_worker.database.troubles import headline as headline_of
@@ -55,9 +56,8 @@ def headline(trouble: Trouble | None) -> str:
 def trouble_behind(error: BaseException | None) -> Trouble | None:
     """Return the state of the database that caused this error, or None when the statement itself is the reason."""
     cause = error.__cause__ if isinstance(error, Error) else None
-    for kind, trouble in _CERTAIN:
-        if isinstance(error, kind) or isinstance(cause, kind):
-            return trouble
+    if certain := _certain(error, cause):
+        return certain
     if isinstance(cause, _SIGNS_OF_AN_OLDER_SCHEMA) and _is_behind():
         return Trouble.NOT_MIGRATED
     if changed_tables.is_sign(error) and changed_tables.have_changed():
@@ -77,6 +77,14 @@ _CERTAIN: tuple[tuple[type[Exception], Trouble], ...] = (
     *CERTAIN,
 )
 _SIGNS_OF_AN_OLDER_SCHEMA = (*SIGNS_OF_AN_OLDER_SCHEMA, errors.InsufficientPrivilege)
+
+
+def _certain(error: BaseException | None, cause: BaseException | None) -> Trouble | None:
+    """Return the state that the kind of the error alone tells."""
+    for kind, trouble in _CERTAIN:
+        if isinstance(error, kind) or isinstance(cause, kind):
+            return trouble
+    return Trouble.NO_TRANSACTIONS if refuses_transactions(cause) else None
 
 
 def _is_behind() -> bool:

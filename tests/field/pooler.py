@@ -1,4 +1,4 @@
-"""pgbouncer in front of the tests' PostgreSQL: Debian's configuration, with pool_mode = transaction."""
+"""pgbouncer in front of the tests' PostgreSQL: Debian's configuration, with pool_mode = transaction unless a test says otherwise."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ unix_socket_dir =
 auth_type = trust
 auth_file = {users}
 logfile = {log}
-pool_mode = transaction
+pool_mode = {mode}
 """
 
 
 @contextmanager
-def pgbouncer(folder: Path, *, server: str, roles: Iterable[str]) -> Iterator[int]:
+def pgbouncer(folder: Path, *, server: str, roles: Iterable[str], mode: str = "transaction") -> Iterator[int]:
     """Run pgbouncer in front of the server whose socket is in the folder ``server``; yield its port on loopback."""
     command = installed("pgbouncer")
     account = pwd.getpwnam(POSTGRES_ACCOUNT) if os.geteuid() == 0 else None
@@ -44,7 +44,7 @@ def pgbouncer(folder: Path, *, server: str, roles: Iterable[str]) -> Iterator[in
     port = free_port()
     users, log, configuration = own / "userlist.txt", own / "pgbouncer.log", own / "pgbouncer.ini"
     users.write_text("".join(f'"{role}" ""\n' for role in roles))
-    configuration.write_text(CONFIGURATION.format(server=server, port=port, users=users, log=log))
+    configuration.write_text(CONFIGURATION.format(server=server, port=port, users=users, log=log, mode=mode))
     if account:
         _let_in(account, own)
     pooler = program(

@@ -7,6 +7,8 @@ from enum import Enum
 import psycopg
 from psycopg import errors
 
+# What pgbouncer answers to BEGIN when it works with pool_mode = statement; its code is that of any protocol violation.
+NO_TRANSACTION_BLOCKS = "transaction blocks not allowed in statement pooling mode"
 # Classes of SQLSTATE in which the server, not the statement, is the reason: connection, resources, shutdown.
 AWAY_STATES = ("08", "53", "57P", "58")
 
@@ -15,6 +17,10 @@ class Trouble(Enum):
     """A state of the database in which the work can't go on. The value is a sentence about it."""
 
     AWAY = "The database does not answer."
+    NO_TRANSACTIONS = (
+        "The pooler in front of the database refuses transactions (pgbouncer with pool_mode = statement), which all changes need: "
+        "set its pool_mode to transaction or session."
+    )
     READ_ONLY = "The database is read-only."
     DISK_FULL = "The disk of the database is full."
     LOCKED = "Another transaction keeps the rows locked that this needs."
@@ -62,6 +68,8 @@ def trouble_behind(error: BaseException) -> Trouble | None:
     for kind, trouble in CERTAIN:
         if isinstance(error, kind):
             return trouble
+    if refuses_transactions(error):
+        return Trouble.NO_TRANSACTIONS
     if isinstance(error, SIGNS_OF_AN_OLDER_SCHEMA):
         return Trouble.NOT_MIGRATED
     if isinstance(error, errors.InsufficientPrivilege):
@@ -69,6 +77,11 @@ def trouble_behind(error: BaseException) -> Trouble | None:
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return Trouble.AWAY if is_away(sqlstate_of(error)) else None
     return None
+
+
+def refuses_transactions(error: BaseException | None) -> bool:
+    """Tell whether this error of psycopg is how a pooler in statement mode answers the begin of a transaction."""
+    return isinstance(error, errors.ProtocolViolation) and NO_TRANSACTION_BLOCKS in str(error)
 
 
 def is_away(state: str | None) -> bool:
