@@ -9,15 +9,34 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from django.db.models import QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from jobs.models import Job
 from jobs.models.job import JobQuerySet
 from jobs.models.waiting_since import SINCE
+from opsconsole.kit.built_once import built_once
 from opsconsole.kit.counting import COUNTED_TO
+from opsconsole.kit.one_statement import Reading
 
 IN_ORDER = ("queue", "since", "pk")
+# Producers choose the names of queues. The longest wait is looked for in this many that hold waiting or scheduled jobs.
+MOST_QUEUES = 10_000
+
+# From queue to queue along the index: the first entry of a queue is its job that waits longest, or else that is due first.
+_OLDEST = f"""
+WITH RECURSIVE first (queue, since, has_begun) AS (
+    ({{first}})
+     UNION ALL
+    SELECT following.* FROM first, LATERAL ({{following}}) AS following
+)
+SELECT min(since) FROM (
+    SELECT since FROM (SELECT * FROM first LIMIT {MOST_QUEUES}) AS firsts WHERE has_begun
+     UNION ALL
+    ({{ahead}})
+) AS waits
+"""  # noqa: S608 - a number
 
 
 class Waiting(Protocol):
@@ -39,6 +58,27 @@ def firsts(queue: str) -> QuerySet[Job, tuple[datetime]]:
     jobs = Job.objects.filter(queue=queue)
     first = jobs.waiting_for(timedelta(0)).order_by(*IN_ORDER).values_list(SINCE)
     return first[:1].union(_ahead(jobs).values_list(SINCE)[:1], all=True)
+
+
+@built_once
+def oldest() -> Reading[datetime | None]:
+    """Read since when the job waits that waits longest, in any queue that has one, also one that is not configured."""
+    has_begun = ExpressionWrapper(Q(since__lte=Now()), BooleanField())
+    first = Job.objects.waiting().alias(since=SINCE).order_by(*IN_ORDER)
+    following = first.filter(queue__gt=RawSQL("first.queue", ()))
+    parts: dict[str, str] = {}
+    params: list[Any] = []
+    for name, jobs in (
+        ("first", first.values_list("queue", SINCE, has_begun)),
+        ("following", following.values_list("queue", SINCE, has_begun)),
+        ("ahead", _ahead(Job.objects.all()).values_list(SINCE)),
+    ):
+        query = jobs[:1].query
+        # The name of a queue is compared whole, and ordered by the index.
+        query.subquery = True
+        parts[name], of_part = query.sql_with_params()
+        params += of_part
+    return Reading(_OLDEST.format(**parts), tuple(params), lambda since: since)
 
 
 def by_index(

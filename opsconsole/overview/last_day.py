@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +12,6 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from alerts.models import Rule
-from jobs.intake import waits
 from jobs.models import DeadLetter, DeadLetterQueue, Job
 from jobs.watch import lost_workers, refused_claims
 from opsconsole.kit import counting, intervals
@@ -50,16 +49,9 @@ def stale_day(taken: Iterable[Any] | None, stale: frozenset[Any]) -> int | None:
     return None if taken is None else min(len(stale.union(taken)), counting.COUNTED_TO + 1)
 
 
-def waiting_longest() -> Reading[list[datetime]]:
-    """Read since when the first jobs of each configured queue wait that may start."""
-    first = [waits.firsts(name) for name in settings.QUEUES]
-    nothing = Job.objects.none().values_list("updated_at")
-    return column_of(first[0].union(*first[1:], all=True) if first else nothing)
-
-
-def oldest_wait(since: Sequence[datetime], now: datetime) -> timedelta | None:
-    """Return the longest wait of a job that may start, in any configured queue."""
-    return max(now - min(since), timedelta(0)) if since else None
+def oldest_wait(since: datetime | None, now: datetime) -> timedelta | None:
+    """Return how long the job has waited that may start and waits longest, given since when; None: no job waits."""
+    return None if since is None else max(now - since, timedelta(0))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from jobs.intake import waits
 from jobs.models import Job
 from jobs.models import job as job_model
 from opsconsole import overview
-from opsconsole.kit import pauses
+from opsconsole.kit import one_statement, pauses
 from opsconsole_worker.environment import QueueConfig
 from tests.factories import job
 
@@ -94,10 +94,32 @@ def test_job_of_a_queue_that_is_not_configured_waits_on_every_page(operator: Cli
     waiting(2 * HOUR, None, queue="gone")
     overview.memory.clear()
     page = operator.get(reverse("admin:overview_live")).text
-    assert "no job waits" not in page and "none in a configured queue" in page
+    assert "no job waits" not in page and "<dd>2 h</dd>" in page
     page = operator.get(reverse("admin:jobs_queuestate_change", args=["gone"])).text
     assert "It was never read: what it holds is unknown." in page
     assert "The last reading failed" not in page
+
+
+def oldest() -> datetime | None:
+    since: datetime | None = one_statement.read(since=waits.oldest())["since"]
+    return since
+
+
+def test_oldest_wait_is_that_of_the_first_job_in_the_list_that_it_opens(operator: Client) -> None:
+    """Whatever the queues are called, and also where the first job of a queue may not start yet, or changed by a wrong clock."""
+    assert oldest() is None
+    waiting(HOUR, -HOUR, queue="a")
+    assert oldest() is None
+    ahead = waiting(-HOUR, None, queue="a")
+    assert oldest() == Job.objects.get(pk=ahead.pk).updated_at
+    for hours, queue in enumerate(["default", "gone", "", "ü", "long" * 200, "long" * 200 + "er"], start=2):
+        made = waiting(hours * HOUR, None, queue=queue)
+        waiting(9 * HOUR, None, queue=queue, status="completed")
+        [row, *_] = (
+            operator.get(reverse("admin:jobs_job_changelist"), {"sort": "waited"}).context["cl"].result_list
+        )
+        assert row.pk == made.pk
+        assert oldest() == Job.objects.get(pk=made.pk).updated_at
 
 
 def test_list_says_for_how_long_a_job_waits_that_may_start(operator: Client) -> None:
