@@ -1,7 +1,7 @@
 """The state of a waiting job's message: the one rule, as the database evaluates it.
 
 This module decides what the outbox alone can tell. Whether a sent message is lost needs a proof from the queue, which
-``jobs.recovery.lost_messages`` reads; until then it is ``UNPROVEN``.
+``jobs.recovery.loss_proofs`` reads; until then it is ``UNPROVEN``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The message of a waiting job: sent, refused, not sent yet or lost, and how that is known, in words.
 
 Every page, list, filter and count asks this module. ``with_message()`` reads what the outbox knows;
-``jobs.recovery.lost_messages`` has the proof that a message is lost, and re-sends by it. ``look`` reads; ``explain``
+``jobs.recovery.loss_proofs`` has the proof that a message is lost, and ``lost_messages`` re-sends by it. ``look`` reads; ``explain``
 decides and is pure.
 """
 
@@ -22,8 +22,8 @@ from jobs.models.annotations import MessageColumns
 from jobs.models.job import JobQuerySet, JobWithMessage
 from jobs.models.outbox import MOST_RESENDS
 from jobs.models.waiting_message import patience_after
-from jobs.recovery import lost_messages, resends, surroundings
-from jobs.recovery.lost_messages import Proof
+from jobs.recovery import loss_proofs, lost_messages, resends, surroundings
+from jobs.recovery.loss_proofs import Proof
 from jobs.recovery.surroundings import Surroundings
 from opsconsole.kit import one_statement
 from opsconsole.kit.counting import exactly
@@ -47,9 +47,9 @@ def having(trouble: MessageTrouble, jobs: JobQuerySet | None = None) -> JobQuery
     jobs = Job.objects.all() if jobs is None else jobs
     match trouble:
         case MessageTrouble.LOST:
-            return lost_messages.proven(jobs.with_trouble(MessageTrouble.UNPROVEN), lost_messages.proofs())
+            return loss_proofs.proven(jobs.with_trouble(MessageTrouble.UNPROVEN), loss_proofs.proofs())
         case MessageTrouble.UNPROVEN:
-            return lost_messages.unproven(jobs.with_trouble(trouble), lost_messages.proofs())
+            return loss_proofs.unproven(jobs.with_trouble(trouble), loss_proofs.proofs())
     return jobs.with_trouble(trouble)
 
 
@@ -57,12 +57,12 @@ def troubles(jobs: Iterable[JobWithMessage]) -> dict[UUID, MessageTrouble]:
     """Return the troubles of jobs loaded by ``with_message()``, by job id, with at most one query."""
     named = [(job, MessageTrouble(job.message_trouble)) for job in jobs if job.message_trouble]
     queues = {job.queue for job, trouble in named if trouble == MessageTrouble.UNPROVEN}
-    by_queue = lost_messages.proofs(lost_messages.readable_states(queues)) if queues else {}
+    by_queue = loss_proofs.proofs(loss_proofs.readable_states(queues)) if queues else {}
     return {job.pk: _proven(job, trouble, by_queue.get(job.queue)) for job, trouble in named}
 
 
 def _proven(job: JobWithMessage, trouble: MessageTrouble, proof: Proof | None) -> MessageTrouble:
-    lost = trouble == MessageTrouble.UNPROVEN and proof and lost_messages.is_proven(job, proof)
+    lost = trouble == MessageTrouble.UNPROVEN and proof and loss_proofs.is_proven(job, proof)
     return MessageTrouble.LOST if lost else trouble
 
 
@@ -108,7 +108,7 @@ def look(job_id: UUID) -> Waiting | None:
         state=surroundings.reading(), old_kind=exists_of(WorkerHeartbeat.objects.old_kind_in_use())
     )
     around = MessageSurroundings(
-        proof=lost_messages.proofs(lost_messages.readable_states([job.queue])).get(job.queue),
+        proof=loss_proofs.proofs(loss_proofs.readable_states([job.queue])).get(job.queue),
         queue=QueueState.objects.filter(name=job.queue).first(),
         recovery=surroundings.counted_if_armed(surroundings.of_state(read["state"])),
         resending=lost_messages.resending(old_kind=read["old_kind"]),
@@ -136,7 +136,7 @@ def explain(job: JobWithMessageState, trouble: MessageTrouble, around: MessageSu
         return Waiting(trouble, _used_up(job), facts)
     facts.append(("Next re-send", _next(job, trouble, around)))
     if trouble == MessageTrouble.LOST and around.proof:
-        sentence = lost_messages.told(waited, around.proof)
+        sentence = loss_proofs.told(waited, around.proof)
     else:
         sentence = f"No worker has taken it for {spell(waited)}. Its message may be lost; that is not proven."
     return Waiting(trouble, sentence, facts)
@@ -168,7 +168,7 @@ def _sending(job: JobWithMessageState) -> list[Fact]:
 
 def _proof(job: JobWithMessageState, around: MessageSurroundings) -> str:
     proof = around.proof
-    if proof and lost_messages.is_proven(job, proof):
+    if proof and loss_proofs.is_proven(job, proof):
         return proof.sentence
     if job.queue not in settings.QUEUES:
         return f"none: the queue '{job.queue}' is not configured here"

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from jobs.models import Job, MessageTrouble
-from jobs.recovery import lost_messages, resends
+from jobs.recovery import loss_proofs, resends
 from jobs.recovery.surroundings import Surroundings
 from opsconsole.kit import one_statement
 from opsconsole.kit.built_once import built_once
@@ -44,10 +44,10 @@ def read(around: Surroundings, *, resending: bool) -> LostMessages:
 def _count_lost(cutoff: datetime | None, *, since: bool) -> LostMessages:
     # What proves a loss takes several statements, and mostly there is nothing to prove.
     asked = one_statement.read(**_readings(None if since else cutoff))
-    by_queue = lost_messages.proofs(asked["states"]) if asked["unproven"] else {}
+    by_queue = loss_proofs.proofs(asked["states"]) if asked["unproven"] else {}
     if not by_queue:
         return LostMessages()
-    lost = lost_messages.proven(Job.objects.with_trouble(MessageTrouble.UNPROVEN), by_queue)
+    lost = loss_proofs.proven(Job.objects.with_trouble(MessageTrouble.UNPROVEN), by_queue)
     return LostMessages(
         count(resends.begun_since(lost, cutoff)) if since else 0,
         count(resends.begun_before(lost, cutoff)) if cutoff else 0,
@@ -60,5 +60,5 @@ def _readings(before: datetime | None = None) -> dict[str, Reading[Any]]:
     unproven = Job.objects.with_trouble(MessageTrouble.UNPROVEN)
     return {
         "unproven": exists_of(resends.begun_before(unproven, before) if before else unproven),
-        "states": models_of(lost_messages.readable_states()),
+        "states": models_of(loss_proofs.readable_states()),
     }

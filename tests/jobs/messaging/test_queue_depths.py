@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from jobs.messaging.queue_depths import refresh_queue_states
 from jobs.models import QueueState
-from jobs.recovery import lost_messages
+from jobs.recovery import loss_proofs
 from opsconsole_worker import sqs
 from opsconsole_worker.environment import QueueConfig
 from tests.conftest import TestQueue
@@ -68,7 +68,7 @@ def test_queue_that_could_never_be_read_is_unknown(fake: FakeSqs) -> None:
     refresh_queue_states()
     assert (state().visible, state().in_flight, state().delayed, state().read_at) == (None,) * 4
     assert state().checked_at and "can't be reached" in state().error
-    assert not lost_messages.proofs()
+    assert not loss_proofs.proofs()
 
 
 def test_one_bad_queue_does_not_stop_the_others(fake: FakeSqs, settings: Any) -> None:
@@ -120,4 +120,4 @@ def test_queue_counts_as_empty_only_with_three_zeros_in_fresh_reading(
         **{"name": "default", "visible": 0, "in_flight": 0, "delayed": 0, "read_at": Now(), "error": ""}
         | figures
     )
-    assert bool(lost_messages.proofs()) is expected
+    assert bool(loss_proofs.proofs()) is expected

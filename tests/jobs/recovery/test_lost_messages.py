@@ -28,8 +28,9 @@ from jobs.models import (
 )
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
-from jobs.recovery import control, lost_messages, sweeps, waiting
-from jobs.recovery.lost_messages import SETTLING, resend_lost
+from jobs.recovery import control, loss_proofs, lost_messages, sweeps, waiting
+from jobs.recovery.loss_proofs import SETTLING
+from jobs.recovery.lost_messages import resend_lost
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor
 from opsconsole_worker import sqs
@@ -183,7 +184,7 @@ def test_empty_queue_proves_loss(empty_queue: QueueState) -> None:
         {"delayed": 1},
         {"visible": None, "in_flight": None, "delayed": None, "read_at": None},
         {"error": "The queue can't be reached."},
-        {"read_at": Now() - lost_messages.FRESH - SECOND},
+        {"read_at": Now() - loss_proofs.FRESH - SECOND},
         {"name": "retired"},
     ],
     ids=str,
@@ -296,7 +297,7 @@ def test_queue_that_holds_as_many_messages_as_jobs_wait_proves_nothing_without_t
     for visible, read in ((3, 0), (2, 2)):
         held(visible=visible)
         with CaptureQueriesContext(connection) as captured:
-            found = lost_messages.proofs()
+            found = loss_proofs.proofs()
         assert bool(found) is bool(read)
         assert sum('"outbox"' in each["sql"] for each in captured.captured_queries) == read
 
