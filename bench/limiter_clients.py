@@ -74,7 +74,7 @@ def _measure(ask: Callable[[str], Any], store: int, times: int, name: str) -> Fi
 
 def candidates(address: str) -> Iterator[tuple[str, Callable[[str], Any]]]:
     from ratelimits.engine import script  # noqa: PLC0415 - it needs the settings
-    from ratelimits.engine.store import Engine  # noqa: PLC0415
+    from ratelimits.engine.engine import Engine  # noqa: PLC0415
     from ratelimits.engine.store_client import Store  # noqa: PLC0415
     from ratelimits.policies.policy_snapshot import PolicySnapshot  # noqa: PLC0415
 

@@ -11,8 +11,8 @@ from django.http import HttpRequest
 from opsconsole.kit.ip_addresses import Address
 from opsconsole.kit.page_permissions import Asker
 from ratelimits.engine import store
+from ratelimits.engine.engine import Engine
 from ratelimits.engine.questions import PREFIX
-from ratelimits.engine.store import Engine
 from ratelimits.identity import caller, client_ip
 from ratelimits.policies.policy_snapshot import PolicySnapshot
 

@@ -10,8 +10,8 @@ from redis.exceptions import ConnectionError as StoreConnectionError
 from redis.exceptions import RedisError
 
 from opsconsole.kit.json_cache import JSONCache
+from ratelimits.engine.engine import Engine
 from ratelimits.engine.shared_store import SharedStore
-from ratelimits.engine.store import Engine
 from ratelimits.policies.policy_snapshot import PolicySnapshot
 from tests.field.installed import installed
 from tests.field.proxy import write_certificate

@@ -16,8 +16,8 @@ from pytest_django.fixtures import Settings
 
 from opsconsole import embedded
 from ratelimits.engine import store
+from ratelimits.engine.engine import Engine
 from ratelimits.engine.local_counter import LocalWindows
-from ratelimits.engine.store import Engine
 from ratelimits.engine.store_client import Store
 from ratelimits.identity import client_ip, untrusted_forwarding
 from ratelimits.models import Policy

@@ -9,8 +9,8 @@ import redis
 from django.conf import settings
 
 from ratelimits.engine import script
+from ratelimits.engine.engine import Engine
 from ratelimits.engine.questions import Answer, Question
-from ratelimits.engine.store import Engine
 from ratelimits.engine.store_client import Store
 from ratelimits.policies.policy_snapshot import PolicySnapshot
 

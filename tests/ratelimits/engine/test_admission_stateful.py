@@ -14,9 +14,9 @@ from redis.exceptions import TimeoutError as StoreTimeoutError
 
 from ratelimits.engine.admissions import NOTHING
 from ratelimits.engine.decision import Decision
+from ratelimits.engine.engine import Engine
 from ratelimits.engine.local_counter import local_limit
 from ratelimits.engine.questions import Answer, Question
-from ratelimits.engine.store import Engine
 from ratelimits.engine.store_client import WHOLE, Store
 from ratelimits.policies.policy_snapshot import PolicySnapshot
 from tests.ratelimits.engine.simulated_store import SECOND, Clock, simulated_store
@@ -143,7 +143,7 @@ class OneClient(RuleBasedStateMachine):
 
 
 def test_limiter_never_admits_more_than_the_limit(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("CRITICAL", logger="ratelimits.engine.store")
+    caplog.set_level("CRITICAL", logger="ratelimits.engine.engine")
     run_state_machine_as_test(
         OneClient,
         settings=settings(max_examples=150, derandomize=True, stateful_step_count=40, deadline=None),

@@ -15,9 +15,9 @@ from redis.exceptions import RedisError
 from opsconsole.kit.json_cache import JSONCache
 from ratelimits.engine.cluster_client import ClusterStore
 from ratelimits.engine.decision import Decision
+from ratelimits.engine.engine import Engine
 from ratelimits.engine.questions import PREFIX, Answer, Question, Return
 from ratelimits.engine.shared_store import SharedStore
-from ratelimits.engine.store import Engine
 from ratelimits.engine.store_client import Store
 from ratelimits.policies.policy_snapshot import SHADOW, PolicySnapshot
 from tests.valkey_cluster import Cluster, Node, running

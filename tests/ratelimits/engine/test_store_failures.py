@@ -19,8 +19,8 @@ from opsconsole.embedded.service import socket_folder
 from opsconsole.kit.json_cache import JSONCache
 from ratelimits.engine import script, store
 from ratelimits.engine.decision import CostAboveLimit
+from ratelimits.engine.engine import Engine
 from ratelimits.engine.shared_store import SharedStore
-from ratelimits.engine.store import Engine
 from ratelimits.engine.store_client import GENERATION, WHOLE, Store
 from ratelimits.policies.policy_snapshot import PRESETS, SHADOW, PolicySnapshot
 from tests.ratelimits.engine.simulated_store import SECOND, Clock, client, process, url

@@ -15,6 +15,7 @@ from django.urls import reverse
 
 from opsconsole.kit import audit
 from ratelimits.engine import store
+from ratelimits.engine.engine import Engine
 from ratelimits.engine.forgotten_counts import StoreAway
 from ratelimits.models import LimiterControl, Policy
 from ratelimits.policies import policy_cache
@@ -192,8 +193,8 @@ def test_client_is_not_freed_where_each_process_counts_for_itself(settings: Any)
     """Free without a shared store: before, the command said that it was done, and no web process had heard of it."""
     strict = policy_cache.current().get("strict")
     with pytest.raises(StoreAway, match="Nothing was freed"):
-        store.Engine(None, processes=2).free([strict], ADDRESS)
-    assert store.Engine(None, processes=1).free([strict], ADDRESS) == [0]
+        Engine(None, processes=2).free([strict], ADDRESS)
+    assert Engine(None, processes=1).free([strict], ADDRESS) == [0]
 
     settings.OPSCONSOLE_RATE_LIMIT_STORE = None
     with pytest.raises(CommandError, match="Nothing was freed"):
