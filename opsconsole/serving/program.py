@@ -41,9 +41,9 @@ def load() -> None:
     # It imports the pages and routes, and lists their addresses. What else is served so, such as by benchmarks, has none of them.
     if "admin" in get_resolver().namespace_dict:
         reverse("admin:index")
-        from opsconsole.api import routes  # noqa: PLC0415 - read where pages are served
+        from opsconsole.api import reference  # noqa: PLC0415 - read where pages are served
 
-        routes.make_document()
+        reference.make_document()
     pages = engines["django"]
     Engine.get_default().template_context_processors  # noqa: B018 - reading it imports them
     for folder in pages.template_dirs:

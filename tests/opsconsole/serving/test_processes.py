@@ -14,7 +14,8 @@ import pytest
 from django.urls import get_script_prefix
 
 from opsconsole import serving
-from opsconsole.api import routes
+from opsconsole.api import reference
+from opsconsole.api.routes import api
 from opsconsole.serving import program
 
 NAME = "OPSCONSOLE_WEB_PROCESSES"
@@ -34,11 +35,11 @@ def test_settings_that_were_read_before_learn_the_number(
 def test_forks_find_the_api_document_made(monkeypatch: pytest.MonkeyPatch, mounted: str) -> None:
     """Each would keep the 8 MB that making it takes. Its addresses are those under which the console is mounted."""
     monkeypatch.setenv("SCRIPT_NAME", mounted)
-    routes.document_at.cache_clear()
-    routes.make_document()
+    reference.document_at.cache_clear()
+    reference.make_document()
     assert get_script_prefix() == "/"
-    monkeypatch.setattr(routes.api, "get_openapi_schema", None)
-    paths = json.loads(routes.document_at(f"{mounted}/"))["paths"]
+    monkeypatch.setattr(api, "get_openapi_schema", None)
+    paths = json.loads(reference.document_at(f"{mounted}/"))["paths"]
     assert {path.partition("/api/")[0] for path in paths} == {mounted}
 
 
