@@ -18,7 +18,7 @@ class OpsConsoleConfig(AppConfig):
         # They need the settings; importing the checks registers them.
         from opsconsole import checks, error_reports, traces  # noqa: F401, PLC0415
         from opsconsole.cluster import task_values  # noqa: PLC0415 - needs the models
-        from opsconsole.kit import commands  # noqa: PLC0415 - needs the settings
+        from opsconsole.kit import command_loops  # noqa: PLC0415 - needs the settings
         from opsconsole.sign_in import audited  # noqa: PLC0415 - it needs the models
         from opsconsole.sign_in.oidc import checks as _  # noqa: F401, PLC0415 - registers it
 
@@ -26,7 +26,7 @@ class OpsConsoleConfig(AppConfig):
         traces.begin()
         task_values.use()
         audited.connect()
-        commands.beside.append(_metrics)
+        command_loops.beside.append(_metrics)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from django.core.management import CommandError, call_command, get_commands, load_command_class
 
 from opsconsole.cluster import task_table
-from opsconsole.kit import commands, model_caches
+from opsconsole.kit import command_loops, model_caches
 from opsconsole.kit.supervision.supervisor import Program
 from opsconsole_worker import sqs
 
@@ -42,7 +42,7 @@ def share_memory() -> None:
 def _run(words: tuple[str, ...], env: Mapping[str, str]) -> None:
     os.environ |= env
     # The supervisor has what belongs beside it, such as the port of the metrics.
-    commands.beside.clear()
+    command_loops.beside.clear()
     try:
         call_command(*words)
     except CommandError as error:

@@ -18,7 +18,7 @@ from django.core.management import CommandError, call_command
 from django.db import connections
 
 from opsconsole import error_reports
-from opsconsole.kit import alive, commands, doorbell
+from opsconsole.kit import alive, command_loops, doorbell
 from opsconsole.kit.supervision.supervisor import Program, StopRequests
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class _Loop(threading.Thread):
 
     def run(self) -> None:
         try:
-            with commands.stopped_by(self._stopped), alive.heard_by(self._hear):
+            with command_loops.stopped_by(self._stopped), alive.heard_by(self._hear):
                 call_command(*self.words)
         except CommandError as error:
             logger.error("%s: %s", self.name, error)  # noqa: TRY400 - a sentence for whoever runs it
@@ -76,7 +76,7 @@ class _Loop(threading.Thread):
 def run(loops: Sequence[Words], grace: float) -> None:
     """Run the loops until asked to stop. End the process when one of them ends or hangs."""
     # The supervisor has what belongs beside it, such as the port of the metrics.
-    commands.beside.clear()
+    command_loops.beside.clear()
     stopped = threading.Event()
     threads = [_Loop(words, stopped) for words in loops]
     troubles: dict[_Loop, str] = {}

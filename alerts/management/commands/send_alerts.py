@@ -12,7 +12,7 @@ from django.core.management.base import CommandError
 
 from alerts.channels.targets import all_targets
 from alerts.sending import delivery, sender
-from opsconsole.kit import commands
+from opsconsole.kit import command_loops, commands
 
 logger = logging.getLogger(__name__)
 
@@ -57,4 +57,4 @@ class Command(commands.ConsoleCommand):
                 periodic_work_at = time.monotonic() + PERIODIC_WORK_SECONDS
             delivery.deliver()
 
-        commands.repeat(turn, INTERVAL_SECONDS, logger.warning)
+        command_loops.repeat(turn, INTERVAL_SECONDS, logger.warning)

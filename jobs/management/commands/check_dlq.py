@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from django.core.management.base import CommandError
 
 from jobs.dead_letters.check import CheckedQueue, check
-from opsconsole.kit import commands, intervals
+from opsconsole.kit import command_loops, commands, intervals
 from opsconsole.kit.command_arguments import could_not, refuse_ignored
 from opsconsole.kit.exit_codes import COULD_NOT
 
@@ -40,7 +40,7 @@ class Command(commands.ConsoleCommand):
             interval = intervals.of_dead_letter_checks().seconds
         commands.refuse_odd_interval(interval)
         if loop:
-            commands.repeat(
+            command_loops.repeat(
                 lambda: self._say(check(timedelta(seconds=interval))),
                 interval,
                 lambda sentence: commands.say(self, sentence),

@@ -10,7 +10,7 @@ from django.db import Error, close_old_connections, connection
 
 from jobs.messaging import outbox
 from jobs.messaging.dispatcher import Dispatched, dispatch
-from opsconsole.kit import alive, commands, schema_version
+from opsconsole.kit import alive, command_loops, commands, schema_version
 from opsconsole.kit.command_arguments import refuse_ignored, whole_number
 from opsconsole.kit.errors import first_line
 
@@ -69,12 +69,12 @@ class Command(commands.ConsoleCommand):
         total = 0
         rest = interval
         life = alive.SignOfLife()
-        with commands.runs_for_long(), commands.stopped_by_signals() as stopped:
+        with command_loops.runs_for_long(), command_loops.stopped_by_signals() as stopped:
             while not stopped.is_set():
                 result = self._pass(limit, away)
                 total += result.sent
                 rest = _rest_after(result, limit, rest, interval)
-                commands.rest(rest, life, stopped, or_rung=True)
+                command_loops.rest(rest, life, stopped, or_rung=True)
         commands.say(self, f"stopped; {total} sent.")
 
     def _pass(self, limit: int, away: dict[str, str]) -> Dispatched:

@@ -14,7 +14,7 @@ from jobs.models import Sweep
 from jobs.recovery import outlook, surroundings, sweeps
 from jobs.recovery.surroundings import Stop
 from jobs.runs import life_wording
-from opsconsole.kit import audit, commands, intervals
+from opsconsole.kit import audit, command_loops, commands, intervals
 from opsconsole.kit.command_arguments import refuse_ignored, whole_number
 
 SHOWN = 500
@@ -111,7 +111,7 @@ class Command(commands.ConsoleCommand):
             reader.read_if_due()
             self._say(self._sweep(timedelta(seconds=interval)))
 
-        commands.repeat(turn, interval, lambda sentence: commands.say(self, sentence))
+        command_loops.repeat(turn, interval, lambda sentence: commands.say(self, sentence))
 
     def _once(self, *, as_json: bool) -> Sweep:
         # Two tries per queue, of half a minute each at most; several queues are read at once.

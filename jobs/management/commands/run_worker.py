@@ -9,7 +9,7 @@ from django.conf import settings
 
 from jobs.worker import Consumer
 from jobs.worker.traced import traced
-from opsconsole.kit import commands
+from opsconsole.kit import command_loops, commands
 from opsconsole.kit.command_arguments import whole_number, wrong
 from opsconsole_worker.working.handlers import InvalidHandler, load
 from opsconsole_worker.working.signals import drain_on_signals
@@ -38,5 +38,5 @@ class Command(commands.ConsoleCommand):
         except InvalidHandler as error:
             raise wrong(str(error)) from error
         drain_on_signals(consumer)
-        with commands.runs_for_long():
+        with command_loops.runs_for_long():
             consumer.run()

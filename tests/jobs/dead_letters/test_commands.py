@@ -18,7 +18,7 @@ from django.db import OperationalError, connection
 from jobs.dead_letters import check
 from jobs.management.commands import check_dlq
 from jobs.models import DeadLetter, Job, ReplayAttempt, Status
-from opsconsole.kit import audit, commands
+from opsconsole.kit import audit, command_loops
 from tests.factories import job
 from tests.fakes import sqs as fakes
 from tests.jobs.dead_letters.account import Account, letter, letters, state
@@ -106,7 +106,7 @@ def test_check_refuses_invalid_interval(interval: str) -> None:
 def test_loop_survives_database_outage_and_stops_on_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     handlers: dict[int, Any] = {}
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
-    monkeypatch.setattr(commands, "close_old_connections", lambda: None)
+    monkeypatch.setattr(command_loops, "close_old_connections", lambda: None)
     turns = iter(range(9))
     real = check.check
 

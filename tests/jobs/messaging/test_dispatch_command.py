@@ -20,7 +20,7 @@ from django.db import OperationalError, connection
 from jobs.management.commands import dispatch_outbox
 from jobs.messaging.dispatcher import Dispatched
 from jobs.models import Outbox
-from opsconsole.kit import alive, commands
+from opsconsole.kit import alive, command_loops
 from tests.conftest import TestQueue
 from tests.factories import job, letter
 from tests.processes import marked
@@ -121,7 +121,7 @@ def test_loop_gives_signs_of_life_between_passes_that_are_minutes_apart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whoever watches it for three minutes would end a loop of each four minutes."""
-    monkeypatch.setattr(commands, "SIGN_SECONDS", 0.001)
+    monkeypatch.setattr(command_loops, "SIGN_SECONDS", 0.001)
     stopped = threading.Event()
     passes: list[int] = []
     signs: list[int] = []
@@ -136,7 +136,7 @@ def test_loop_gives_signs_of_life_between_passes_that_are_minutes_apart(
             stopped.set()
 
     monkeypatch.setattr(dispatch_outbox, "dispatch", dispatch)
-    with commands.stopped_by(stopped), alive.heard_by(hear):
+    with command_loops.stopped_by(stopped), alive.heard_by(hear):
         call_command("dispatch_outbox", "--loop", "--interval", "240", stdout=StringIO())
 
     assert signs == [1, 1, 1, 1]
@@ -170,8 +170,8 @@ def test_loop_looks_again_soon_after_a_burst_and_ever_more_seldom(monkeypatch: p
             stopped.set()
 
     monkeypatch.setattr(dispatch_outbox, "dispatch", dispatch)
-    monkeypatch.setattr(commands, "rest", rest)
-    with commands.stopped_by(stopped):
+    monkeypatch.setattr(command_loops, "rest", rest)
+    with command_loops.stopped_by(stopped):
         call_command("dispatch_outbox", "--loop", stdout=StringIO())
 
     assert rests == [1, 1, 0.02, 0.04, 0.08, 0, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1]

@@ -21,7 +21,7 @@ from jobs.management.commands import dispatch_outbox
 from jobs.messaging import outbox
 from jobs.models import Outbox
 from opsconsole.cluster import loops
-from opsconsole.kit import alive, commands, doorbell
+from opsconsole.kit import alive, command_loops, doorbell
 from tests import factories
 from tests.conftest import TestQueue
 from tests.waiting import wait_until
@@ -117,7 +117,7 @@ def test_others_finish_their_turns_when_one_loop_ends(
     delivering = threading.Event()
 
     def deliver() -> None:
-        stopped: threading.Event = commands._stopped.by
+        stopped: threading.Event = command_loops._stopped.by
         delivering.set()
         stopped.wait(60)
         # The channel takes a while to answer.
@@ -159,7 +159,7 @@ def test_event_stops_a_loop_outside_of_the_main_thread() -> None:
     stopped, heard = threading.Event(), []
 
     def loop() -> None:
-        with commands.stopped_by(stopped), commands.stopped_by_signals() as event:
+        with command_loops.stopped_by(stopped), command_loops.stopped_by_signals() as event:
             event.wait(60)
             heard.append(event)
 

@@ -16,13 +16,13 @@ from django.core.management import call_command
 from django.core.management.base import CommandParser
 from django.db import InterfaceError, OperationalError, connection
 
-from opsconsole.kit import alive, command_arguments, commands
+from opsconsole.kit import alive, command_arguments, command_loops, commands
 from opsconsole.kit.characters import made_visible
 
 
 @pytest.fixture(autouse=True)
 def _connection_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "close_old_connections", lambda: None)
+    monkeypatch.setattr(command_loops, "close_old_connections", lambda: None)
     monkeypatch.setattr(connection, "close", lambda: None)
 
 
@@ -97,7 +97,7 @@ def test_loop_reports_each_outage_once_and_stops_on_signal() -> None:
     away, closed = OperationalError("gone away\nHINT: wait"), InterfaceError("connection is closed")
     before = signal.getsignal(signal.SIGTERM)
 
-    commands.repeat(Turns(None, away, closed, None, away, None), 0.001, reports.append)
+    command_loops.repeat(Turns(None, away, closed, None, away, None), 0.001, reports.append)
 
     assert reports == ["The database does not answer, trying again: gone away"] * 2
     assert signal.getsignal(signal.SIGTERM) is before
@@ -108,12 +108,12 @@ def test_loop_does_not_hide_other_errors() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        commands.repeat(fail, 0.001, lambda sentence: None)
+        command_loops.repeat(fail, 0.001, lambda sentence: None)
 
 
 def test_loop_gives_signs_of_life_while_it_waits_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever watches it for three minutes would end a check of each five minutes."""
-    monkeypatch.setattr(commands, "SIGN_SECONDS", 0.001)
+    monkeypatch.setattr(command_loops, "SIGN_SECONDS", 0.001)
     stopped, signs, turns = threading.Event(), [], []
 
     def hear() -> None:
@@ -121,14 +121,14 @@ def test_loop_gives_signs_of_life_while_it_waits_for_long(monkeypatch: pytest.Mo
         if len(signs) == 4:
             stopped.set()
 
-    with commands.stopped_by(stopped), alive.heard_by(hear):
-        commands.repeat(lambda: turns.append("turn"), 3_600, lambda sentence: None)
+    with command_loops.stopped_by(stopped), alive.heard_by(hear):
+        command_loops.repeat(lambda: turns.append("turn"), 3_600, lambda sentence: None)
 
     assert (len(turns), len(signs)) == (1, 4)
 
 
 def test_second_signal_has_its_usual_effect() -> None:
-    with commands.stopped_by_signals() as stopped:
+    with command_loops.stopped_by_signals() as stopped:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stopped.is_set()
         handlers: Any = signal.getsignal(signal.SIGTERM)
@@ -136,10 +136,10 @@ def test_second_signal_has_its_usual_effect() -> None:
 
 
 def test_heap_of_a_process_that_runs_for_long_is_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "beside", [])
+    monkeypatch.setattr(command_loops, "beside", [])
     gc.unfreeze()
     try:
-        with commands.runs_for_long():
+        with command_loops.runs_for_long():
             assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()

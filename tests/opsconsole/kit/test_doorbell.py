@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from opsconsole.kit import alive, commands, doorbell
+from opsconsole.kit import alive, command_loops, doorbell
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def test_only_who_asks_for_it_is_woken() -> None:
     stopped = threading.Event()
     life = alive.SignOfLife()
     doorbell.ring()
-    commands.rest(0.001, life, stopped)
+    command_loops.rest(0.001, life, stopped)
     assert doorbell.wait(0)
     doorbell.ring()
-    commands.rest(3_600, life, stopped, or_rung=True)
+    command_loops.rest(3_600, life, stopped, or_rung=True)
     assert not doorbell.wait(0)
