@@ -17,8 +17,9 @@ from opsconsole.kit.counting import plural
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import age, badge
 from opsconsole.kit.durations import spell
-from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.row_locks import locked
+from opsconsole.kit.titled_admin import Question
 
 
 @admin.register(Monitor)

@@ -7,7 +7,6 @@ The preview is encrypted and returned with the reason, so that exactly what was 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -16,21 +15,20 @@ from uuid import UUID
 from django import forms
 from django.conf import settings
 from django.core import signing
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet, TextChoices
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, path
 
-from jobs.admin import what_became
+from jobs.admin import frozen_plans, what_became
 from jobs.admin.bulk import start
 from jobs.admin.bulk.start import actor_of
 from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import KINDS, kind_of
-from jobs.operations import previews
 from jobs.operations.steps import Outcome, Record, Step
 from jobs.runs.timeline import Actor
-from opsconsole.kit import audit, encrypted_fields
+from opsconsole.kit import audit
 from opsconsole.kit.counting import exactly, of_selected
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
@@ -52,22 +50,6 @@ class PreviewForm(ReasonForm):
     def __init__(self, kept: str, data: Any = None, **initial: str) -> None:
         super().__init__(data, initial=initial)
         self.fields["reason"] = ReasonField(kept, rows=2, autofocus=True)
-
-
-@dataclass(frozen=True)
-class Button:
-    """A button on the page of a row. ``why`` says what would happen, or why it is disabled."""
-
-    action: str
-    label: str
-    url: str
-    enabled: bool
-    why: str
-
-
-def button(page: str, step: Step, label: str) -> Button:
-    url = reverse(f"admin:{page}_operate", args=[step.action]) + f"?id={step.job_id}"
-    return Button(step.action, label, url, step.will, step.sentence)
 
 
 def words_of(kinds: Iterable[Kind]) -> dict[str, tuple[str, str]]:
@@ -154,7 +136,8 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
             raise PermissionDenied
         if request.method == "POST":
             return self._do(request, chosen)
-        return self.preview(request, chosen, self.asked_for(_ids(self.model, request.GET.getlist("id"))))
+        ids = frozen_plans.keys_of(self.model, request.GET.getlist("id"))
+        return self.preview(request, chosen, self.asked_for(ids))
 
     def became_view(self, request: HttpRequest, action: str) -> HttpResponse:
         """Return the part of a result page that says what became of the rows in the address."""
@@ -165,7 +148,8 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
             raise Http404
         if not what_became.may_follow(kind, request.user):
             raise PermissionDenied
-        keys = [str(key) for key in _ids(self.model, request.GET.getlist("id")[: what_became.MOST_FOLLOWED])]
+        ids = request.GET.getlist("id")[: what_became.MOST_FOLLOWED]
+        keys = [str(key) for key in frozen_plans.keys_of(self.model, ids)]
         context = what_became.context(kind, keys) | {"rest": self.rest(request, keys)}
         response = TemplateResponse(request, "admin/jobs/previewed_actions/became.html", context)
         response.headers["Cache-Control"] = "no-store"
@@ -174,13 +158,13 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
     def preview(self, request: HttpRequest, action: Choice, ids: Sequence[UUID]) -> HttpResponse:
         """Show what would happen to each row; nothing is changed."""
         steps = self.plan(action, ids)
-        form = PreviewForm(self.kept, plan=_freeze(request, action, steps))
+        form = PreviewForm(self.kept, plan=frozen_plans.freeze(request, action, steps))
         return self._preview_page(request, action, steps, form)
 
     def _do(self, request: HttpRequest, action: Choice) -> HttpResponse:
         form = PreviewForm(self.kept, request.POST)
         try:
-            steps, newest = _thaw(self.model, request, action, request.POST.get("plan", ""))
+            steps, newest = frozen_plans.thaw(self.model, request, action, request.POST.get("plan", ""))
         except signing.BadSignature:
             return self._page(request, "expired", action, {"title": "Nothing was done"}, status=400)
         if not form.is_valid():
@@ -286,34 +270,9 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         return of_selected(len(some), len(selected), *words)
 
 
-def _ids(model: type[Model], values: Iterable[str]) -> list[Any]:
-    try:
-        return [model._meta.pk.to_python(value) for value in values]  # noqa: SLF001 - documented
-    except (ValueError, ValidationError) as error:
-        raise Http404 from error
-
-
 def _list_query(request: HttpRequest) -> str:
     """Return the query string of the list from which the action came, which its preview keeps."""
     if request.method != "POST":
         return ""
     query = request.POST.get("back", "") if "plan" in request.POST else request.GET.urlencode()
     return QueryDict(query[:MOST_OF_ADDRESS]).urlencode()
-
-
-def _freeze(request: HttpRequest, action: str, steps: Iterable[Step]) -> str:
-    rows = [asdict(step) | {"job_id": str(step.job_id)} for step in steps]
-    # A letter's step says what was seen of its job, which not everybody may see.
-    said = {"action": action, "user": request.user.pk, "steps": rows, "newest": audit.newest()}
-    return encrypted_fields.encrypt(said, __name__)
-
-
-def _thaw(model: type[Model], request: HttpRequest, action: str, frozen: str) -> tuple[list[Step], int]:
-    """Return the steps of a preview, and the newest line of the audit when it was made."""
-    said = encrypted_fields.decrypt(frozen, __name__, max_age=previews.PREVIEW_LASTS)
-    if said["action"] != action or said["user"] != request.user.pk:
-        raise signing.BadSignature("This preview belongs to another action or user.")
-    ids = _ids(model, (row["job_id"] for row in said["steps"]))
-    steps = [Step(**row | {"job_id": job_id}) for row, job_id in zip(said["steps"], ids, strict=True)]
-    # A preview of an earlier version tells of no line.
-    return steps, said.get("newest", audit.newest())

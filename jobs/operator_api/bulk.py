@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,18 +10,16 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import QueryDict
-from ninja import Query, Router, Status
+from ninja import Query, Router
 
-from jobs.admin.bulk import operation_page, start
+from jobs.admin.bulk import member_lines, operation_page, start
 from jobs.admin.bulk.operation_list import DECISIONS
-from jobs.admin.bulk.operation_page import CountedGroup, MemberLine
 from jobs.bulk import background_freezing, decisions
-from jobs.bulk.kinds import BulkRefused, Kind, MemberResult
+from jobs.bulk.kinds import BulkRefused, Kind
 from jobs.bulk.registry import kind_of
 from jobs.models import BulkOperation, Job
 from jobs.models.bulk import DatedOperation
-from jobs.operations import previews
-from jobs.operator_api import bulk_schemas
+from jobs.operator_api import bulk_answers, bulk_schemas
 from jobs.operator_api.choosing import chosen
 from jobs.operator_api.jobs import OPERATE as OPERATE_JOBS
 from jobs.operator_api.outcomes import actor_of
@@ -35,7 +33,6 @@ SEARCH = "q"
 # What a list's action on selected rows is called.
 SELECTED = "selected rows"
 LARGEST = 2**63 - 1
-State = BulkOperation.State
 
 # 202: the cluster prepares it.
 PREVIEWS = {200: bulk_schemas.BulkPreview, 202: bulk_schemas.BulkBeingPrepared}
@@ -60,7 +57,7 @@ def preview_bulk(request: OperatorRequest, asked: bulk_schemas.BulkRequest) -> A
     _require(request, kind)
     rows, scope, query = _chosen(request, kind, asked)
     operation = background_freezing.prepare(kind, rows, actor_of(request), scope=scope, query=query)
-    return _preview(request, _load(request, operation.pk))
+    return bulk_answers.preview(request, _load(request, operation.pk))
 
 
 @reading.get(
@@ -78,7 +75,7 @@ def show_bulk_preview(request: OperatorRequest, number: int) -> Any:
     operation = _load(request, number)
     if operation.state not in BulkOperation.UNCONFIRMED:
         raise Problem(404, "It is no preview any more. GET the bulk operation.", reason="no_preview")
-    return _preview(request, operation)
+    return bulk_answers.preview(request, operation)
 
 
 @operating.post(
@@ -92,7 +89,8 @@ def confirm_bulk(request: OperatorRequest, number: int, change: bulk_schemas.Con
     operation = _load(request, number)
     if change.will != operation.will:
         raise operator_api.refused(
-            f"The preview is about {operation.will:,}, not {change.will:,}", _as_json(request, operation)
+            f"The preview is about {operation.will:,}, not {change.will:,}",
+            bulk_answers.as_json(request, operation),
         )
     return _decide(request, number, "begin", change, typed=str(change.will))
 
@@ -134,7 +132,7 @@ def list_bulk(request: OperatorRequest, query: Query[bulk_schemas.BulkListQuery]
     confirmed = BulkOperation.objects.begun().filter(**asked)
     operations = list(keyset.older(confirmed, "created_at", after)[: query.limit + 1])
     return {
-        "operations": [_item(request, operation) for operation in operations[: query.limit]],
+        "operations": [bulk_answers.item(request, operation) for operation in operations[: query.limit]],
         "next": operator_api.next_text(query, keyset.next_of(operations, "created_at", query.limit)),
     }
 
@@ -153,12 +151,12 @@ def show_bulk(request: OperatorRequest, number: int, query: Query[bulk_schemas.B
     asked = QueryDict(mutable=True)
     asked.update({name: value for name, value in query.model_dump().items() if value is not None})
     context = operation_page.page_context(operation, kind, asked)
-    seen = operation_page.as_far_as_seen(context, kind, request.auth)
+    seen = member_lines.as_far_as_seen(context, kind, request.auth)
     return {
-        "operation": _item(request, operation),
+        "operation": bulk_answers.item(request, operation),
         "results": [{"text": result.label, "count": count} for result, count in seen["results"]],
         "not_done": [{"text": sentence, "count": count} for sentence, count in seen["why"]],
-        "members": _members(seen["members"]),
+        "members": bulk_answers.members(seen["members"]),
         "next": (seen["after"] or None) if seen["members"] else None,
         "events": [
             {"at": event.at, "kind": event.kind, "actor": event.actor, "reason": event.reason}
@@ -212,7 +210,7 @@ def _decide(
     _require(request, kind_of(operation.action))
     reason = reasons.required(change.reason, lambda sentence: Problem(422, sentence), decisions.KEPT)
     operation = decisions.locked_operation(operation.pk) or operation
-    seen = _as_json(request, operation)
+    seen = bulk_answers.as_json(request, operation)
     operator_api.refuse_if_changed(change.version, seen)
     decide, word = DECISIONS[decision]
     try:
@@ -221,7 +219,7 @@ def _decide(
             operator_api.log(request, [operation], f"{word}: {decisions.figures(after)}.", why=reason)
     except BulkRefused as error:
         raise operator_api.refused(str(error).removesuffix(" Nothing was changed."), seen) from error
-    return _item(request, after)
+    return bulk_answers.item(request, after)
 
 
 def _load(request: OperatorRequest, number: int) -> DatedOperation:
@@ -234,77 +232,3 @@ def _load(request: OperatorRequest, number: int) -> DatedOperation:
     ):
         raise Problem(404, "There is no bulk operation with this number.", reason="unknown_operation")
     return operation
-
-
-def _preview(request: OperatorRequest, operation: DatedOperation) -> Any:
-    item = _item(request, operation)
-    if operation.state == State.FREEZING:
-        return Status(202, bulk_schemas.BulkBeingPrepared(operation=item))
-    kind = kind_of(operation.action)
-    seen = operation_page.as_far_as_seen(operation_page.preview_context(operation, kind), kind, request.auth)
-    preview = bulk_schemas.BulkPreview(
-        operation=item,
-        confirm_until=operation.created_at + previews.PREVIEW_LASTS,
-        will=[_group(each, seen) for each in seen["will"]],
-        skipped=[_group(each, seen) for each in seen["skipped"]],
-        sample=_members(seen["sample"]),
-        caveats=list(seen["caveats"]),
-    )
-    return Status(200, preview)
-
-
-def _group(counted: CountedGroup, seen: Mapping[str, Any]) -> bulk_schemas.BulkGroup:
-    group = counted.group
-    # Of a letter, this is the status of its job.
-    reason = group.seen_reason if seen["sees_jobs"] else ""
-    return bulk_schemas.BulkGroup(
-        count=group.count, status=group.seen_status, reason=reason, sentence=counted.example
-    )
-
-
-def _members(lines: Sequence[MemberLine]) -> list[bulk_schemas.BulkMemberItem]:
-    return [
-        bulk_schemas.BulkMemberItem(
-            id=line.member.subject,
-            about=line.about,
-            outcome=line.member.outcome,
-            sentence=line.sentence,
-            result=_result(line.result) if line.result else None,
-        )
-        for line in lines
-    ]
-
-
-def _result(result: MemberResult) -> bulk_schemas.BulkMemberResult:
-    return bulk_schemas.BulkMemberResult(
-        text=result.label, again=result.again or None, error=result.error or None
-    )
-
-
-def _as_json(request: OperatorRequest, operation: BulkOperation) -> dict[str, Any]:
-    return _item(request, operation).model_dump(mode="json")
-
-
-def _item(request: OperatorRequest, operation: BulkOperation) -> bulk_schemas.BulkItem:
-    # What was chosen quotes the list that it was chosen from.
-    sees = may_see(request.auth, kind_of(operation.action).page)
-    return bulk_schemas.BulkItem(
-        number=operation.pk,
-        action=operation.action,
-        state=operation.state,
-        scope=operation.scope if sees else "",
-        total=operation.total,
-        will=operation.will,
-        capped=operation.capped,
-        done=operation.done,
-        skipped=operation.skipped,
-        failed=operation.failed,
-        remaining=operation.remaining,
-        sentence=operation.sentence,
-        actor=operation.actor,
-        reason=operation.reason,
-        created_at=operation.created_at,
-        begun_at=operation.begun_at,
-        ended_at=operation.ended_at,
-        version=operator_api.version_of(operation, operation.state, decisions.made(operation)),
-    )

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ninja import Query, Router
 
-from jobs.admin.jobs import changelist, job_page
+from jobs.admin.jobs import changelist, job_panel
 from jobs.bulk.registry import kind_of
 from jobs.models import Job, JobEvent
 from jobs.operations import job_operations
@@ -88,7 +88,7 @@ def show_job(request: OperatorRequest, job_id: JobId) -> Any:
     """Return the job, what is wrong with it, what each action would do now, and its newest events."""
     request.auth.require(VIEW)
     job = load(job_id)
-    why = job_page.why(job, job_page.waits_of(job), request.auth)
+    why = job_panel.why(job, job_panel.waits_of(job), request.auth)
     events = JobEvent.objects.filter(job_id=job.pk).order_by("-id")[:EVENTS_SHOWN]
     hidden = not request.auth.sees_payloads
     return {

@@ -16,8 +16,8 @@ from opsconsole.admin import linked_accounts
 from opsconsole.kit import audit
 from opsconsole.kit.display import age
 from opsconsole.kit.identity_models import SignInIdentity
-from opsconsole.kit.read_only_admin import Question
 from opsconsole.kit.row_locks import locked
+from opsconsole.kit.titled_admin import Question
 from opsconsole.sign_in import handing_out
 from opsconsole.sign_in.oidc import accounts
 

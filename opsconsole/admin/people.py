@@ -28,8 +28,8 @@ from opsconsole.kit import audit, form_values
 from opsconsole.kit.audit import Told
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.form_versions import Value, Version, VersionedForm
-from opsconsole.kit.read_only_admin import Question
 from opsconsole.kit.row_locks import locked
+from opsconsole.kit.titled_admin import Question
 from opsconsole.kit.versioned_admin import VersionedAdmin
 from opsconsole.sign_in import handing_out, offered_permissions, second_factor
 from opsconsole.sign_in.offered_permissions import AreaBoxes, PermissionsField, by_area, label

@@ -16,8 +16,8 @@ from alerts.models import SlackPerson
 from opsconsole.admin import linked_accounts
 from opsconsole.kit import audit
 from opsconsole.kit.display import age
-from opsconsole.kit.read_only_admin import Question
 from opsconsole.kit.row_locks import locked
+from opsconsole.kit.titled_admin import Question
 
 LIST = "admin:alerts_slackperson_changelist"
 

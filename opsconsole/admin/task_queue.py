@@ -30,8 +30,9 @@ from opsconsole.kit import audit
 from opsconsole.kit.counting import runs
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.durations import spell
-from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.row_locks import locked
+from opsconsole.kit.titled_admin import Question
 from opsconsole.sign_in import lockouts
 
 __all__ = ["lockouts"]  # imported for the page that it registers

@@ -14,9 +14,9 @@ from django.utils.text import capfirst
 from opsconsole.kit import audit, form_versions
 from opsconsole.kit.audit import Told
 from opsconsole.kit.form_versions import FIELD, STATUS, Version, VersionedForm
-from opsconsole.kit.read_only_admin import TitledAdmin
 from opsconsole.kit.reasons import ReasonField
 from opsconsole.kit.row_locks import locked
+from opsconsole.kit.titled_admin import TitledAdmin
 
 
 class DeletionForm(Form):

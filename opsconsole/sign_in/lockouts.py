@@ -23,8 +23,9 @@ from opsconsole.kit import audit, problems
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.display import NOTHING, age, badge, clock_time
 from opsconsole.kit.durations import spell
-from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.row_locks import locked
+from opsconsole.kit.titled_admin import Question
 from opsconsole.sign_in import failures, second_factor
 from opsconsole.sign_in.failures import Lockout
 

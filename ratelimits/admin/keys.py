@@ -24,8 +24,9 @@ from opsconsole.kit.counting import exactly, plural
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.page_permissions import may_see
-from opsconsole.kit.read_only_admin import Question, ReadOnlyAdmin
+from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.row_locks import locked
+from opsconsole.kit.titled_admin import Question
 from ratelimits.admin.key_forms import KeyForm, RevokeForm
 from ratelimits.keys import api_keys
 from ratelimits.models import ApiKey

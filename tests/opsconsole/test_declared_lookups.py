@@ -20,7 +20,8 @@ from django.urls import reverse
 
 from opsconsole.kit import declared_lookups
 from opsconsole.kit.declared_lookups import DeclaredChangeList
-from opsconsole.kit.read_only_admin import OnePageAdmin, TitledAdmin
+from opsconsole.kit.read_only_admin import OnePageAdmin
+from opsconsole.kit.titled_admin import TitledAdmin
 from tests import factories, people
 
 pytestmark = pytest.mark.django_db

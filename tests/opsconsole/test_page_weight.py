@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from jobs.models import Sweep
 from opsconsole.kit.durations import HOUR
-from opsconsole.kit.read_only_admin import TitledAdmin
+from opsconsole.kit.titled_admin import TitledAdmin
 from ratelimits.models import Policy
 from tests import people
 from tests.factories import failure_group, run

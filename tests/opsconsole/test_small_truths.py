@@ -24,8 +24,8 @@ from jobs.dead_letters.queue_visit import coverage
 from jobs.models import BulkOperation, DeadLetter, DeadLetterQueue, JobEvent, Status
 from opsconsole.kit import admin_pages, audit
 from opsconsole.kit.identity_models import SignInIdentity
-from opsconsole.kit.read_only_admin import TitledAdmin
 from opsconsole.kit.short_ids import short_id
+from opsconsole.kit.titled_admin import TitledAdmin
 from opsconsole.templatetags import console
 from opsconsole_worker.environment import QueueConfig
 from tests import people

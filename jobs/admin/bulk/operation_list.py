@@ -20,7 +20,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from jobs.admin.bulk import operation_page
+from jobs.admin.bulk import member_lines, operation_page
 from jobs.admin.bulk.start import actor_of, may
 from jobs.admin.known_choices import StateFilter
 from jobs.bulk import decisions
@@ -148,7 +148,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
         else:
             template, context = "page", operation_page.page_context(row, kind, request.GET)
         common = {
-            **operation_page.as_far_as_seen(context, kind, request.user),
+            **member_lines.as_far_as_seen(context, kind, request.user),
             "operation": row,
             "kind": kind,
             "may_decide": may(request, kind),
@@ -241,7 +241,7 @@ def _exported(member: BulkMember) -> tuple[str, ...]:
 
 def _exported_apart_from_jobs(letter: BulkMember) -> tuple[str, ...]:
     subject, outcome, _, settled, status, *_ = _exported(letter)
-    return subject, outcome, operation_page.sentence_apart_from_job(letter), settled, status, "", ""
+    return subject, outcome, member_lines.sentence_apart_from_job(letter), settled, status, "", ""
 
 
 def _version(operation: BulkOperation) -> Version:

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 
-from jobs.admin.bulk.operation_page import JOB_UNSEEN
+from jobs.admin.bulk.member_lines import JOB_UNSEEN
 from jobs.admin.bulk.start import actor_of
 from jobs.admin.dead_letters.letter_actions import PlannedLetters
 from jobs.dead_letters import chosen_queue, cluster_work, letter_locks, operations, requeue

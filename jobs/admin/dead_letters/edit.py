@@ -10,7 +10,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 
-from jobs.admin.bulk.operation_page import JOB_UNSEEN
+from jobs.admin.bulk.member_lines import JOB_UNSEEN
 from jobs.admin.bulk.start import actor_of
 from jobs.admin.dead_letters.letter_actions import PlannedLetters
 from jobs.admin.dead_letters.letter_page import why_it_failed

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from jobs.admin import previewed_actions
-from jobs.admin.bulk.operation_page import JOB_UNSEEN
+from jobs.admin.bulk.member_lines import JOB_UNSEEN
 from jobs.admin.dead_letters.listed_letters import letters_of_group
 from jobs.admin.previewed_actions import Told
 from jobs.bulk import letter_actions

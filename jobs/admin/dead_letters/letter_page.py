@@ -14,8 +14,8 @@ from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from jobs.admin import labels
+from jobs.admin.action_buttons import Button, button
 from jobs.admin.dead_letters.letter_actions import apart_from_job
-from jobs.admin.previewed_actions import Button, button
 from jobs.dead_letters import editing, fingerprint, operations, reading, redaction
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction, State

@@ -11,8 +11,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
+from jobs.admin.action_buttons import Button
 from jobs.admin.bulk.start import actor_of
-from jobs.admin.previewed_actions import Button
 from jobs.intake import payload_text
 from jobs.models import Job
 from jobs.models.job import JobWithEvidence

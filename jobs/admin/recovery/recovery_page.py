@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -18,6 +18,7 @@ from django.urls import URLPattern, path
 
 from jobs.admin.bulk.start import actor_of
 from jobs.admin.heartbeat_traits import traits_for
+from jobs.admin.recovery import control_versions
 from jobs.admin.recovery.decision_rows import decision_rows
 from jobs.admin.recovery.forms import ArmForm, ThresholdForm, UnknownRunsForm
 from jobs.models import RecoveryControl, Restore, Sweep, absent_columns
@@ -39,7 +40,7 @@ from jobs.restores import signs
 from jobs.runs import life_wording
 from opsconsole.kit import audit, form_versions, one_statement, single_rows
 from opsconsole.kit.built_once import built_once
-from opsconsole.kit.form_versions import FIELD, STATUS, Conflict, Version
+from opsconsole.kit.form_versions import FIELD, STATUS, Conflict
 from opsconsole.kit.one_statement import Reading, models_of
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
@@ -101,7 +102,7 @@ class RecoveryAdmin(OnePageAdmin):
         last_sweep = next(iter(read["sweeps"]), None)
         around = surroundings.of_state(state)
         around = surroundings.counted(around) if around.armed else around
-        prospect, version = outlook.of_sweeps(around), _version(state)
+        prospect, version = outlook.of_sweeps(around), control_versions.version_of(state)
         locked, refused = passed_over.long_locked(last_sweep), refused_runs.of(last_sweep)
         context = {
             "title": "Recovery",
@@ -117,12 +118,15 @@ class RecoveryAdmin(OnePageAdmin):
             "arm_form": ArmForm(prefix="arm", version=version),
             "disarm_form": ReasonForm(prefix="disarm", version=version),
             "release_form": ReasonForm(
-                prefix="release", version=replace(_version_of_hold(state), opened_with=version)
+                prefix="release",
+                version=replace(control_versions.version_of_hold(state), opened_with=version),
             ),
             "restore_signs": read["signs"],
             "restore": next(iter(read["restores"]), None),
             "restore_command": signs.COMMAND,
-            "unknown_form": UnknownRunsForm(prefix="unknown", initial=_chosen_rule(state), version=version),
+            "unknown_form": UnknownRunsForm(
+                prefix="unknown", initial=control_versions.chosen_rule(state), version=version
+            ),
             "unknown_rule": outlook_wording.of_unknown_rule(state),
             "promise": life_wording.promise(),
             "by_hand": outlook_wording.of_queues_by_hand(around.policy.by_hand),
@@ -140,7 +144,9 @@ class RecoveryAdmin(OnePageAdmin):
 
     def _preview(self, request: HttpRequest) -> HttpResponse:
         """Show what would be recovered with this cutoff; nothing is changed."""
-        form = ArmForm(request.POST, prefix="arm", version=_version(RecoveryControl.load()))
+        form = ArmForm(
+            request.POST, prefix="arm", version=control_versions.version_of(RecoveryControl.load())
+        )
         if not form.is_valid():
             return self._page(request, arm_form=form)
         return self._preview_page(request, form.cutoff(), form.cleaned_data["reason"])
@@ -151,7 +157,7 @@ class RecoveryAdmin(OnePageAdmin):
         frozen = [request.user.pk, cutoff.isoformat() if cutoff else None, reason]
         context = {
             "title": "Arm recovery?",
-            "version": _version(RecoveryControl.load()).token(),
+            "version": control_versions.version_of(RecoveryControl.load()).token(),
             "conflict": conflict,
             "cutoff": cutoff,
             "reason": reason,
@@ -177,7 +183,7 @@ class RecoveryAdmin(OnePageAdmin):
         cutoff, reason = datetime.fromisoformat(frozen[1]) if frozen[1] else None, frozen[2]
         with transaction.atomic():
             state = control.locked_state()
-            conflict = form_versions.conflict(_version(state), request.POST.get(FIELD, ""))
+            conflict = form_versions.conflict(control_versions.version_of(state), request.POST.get(FIELD, ""))
             if conflict is None:
                 control.arm(actor_of(request), reason, cutoff)
                 return self._decided(request, state, "Recovery is armed.", reason)
@@ -186,7 +192,7 @@ class RecoveryAdmin(OnePageAdmin):
     def _disarm(self, request: HttpRequest) -> HttpResponse:
         with transaction.atomic():
             state = control.locked_state()
-            form = ReasonForm(request.POST, prefix="disarm", version=_version(state))
+            form = ReasonForm(request.POST, prefix="disarm", version=control_versions.version_of(state))
             if form.is_valid():
                 reason = form.cleaned_data["reason"]
                 control.disarm(actor_of(request), reason)
@@ -196,7 +202,7 @@ class RecoveryAdmin(OnePageAdmin):
     def _release(self, request: HttpRequest) -> HttpResponse:
         with transaction.atomic():
             state = control.locked_state()
-            form = ReasonForm(request.POST, prefix="release", version=_version_of_hold(state))
+            form = ReasonForm(request.POST, prefix="release", version=control_versions.version_of_hold(state))
             if form.is_valid():
                 reason = form.cleaned_data["reason"]
                 if not control.release_hold(actor_of(request), reason):
@@ -208,7 +214,7 @@ class RecoveryAdmin(OnePageAdmin):
     def _choose_rule(self, request: HttpRequest) -> HttpResponse:
         with transaction.atomic():
             state = control.locked_state()
-            form = UnknownRunsForm(request.POST, prefix="unknown", version=_version(state))
+            form = UnknownRunsForm(request.POST, prefix="unknown", version=control_versions.version_of(state))
             if form.is_valid() and _set_rule(request, form):
                 sentence = outlook_wording.of_unknown_rule(RecoveryControl.load())
                 return self._decided(request, state, sentence, form.cleaned_data["reason"])
@@ -218,9 +224,8 @@ class RecoveryAdmin(OnePageAdmin):
         self, request: HttpRequest, before: RecoveryControl, sentence: str, reason: str
     ) -> HttpResponse:
         after = RecoveryControl.load()
-        changed = form_versions.difference(
-            form_versions.of([before], _settings(before)), form_versions.of([after], _settings(after))
-        )
+        seen, now = (form_versions.of([each], control_versions.settings_of(each)) for each in (before, after))
+        changed = form_versions.difference(seen, now)
         audit.log(request.user, [after], sentence, why=reason, result=changed)
         # The next page says what sweeps do now.
         messages.success(request, sentence)
@@ -254,24 +259,6 @@ def _set_rule(request: HttpRequest, form: UnknownRunsForm) -> bool:
         form.add_error("hours", str(error))
         return False
     return True
-
-
-def _chosen_rule(state: RecoveryControl) -> dict[str, object]:
-    hours = state.unknown_after / timedelta(hours=1) if state.unknown_after else None
-    return {"rule": state.unknown_rule, "hours": hours}
-
-
-def _version(state: RecoveryControl) -> Version:
-    """Return what people decide about recovery."""
-    return form_versions.of([state], _settings(state) | {"last set": state.changed_at})
-
-
-def _settings(state: RecoveryControl) -> dict[str, object]:
-    return {"mode": state.mode, "cutoff": state.cutoff, **_chosen_rule(state)}
-
-
-def _version_of_hold(state: RecoveryControl) -> Version:
-    return form_versions.of([state], {"held since": state.hold_until and state.hold_started_at})
 
 
 def _thaw(signed: str) -> list[Any] | None:

@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from jobs.admin.jobs import job_page as job_pages
+from jobs.admin.jobs import job_timeline
 from jobs.models import Job, JobEvent, Outbox, RecoveryControl, Status
 from jobs.recovery import control, sweeps
 from jobs.runs.timeline import SWEEP, Actor, record
@@ -267,7 +268,7 @@ def test_event_kind_of_a_later_version_is_shown_as_it_is(operator: Client) -> No
 
 
 def test_only_the_newest_events_are_read(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_pages, "EVENTS_SHOWN", 3)
+    monkeypatch.setattr(job_timeline, "EVENTS_SHOWN", 3)
     made = job()
     for number in range(5):
         record(made.pk, JobEvent.Kind.PROGRESS, run_epoch=1, actor=SWEEP, details={"note": f"step {number}"})

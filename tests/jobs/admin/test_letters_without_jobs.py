@@ -12,7 +12,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
-from jobs.admin.bulk.operation_page import JOB_UNSEEN
+from jobs.admin.bulk.member_lines import JOB_UNSEEN
 from jobs.models import BulkOperation, DeadLetter, Job, ReplayAttempt, Status
 from opsconsole_worker.environment import QueueConfig
 from tests.factories import dead_letter, job

@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs import tasks
-from jobs.admin.bulk.operation_page import JOB_UNSEEN
+from jobs.admin.bulk.member_lines import JOB_UNSEEN
 from jobs.dead_letters import scan, undelivered
 from jobs.models import DeadLetter, ReplayAttempt, Status
 from tests import people

@@ -11,7 +11,8 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.db.models.functions import Now
 
-from jobs.admin.bulk.operation_page import JOB_UNSEEN, MEMBERS_A_PAGE
+from jobs.admin.bulk.member_lines import JOB_UNSEEN
+from jobs.admin.bulk.operation_page import MEMBERS_A_PAGE
 from jobs.bulk import background_freezing, chunks
 from jobs.models import BulkMember, BulkOperation, DeadLetter, Job, Status
 from opsconsole_worker.environment import QueueConfig
