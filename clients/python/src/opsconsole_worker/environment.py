@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from opsconsole_worker import secret_files
+from opsconsole_worker.connection_parameters import KNOWN_PARAMETERS, unusable_parameter
 from opsconsole_worker.errors import InvalidSetting
 from opsconsole_worker.storable import KeyTwice, each_key_once
 from opsconsole_worker.url_check import is_url
@@ -112,6 +113,9 @@ class Environment:
             return None
         if not is_url(value, ("postgres", "postgresql")) or not urlsplit(value).path.strip("/"):
             self.refuse(name, f"a PostgreSQL URL with the name of a database, such as {example}")
+        # The driver would refuse it at the first connection, or pass over it.
+        if (parameter := unusable_parameter(value)) is not None:
+            self.refuse(name, f"a PostgreSQL URL with {KNOWN_PARAMETERS}", parameter or None)
         return value
 
     def region(self, name: str, default: str) -> str:
