@@ -60,6 +60,7 @@ DEFAULTS = (
     ),
     Default("transaction_timeout", "0", "dropping a month of the timeline may take hours"),
     Default("jit", "off", "compiling a short statement takes longer than running it"),
+    Default("array_nulls", "on", "a missing value within a list is no text that reads NULL"),
     Default("tcp_keepalives_idle", "30", "the server notices clients that vanished", 60, network=True),
     Default("tcp_keepalives_interval", "10", "the server notices clients that vanished", 30, network=True),
     Default("tcp_keepalives_count", "3", "the server notices clients that vanished", 10, network=True),

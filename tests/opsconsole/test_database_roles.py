@@ -40,13 +40,15 @@ def test_one_role_that_serves_only_the_console_gets_the_settings(theirs: Databas
     assert theirs.sql("SELECT mode FROM recovery_control") == [("armed",)]
 
 
-def test_sessions_are_not_ended_by_a_default_of_the_database(theirs: Database) -> None:
+def test_unfit_defaults_of_the_database_do_not_hold_for_the_console(theirs: Database) -> None:
+    """With ``array_nulls`` off, what is missing within a list is stored as the text NULL."""
     [(name,)] = theirs.sql("SELECT current_database()")
     theirs.sql(f"ALTER DATABASE \"{name}\" SET idle_session_timeout = '30s'")
     theirs.sql(f"ALTER DATABASE \"{name}\" SET transaction_timeout = '60s'")
+    theirs.sql(f'ALTER DATABASE "{name}" SET array_nulls = off')
     done = theirs.manage("migrate")
     assert done.returncode == 0, done.stderr
-    assert {"idle_session_timeout=0", "transaction_timeout=0"} <= given(theirs, "postgres")
+    assert {"idle_session_timeout=0", "transaction_timeout=0", "array_nulls=on"} <= given(theirs, "postgres")
 
 
 def test_role_that_owns_other_tables_is_left_alone(theirs: Database) -> None:
