@@ -89,7 +89,7 @@ def _left_out(operation: BulkOperation) -> int:
 def cancel(operation: BulkOperation, actor: Actor, reason: str) -> BulkOperation:
     """Stop after the current chunk. What was done stays done. One that is being frozen ends, since nobody has confirmed it."""
     reason = reasons.required(reason, BulkRefused, KEPT)
-    sentence = f"Cancelled by {actors.in_words(actor.name)}: {reason}"
+    sentence = f"Stopped by {actors.in_words(actor.name)}: {reason}"
     with transaction.atomic():
         ended: dict[str, Any] = {"state": State.CANCELLED, "ended_at": Now(), "sentence": sentence}
         if operation.state == State.FREEZING:

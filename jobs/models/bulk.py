@@ -39,7 +39,8 @@ class BulkOperation(models.Model):
         FREEZING = "freezing", "being prepared"
         PREVIEW = "preview", "waiting for confirmation"
         RUNNING = "running"
-        CANCELLED = "cancelled"
+        # By a person; the stored words are those that programs read.
+        CANCELLED = "cancelled", "stopped"
         STOPPED = "stopped", "stopped automatically"
         ENDED = "ended"
 
@@ -64,7 +65,7 @@ class BulkOperation(models.Model):
     reason = models.TextField(blank=True, db_default="")
     created_at = models.DateTimeField(db_default=Now())
     begun_at = models.DateTimeField(null=True)
-    ended_at = models.DateTimeField(null=True, help_text="When it ended, was cancelled or stopped.")
+    ended_at = models.DateTimeField(null=True, help_text="When it ended or was stopped.")
 
     total = models.IntegerField("members", db_default=0)
     will = models.IntegerField(
@@ -174,7 +175,7 @@ class BulkEvent(models.Model):
 
     class Kind(models.TextChoices):
         BEGUN = "begun"
-        CANCELLED = "cancelled"
+        CANCELLED = "cancelled", "stopped"
         RESUMED = "resumed"
         STOPPED = "stopped", "stopped automatically"
         TRIAL_PASSED = "trial_passed", "trial passed"

@@ -1,4 +1,4 @@
-"""Bulk operations: preview, confirm, progress, cancel, resume."""
+"""Bulk operations: preview, confirm, progress, stop, resume."""
 
 from __future__ import annotations
 
@@ -99,10 +99,10 @@ def confirm_bulk(request: OperatorRequest, number: int, change: bulk_schemas.Con
     f"{ONE}/cancel",
     response=bulk_schemas.BulkItem,
     operation_id="cancel_bulk",
-    summary="Cancel a bulk operation",
+    summary="Stop a bulk operation",
 )
 def cancel_bulk(request: OperatorRequest, number: int, change: Change) -> Any:
-    """It stops after the current chunk. What was done stays done."""
+    """It stops after the current chunk, and its state is `cancelled`. What was done stays done."""
     return _decide(request, number, "cancel", change)
 
 

@@ -83,7 +83,8 @@ class BulkItem(Schema):
     action: str = Field(examples=["requeue"])
     state: str = Field(
         examples=["preview"],
-        description="`freezing` (the preview is being prepared), `preview`, `running`, `ended`, `cancelled` or `stopped` (by itself).",
+        description="`freezing` (the preview is being prepared), `preview`, `running`, `ended`, `cancelled` (stopped by somebody) or "
+        "`stopped` (by itself).",
     )
     scope: str = Field(examples=["status: Failed"], description="What was chosen, in words.")
     total: int = Field(

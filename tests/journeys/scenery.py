@@ -187,7 +187,7 @@ def _bulk_operation(owner: str, state: BulkOperation.State, jobs: list[UUID]) ->
         outcome="failed", sentence="The database refused it, nothing was changed: check violated"
     )
     sentences = {
-        BulkOperation.State.CANCELLED: f"Cancelled by {actors.in_words(owner)}: wrong customers",
+        BulkOperation.State.CANCELLED: f"Stopped by {actors.in_words(owner)}: wrong customers",
         BulkOperation.State.STOPPED: "Stopped automatically: 6 of the first 10 failed again. "
         "Find out why before you resume. The waiting members were not changed.",
     }

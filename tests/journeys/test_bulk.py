@@ -77,8 +77,8 @@ def test_requeue_five_thousand_watch_cancel_and_resume(visitor: Visitor) -> None
     expect(page.locator("[data-live-state]")).to_contain_text("Live, ")
 
     page.get_by_label("Reason").fill("the wrong directory")
-    page.get_by_role("button", name="Cancel the rest").click()
-    expect(page.locator(".headline")).to_contain_text("Cancelled by olga: the wrong directory")
+    page.get_by_role("button", name="Stop the rest").click()
+    expect(page.locator(".headline")).to_contain_text("Stopped by olga: the wrong directory")
     assert not chunk(operation)
 
     page.get_by_label("Reason").fill("it was the right one")

@@ -180,7 +180,7 @@ def bulk_cancel_resumed(walk: Walk) -> None:
     operation = BulkOperation.objects.latest("pk")
     chunk(operation)
     walk.why("the wrong directory")
-    walk.button("Cancel the rest")
+    walk.button("Stop the rest")
     expect(page.get_by_role("heading", name="Resume the operation")).to_be_visible()
     walk.why("it was the right one")
     walk.button(re.compile("^Resume with"))
@@ -318,7 +318,7 @@ OF_OLGA: dict[str, Journey] = {
 }
 BY_DAY: dict[str, Journey] = {
     "A pause for a deploy, extended": pause_for_a_deploy,
-    "A bulk operation cancelled and resumed": bulk_cancel_resumed,
+    "A bulk operation stopped and resumed": bulk_cancel_resumed,
     "A channel added, tested and broken": channel_added_and_broken,
     "The audit exported": audit_export,
     "The page of the API": api_page,
@@ -334,7 +334,7 @@ PARTS: dict[str, tuple[tuple[str, int, dict[str, Journey]], ...]] = {
     "by day": (("olga", 1440, BY_DAY), ("olga", 390, ON_A_PHONE), ("olga", 1440, LAST)),
 }
 # These need more steps, each of which protects something.
-APART = {"A second factor turned on", "A bulk operation cancelled and resumed"}
+APART = {"A second factor turned on", "A bulk operation stopped and resumed"}
 
 
 @pytest.mark.parametrize("part", PARTS)

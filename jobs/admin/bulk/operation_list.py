@@ -1,4 +1,4 @@
-"""The list of bulk operations, the page of each one, and the decisions about it: begin, cancel, resume."""
+"""The list of bulk operations, the page of each one, and the decisions about it: begin, stop, resume."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ RESET_CONTENT, SIGNED_OUT = 205, 401
 
 DECISIONS: dict[str, tuple[Callable[..., BulkOperation], str]] = {
     "begin": (decisions.begin, "Begun"),
-    "cancel": (decisions.cancel, "Cancelled"),
+    "cancel": (decisions.cancel, "Stopped"),
     "resume": (decisions.resume, "Resumed"),
 }
 
@@ -164,7 +164,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
         }
 
     def decide_view(self, request: HttpRequest, pk: int, decision: str) -> HttpResponse:
-        """Begin, cancel or resume on POST, then redirect to the operation's page."""
+        """Begin, stop or resume on POST, then redirect to the operation's page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         operation = _load(pk)

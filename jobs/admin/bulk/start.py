@@ -25,7 +25,7 @@ VIEW = "jobs.view_bulkoperation"
 
 
 def may(request: HttpRequest, kind: Kind) -> bool:
-    """Tell whether this person may begin, cancel and resume operations of this kind."""
+    """Tell whether this person may begin, stop and resume operations of this kind."""
     return request.user.has_perms([kind.permission, VIEW]) and may_see(request.user, kind.page)
 
 

@@ -34,6 +34,7 @@ OF_AN_ACTION = (*FILTERS, "customer", "all", "dry_run")
 LOOK_SECONDS = 0.5
 SAMPLE = 10
 State = BulkOperation.State
+_OPTION = {"cancel": "stop", "resume": "resume"}
 _DECIDED = {"cancel": "stops after its current chunk", "resume": "continues"}
 
 
@@ -45,7 +46,7 @@ class Command(commands.ConsoleCommand):
     examples = (
         "bulk_operation cancel --customer TEST-001 --status pending --dry-run",
         'bulk_operation requeue --status failed --age day --reason "the address service is back" --wait',
-        'bulk_operation --cancel 7 --reason "wrong customer"',
+        'bulk_operation --stop 7 --reason "wrong customer"',
     )
     patience_seconds = commands.LONG_STATEMENT_SECONDS
     exit_codes: ClassVar = {1: "refused, or (--wait) not everything was done"}
@@ -53,7 +54,12 @@ class Command(commands.ConsoleCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("action", nargs="?", help=f"the action: {', '.join(KINDS)}")
         parser.add_argument(
-            "--cancel", type=row_number, metavar="ID", help="stop this operation after its current chunk"
+            "--stop",
+            "--cancel",
+            dest="cancel",
+            type=row_number,
+            metavar="ID",
+            help="stop this operation after its current chunk; --cancel is the older name of this option",
         )
         parser.add_argument(
             "--resume",
@@ -78,11 +84,11 @@ class Command(commands.ConsoleCommand):
         self._progress = commands.Progress(sys.stderr)
         wanted = [name for name in ("action", "cancel", "resume") if options[name] is not None]
         if len(wanted) != 1:
-            raise wrong("Give exactly one of these: an action with filters, --cancel ID, --resume ID.")
+            raise wrong("Give exactly one of these: an action with filters, --stop ID, --resume ID.")
         if wanted != ["action"]:
-            refuse_ignored(options, OF_AN_ACTION, f"with --{wanted[0]}")
+            refuse_ignored(options, OF_AN_ACTION, f"with --{_OPTION[wanted[0]]}")
         if wanted == ["cancel"]:
-            refuse_ignored(options, ["wait"], "with --cancel")
+            refuse_ignored(options, ["wait"], "with --stop")
         if not options["dry_run"]:
             required_reason(options["reason"], decisions.KEPT)
         try:
@@ -102,7 +108,7 @@ class Command(commands.ConsoleCommand):
         decide: Callable[..., BulkOperation] = getattr(decisions, wanted)
         with transaction.atomic():
             after = decide(operation, actor, options["reason"])
-            _log(options, after, {"cancel": "Cancelled", "resume": "Resumed"}[wanted])
+            _log(options, after, {"cancel": "Stopped", "resume": "Resumed"}[wanted])
         self._line(f"Bulk operation {operation.pk} {_DECIDED[wanted]}.")
         if wanted == "cancel" and self._as_json:
             self.tell(_state(after), (), as_json=True)

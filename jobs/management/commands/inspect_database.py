@@ -21,6 +21,13 @@ WAITED = (
     "A statement was cancelled because it waited too long. Nothing was changed: run this command again later."
 )
 
+HEADING = """\
+# Proposed by inspect_database --propose, which changes nothing. Left the console's name, right yours; false: you have none.
+# columns: yours for each of the console's. times: how those are read that have no time zone. statuses: your words; the first
+# is written. life: what tells that a run is alive. Read what begins with doubt, lost or first, correct the rest, save this
+# as a file and set OPSCONSOLE_MAPPING to its path.
+"""
+
 
 class Command(commands.ConsoleCommand):
     help = (
@@ -36,10 +43,11 @@ class Command(commands.ConsoleCommand):
         parser.add_argument(
             "--propose",
             action="store_true",
-            help="print a file for OPSCONSOLE_MAPPING instead, made of the catalogue and a sample of rows. Exit code 1: none fits, "
-            "or columns must be renamed first",
+            help="print a proposal of the file for OPSCONSOLE_MAPPING instead, made of the catalogue and a sample of rows: for jobs, "
+            "worker_heartbeats and rate_limit_requests your table and columns, how columns of times are read that have no time zone, "
+            "your words of each status, and what tells that a run is alive. Each line has its reason. Exit code 1: no table fits, or "
+            "columns must be renamed first",
         )
-
         parser.add_argument(
             "--yes-run-triggers",
             action="store_true",
@@ -75,9 +83,8 @@ class Command(commands.ConsoleCommand):
 
 
 def _proposal_as_text(proposal: Proposal) -> str:
-    heading = "# Proposed by inspect_database --propose. Read the doubts, then save this and set OPSCONSOLE_MAPPING to its path.\n"
     later = "".join(f"# refused: {sentence}.\n" for sentence in unsupported(proposal))
-    return ("" if proposal.refused else heading) + later + render(proposal)
+    return ("" if proposal.refused else HEADING) + later + render(proposal)
 
 
 def _proposal_as_json(proposal: Proposal) -> str:

@@ -225,7 +225,7 @@ def test_cancel_and_resume_with_reasons(operator: Client) -> None:
     chunk(operation)
     decided(operator, operation, "cancel", {"reason": "wrong customer"})
     text = operator.get(page(operation)).content.decode()
-    assert "Cancelled by olga: wrong customer" in text and "5 jobs are still untouched" in text
+    assert "Stopped by olga: wrong customer" in text and "5 jobs are still untouched" in text
     assert operator.get(progress(operation)).status_code == 205
     decided(operator, operation, "resume", {"reason": "it was right"})
     assert fresh(operation).state == "running"
@@ -237,7 +237,7 @@ def test_cancel_and_resume_with_reasons(operator: Client) -> None:
         "ended",
     ]
     assert [audit.told(line) for line in LogEntry.objects.order_by("pk")] == [
-        audit.Told("Cancelled: 4 done, 0 skipped, 0 failed, 5 left.", "wrong customer"),
+        audit.Told("Stopped: 4 done, 0 skipped, 0 failed, 5 left.", "wrong customer"),
         audit.Told("Resumed: 4 done, 0 skipped, 0 failed, 5 left.", "it was right"),
     ]
 

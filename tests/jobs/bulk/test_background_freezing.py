@@ -155,7 +155,7 @@ def test_cancelled_preparation_ends_and_cannot_be_resumed() -> None:
 
     assert not chunks.work(fresh(operation), RUNNER)
     assert (fresh(operation).state, fresh(operation).remaining) == (State.CANCELLED, 0)
-    with pytest.raises(BulkRefused, match="cancelled"):
+    with pytest.raises(BulkRefused, match="stopped"):
         decisions.resume(fresh(operation), ADA, REASON)
     assert not BulkOperation.objects.due_for(RUNNER).exists()
 

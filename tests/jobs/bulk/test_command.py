@@ -160,10 +160,10 @@ def test_cancel_and_resume(settings: Any) -> None:
     operation = begun()
     chunk(operation)
     assert "stops after its current chunk" in called(
-        "--cancel", str(operation.pk), "--reason", "wait", "--as", "bob"
+        "--stop", str(operation.pk), "--reason", "wait", "--as", "bob"
     )
     assert fresh(operation).state == "cancelled"
-    with pytest.raises(CommandError, match="Its state is now “cancelled”"):
+    with pytest.raises(CommandError, match="Its state is now “stopped”"):
         called("--cancel", str(operation.pk), "--reason", "again")
     settings.OPSCONSOLE_BULK_PACE = 10_000
     BulkOperation.objects.update(runner="", leased_until="2026-01-01T00:00Z")

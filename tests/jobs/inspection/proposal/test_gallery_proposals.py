@@ -215,6 +215,8 @@ def test_command_prints_a_file_ready_to_paste_and_as_json(empty: Database) -> No
     assert as_json["table"] == '"public"."Jobs"'
     assert as_json["promise"] in text
     assert "# doubt: 'error' is left out" in text
+    for named in ("columns:", "times:", "statuses:", "life:", "doubt, lost or first"):
+        assert named in text.partition("[jobs]")[0]
 
 
 def test_command_fails_and_prints_no_mapping_where_none_fits(empty: Database) -> None:
