@@ -13,12 +13,14 @@ from jobs.letter_ledger import settlement
 from jobs.messaging import outbox
 from jobs.models import DeadLetter, Job, JobEvent, Outbox, Status
 from jobs.models.annotations import EvidenceColumns, MessageColumns
+from jobs.models.columns import JOBS
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
 from jobs.operations.verdicts import sending, step_for
 from jobs.runs.diagnosis import diagnose
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor, record
+from opsconsole.kit.changed_rows import require_changed
 from opsconsole.kit.row_locks import WaitBudget
 
 
@@ -131,6 +133,8 @@ def _send_again(
 ) -> LetterResult:
     waiting = Job.objects.waiting().filter(pk=job.pk, run_epoch=job.run_epoch)
     if not restart(waiting):
+        # A run that no longer waits never waits again: one that still does was kept from being changed.
+        require_changed(0, waiting.count(), JOBS.name)
         return LetterResult(done=False, sentence="Its job has changed in the meantime. Nothing was changed.")
     epoch = job.run_epoch + 1
     outbox.post(job.pk, epoch, job.queue, reason=outbox.OPERATOR_REQUEUE, retry=True)

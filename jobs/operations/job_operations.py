@@ -33,6 +33,7 @@ from jobs.runs.diagnosis import Reason, diagnose
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor, NewEvent
 from opsconsole.kit import reasons
+from opsconsole.kit.changed_rows import require_changed
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.row_locks import WaitBudget
@@ -193,12 +194,12 @@ def _requeue(jobs: Sequence[JobWithEvidence], decision: _Decision) -> dict[UUID,
     if not JOBS.words(Status.QUARANTINED):
         # A quarantined job is one of the failed ones: without a new beginning it would end there again.
         return _release(jobs, decision)
-    restart(_locked(jobs), attempts=0)
+    require_changed(restart(_locked(jobs), attempts=0), len(jobs), JOBS.name)
     return _send_again(jobs, JobEvent.Kind.REQUEUED, decision)
 
 
 def _release(jobs: Sequence[JobWithEvidence], decision: _Decision) -> dict[UUID, str]:
-    restart(_locked(jobs), recovery_count=0, attempts=0)
+    require_changed(restart(_locked(jobs), recovery_count=0, attempts=0), len(jobs), JOBS.name)
     return _send_again(jobs, JobEvent.Kind.RELEASED, decision)
 
 
@@ -232,7 +233,8 @@ def _send_again(jobs: Sequence[JobWithEvidence], kind: JobEvent.Kind, decision: 
 
 
 def _cancel(jobs: Sequence[JobWithEvidence], decision: _Decision) -> dict[UUID, str]:
-    _locked(jobs).update(status=Status.CANCELLED, completed_at=None, updated_at=Now())
+    cancelled = _locked(jobs).update(status=Status.CANCELLED, completed_at=None, updated_at=Now())
+    require_changed(cancelled, len(jobs), JOBS.name)
     timeline.record_all(
         [
             NewEvent(

@@ -14,6 +14,7 @@ from django.db.models.functions import Cast, Now
 
 from jobs.intake import payload_text
 from jobs.models import Job, JobEvent, Status
+from jobs.models.columns import JOBS
 from jobs.models.job import JobWithEvidence
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction, OperationRefused, Outcome, Step
@@ -22,6 +23,7 @@ from jobs.runs import timeline
 from jobs.runs.timeline import Actor
 from opsconsole.kit import reasons
 from opsconsole.kit.bounded_columns import whole
+from opsconsole.kit.changed_rows import require_changed
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.line_diffs import digest_of
 from opsconsole.kit.row_locks import WaitBudget
@@ -134,7 +136,8 @@ def _edit(seen: Step, digest: str, payload: str, actor: Actor, reason: str) -> O
 
 def _write(now: Seen, payload: str, actor: Actor, reason: str) -> None:
     before = Job.objects.filter(pk=now.job.pk).values_list(whole("payload"), flat=True).get()
-    Job.objects.filter(pk=now.job.pk).update(payload=Cast(Value(payload), models.JSONField()))
+    edited = Job.objects.filter(pk=now.job.pk).update(payload=Cast(Value(payload), models.JSONField()))
+    require_changed(edited, 1, JOBS.name)
     timeline.record(
         now.job.pk,
         JobEvent.Kind.EDITED,

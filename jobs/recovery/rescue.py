@@ -3,12 +3,13 @@
 It reads the heartbeats itself, on a snapshot from its own start: workers that send a heartbeat after the page was
 locked keep their runs.
 """
+# ruff: noqa: S608 - only names and pieces of SQL from this code are put together; values are parameters
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from jobs.messaging.outbox import STALE_JOB_RECOVERY
@@ -17,6 +18,7 @@ from jobs.models.columns import JOBS
 from jobs.models.worker_observation import SHARED_IN_STATEMENT, CountedBeat
 from jobs.runs import timeline
 from jobs.runs.timeline import SWEEP
+from opsconsole.kit.changed_rows import require_changed
 from opsconsole.kit.postgresql.binary_values import binary_cursor
 from opsconsole_worker.messages import REASON_LENGTH
 from opsconsole_worker.runs.restart import restart_in_statement
@@ -29,23 +31,25 @@ QUARANTINED_MESSAGE = "Quarantined: its runs kept losing their worker"
 
 # The list of ids keeps PostgreSQL to a look by primary key per run, also where it would rather read all that are running: once per
 # page, and there may be twenty pages.
-_TAKE = """
-WITH wanted AS (
+_WANTED = """wanted AS (
     SELECT * FROM unnest(%(ids)b::{id_type}[], %(epochs)b::int[], %(stale_before)b::timestamptz[], %(counted)b::bool[],
                          %(reasons)b::text[], %(sentences)b::text[], %(workers)b::text[],
                          %(last_seen)b::timestamptz[], %(silent_seconds)b::float8[], %(proven)b::bool[])
                   AS wanted (id, epoch, stale_before, counted, reason, sentence, worker, last_seen, silent_seconds, proven)
-), taken AS (
-    UPDATE {jobs} AS job
-       SET {changes}{error_message}
-      FROM wanted
+)"""
+_STILL_STALE = """
      WHERE {job_id} = wanted.id AND {job_id} = ANY (ARRAY(SELECT id FROM wanted))
        AND {is_running} AND job.run_epoch = wanted.epoch
        AND NOT EXISTS (SELECT FROM ({beats}) AS beat WHERE beat.last >= wanted.stale_before){row_is_silent}
        AND NOT (wanted.proven AND {worker} IN ({shared})
                 AND EXISTS (SELECT FROM ({processes}) AS process WHERE process.last >= wanted.stale_before))
-    RETURNING {returned_id}, job.run_epoch, {queue}, wanted.epoch, wanted.counted, wanted.reason, wanted.sentence,
-              wanted.worker, wanted.last_seen, wanted.silent_seconds
+"""
+_TAKE = f"""
+WITH {_WANTED}, taken AS (
+    UPDATE {{jobs}} AS job
+       SET {{changes}}{{error_message}}
+      FROM wanted{_STILL_STALE}    RETURNING {{returned_id}}, job.run_epoch, {{queue}}, wanted.epoch, wanted.counted, wanted.reason,
+              wanted.sentence, wanted.worker, wanted.last_seen, wanted.silent_seconds
 ), told AS (
     INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
     SELECT id, epoch, %(kind)s, %(actor)s, sentence,
@@ -54,11 +58,13 @@ WITH wanted AS (
       FROM taken
 ), posted AS (
     INSERT INTO outbox (job_id, run_epoch, queue, destination, dead_letter_id, reason, retry)
-    SELECT id, run_epoch, queue, {letter}, true FROM taken
+    SELECT id, run_epoch, queue, {{letter}}, true FROM taken
     ON CONFLICT (job_id, run_epoch, destination) DO NOTHING
 )
 SELECT id FROM wanted EXCEPT SELECT id FROM taken
 """
+# What was left alone and is still stale, a moment later and in the same transaction, was kept from being changed.
+_KEPT = f"WITH {_WANTED} SELECT 1 FROM wanted, {{jobs}} AS job{_STILL_STALE} LIMIT 1"
 
 
 def requeue(decisions: Sequence[Decision]) -> set[UUID]:
@@ -85,6 +91,39 @@ def quarantine(decisions: Sequence[Decision]) -> set[UUID]:
     )
 
 
+def _names() -> dict[str, str]:
+    """Return the names and conditions of both statements."""
+    return {
+        "jobs": JOBS.sql,
+        "id_type": JOBS.id_type,
+        "job_id": JOBS.sql_column("id", "job"),
+        "is_running": JOBS.is_status(Status.IN_PROGRESS, of="job"),
+        "error_message": f", {told}" if (told := JOBS.assignments(error_message="%(message)s")) else "",
+        "returned_id": JOBS.returned("id", "job"),
+        "queue": JOBS.returned("queue", "job"),
+        "worker": JOBS.read("worker_id", "job"),
+        "row_is_silent": _row_is_silent(),
+        "shared": SHARED_IN_STATEMENT,
+        **_beats(),
+    }
+
+
+def _given(decisions: Sequence[Decision]) -> dict[str, list[Any]]:
+    """Return the values of both statements, each a list with one of each decision."""
+    return {
+        "ids": [decision.run.pk for decision in decisions],
+        "epochs": [decision.run.run_epoch for decision in decisions],
+        "stale_before": [decision.run.stale_before for decision in decisions],
+        "counted": [decision.counted for decision in decisions],
+        "reasons": [decision.reason for decision in decisions],
+        "sentences": [decision.sentence for decision in decisions],
+        "workers": [decision.run.worker_id for decision in decisions],
+        "last_seen": [decision.last_seen for decision in decisions],
+        "silent_seconds": [round(decision.silent_for.total_seconds(), 1) for decision in decisions],
+        "proven": [decision.run.death_proven for decision in decisions],
+    }
+
+
 @cache
 def _beats() -> dict[str, str]:
     """Return the queries for heartbeats that count for ``job``, and for those of processes that named it."""
@@ -104,41 +143,14 @@ def _row_is_silent() -> str:
 def _take(
     decisions: Sequence[Decision], *, changes: str, message: str, kind: JobEvent.Kind, letter: str
 ) -> set[UUID]:
-    statement = _TAKE.format(
-        jobs=JOBS.sql,
-        id_type=JOBS.id_type,
-        job_id=JOBS.sql_column("id", "job"),
-        is_running=JOBS.is_status(Status.IN_PROGRESS, of="job"),
-        error_message=f", {told}" if (told := JOBS.assignments(error_message="%(message)s")) else "",
-        returned_id=JOBS.returned("id", "job"),
-        queue=JOBS.returned("queue", "job"),
-        worker=JOBS.read("worker_id", "job"),
-        row_is_silent=_row_is_silent(),
-        changes=changes,
-        shared=SHARED_IN_STATEMENT,
-        letter=letter,
-        **_beats(),
-    )
+    names = _names() | {"changes": changes, "letter": letter}
+    given = _given(decisions) | {"message": message, "kind": kind.value, "actor": SWEEP.name}
     with binary_cursor() as cursor:
-        cursor.execute(
-            statement,
-            {
-                "ids": [decision.run.pk for decision in decisions],
-                "epochs": [decision.run.run_epoch for decision in decisions],
-                "stale_before": [decision.run.stale_before for decision in decisions],
-                "counted": [decision.counted for decision in decisions],
-                "reasons": [decision.reason for decision in decisions],
-                "sentences": [decision.sentence for decision in decisions],
-                "workers": [decision.run.worker_id for decision in decisions],
-                "last_seen": [decision.last_seen for decision in decisions],
-                "silent_seconds": [round(decision.silent_for.total_seconds(), 1) for decision in decisions],
-                "proven": [decision.run.death_proven for decision in decisions],
-                "message": message,
-                "kind": kind.value,
-                "actor": SWEEP.name,
-            },
-        )
+        cursor.execute(_TAKE.format(**names), given)
         left_alone = {row[0] for row in cursor.fetchall()}
+        if left_alone:
+            cursor.execute(_KEPT.format(**names), given)
+            require_changed(0, len(cursor.fetchall()), JOBS.name)
     timeline.log_each(
         kind,
         [

@@ -18,7 +18,9 @@ from django.db import (
 )
 
 from opsconsole.kit import activity, changed_tables, round_trip, schema_version, sqs_call_metrics
+from opsconsole.kit.changed_rows import RowKept
 from opsconsole.kit.database_troubles import trouble_behind
+from opsconsole_worker import kept_rows
 from opsconsole_worker.database import door
 from opsconsole_worker.database.shared_plans import SharedPlans
 from opsconsole_worker.database.troubles import Trouble
@@ -45,6 +47,7 @@ class DjangoDatabase:
     errors: door.Errors = (Error,)
     # InternalError includes a server that became a read-only standby.
     away: door.Errors = (OperationalError, InterfaceError, InternalError)
+    row_kept: type[kept_rows.RowKept] = RowKept
 
     def __init__(self) -> None:
         self._of_thread = _OfThread()

@@ -22,8 +22,10 @@ from jobs.intake import idempotency
 from jobs.intake.enqueue import InvalidJob, NewJob, enqueue
 from jobs.intake.idempotency import KeyReused
 from jobs.models import Job
+from jobs.models.columns import JOBS
 from jobs.operations import job_operations
 from opsconsole.kit import audit
+from opsconsole.kit.changed_rows import require_changed
 from opsconsole.kit.characters import first_hidden
 from opsconsole.kit.job_pages import job_page
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
@@ -111,6 +113,7 @@ def _enqueue(
 ) -> dict[str, str]:
     job = enqueue(NewJob(priority=priority or None, **fields), actor=actor_of(request), reason=reason)
     # As text: a number keeps all its digits.
-    Job.objects.filter(pk=job.pk).update(payload=Cast(Value(payload), models.JSONField()))
+    stored = Job.objects.filter(pk=job.pk).update(payload=Cast(Value(payload), models.JSONField()))
+    require_changed(stored, 1, JOBS.name)
     audit.log(request.user, [job], "Enqueued a job.", why=reason, flag=ADDITION)
     return {"id": str(job.pk)}

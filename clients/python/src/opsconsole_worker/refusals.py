@@ -11,6 +11,7 @@ from http import HTTPStatus
 import psycopg
 
 from opsconsole_worker.errors import first_line
+from opsconsole_worker.kept_rows import SAID, RowKept
 
 # Classes of SQLSTATE in which a rule for the data is the reason: data exception, integrity constraint violation, WITH
 # CHECK OPTION violation, what applications raise by convention, and RAISE in PL/pgSQL.
@@ -23,7 +24,7 @@ class Refusal:
     """A change that a rule of the database forbids. ``constraint`` is '' where the rule is no constraint.
 
     ``conflicts``: it would be allowed without a row that exists (a unique or exclusion constraint). ``said`` is
-    PostgreSQL's own sentence, or that of a trigger.
+    PostgreSQL's own sentence, or that of a trigger. ``by`` names a rule that PostgreSQL does not name.
     """
 
     constraint: str
@@ -31,6 +32,7 @@ class Refusal:
     column: str
     said: str
     conflicts: bool
+    by: str = ""
 
     @property
     def rule(self) -> str:
@@ -39,7 +41,7 @@ class Refusal:
             return f"constraint '{self.constraint}'" + (f" of table '{self.table}'" if self.table else "")
         if self.column:
             return f"column '{self.column}'" + (f" of table '{self.table}'" if self.table else "")
-        return "a rule of the database"
+        return self.by or "a rule of the database"
 
     @property
     def status(self) -> int:
@@ -53,6 +55,8 @@ class Refusal:
 
 def of(error: BaseException | None) -> Refusal | None:
     """Return why the database refused a change; None when a rule for the data was not the reason."""
+    if isinstance(error, RowKept):
+        return Refusal("", table="", column="", said=SAID, conflicts=False, by=error.rule)
     cause = error if error is None or isinstance(error, psycopg.Error) else error.__cause__
     if not isinstance(cause, psycopg.Error) or not (cause.sqlstate or "").startswith(_CLASSES):
         return None

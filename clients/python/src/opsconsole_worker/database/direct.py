@@ -18,6 +18,7 @@ from opsconsole_worker.database import door, row_locks, search_path, troubles
 from opsconsole_worker.database.intervals import AnyStyleIntervalLoader
 from opsconsole_worker.database.shared_plans import SharedPlans
 from opsconsole_worker.database.troubles import Trouble
+from opsconsole_worker.kept_rows import RowKept
 
 # A connection that a firewall or a failover dropped silently ends within a minute instead of the kernel's quarter of an
 # hour: a heartbeat that waits for it would make its run stale. The URL can override this.
@@ -43,6 +44,10 @@ class RowLocked(psycopg.OperationalError, door.RowLocked):
     """The lock of a row that this connection waited for in vain."""
 
 
+class DirectRowKept(psycopg.DatabaseError, RowKept):
+    """A row that the database kept from being changed, as one of its errors."""
+
+
 class DirectDatabase:
     """Connections to the database of this URL, one per thread, opened when they are needed.
 
@@ -53,6 +58,7 @@ class DirectDatabase:
     errors: door.Errors = (psycopg.Error,)
     # InternalError includes a server that became a read-only standby.
     away: door.Errors = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+    row_kept: type[RowKept] = DirectRowKept
 
     def __init__(
         self, url: str, schema: str, *, wait: timedelta = row_locks.WAIT, shares_plans: bool = False

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from opsconsole_worker import log_lines
 from opsconsole_worker.database.troubles import Trouble
+from opsconsole_worker.kept_rows import RowKept
 
 Rows: TypeAlias = list[tuple[Any, ...]]
 Errors: TypeAlias = tuple[type[Exception], ...]
@@ -21,10 +22,14 @@ class RowLocked(Exception):
 
 
 class Database(Protocol):
-    """A connection per thread. ``errors``: what it raises; ``away``: those of them after which a retry may help."""
+    """A connection per thread. ``errors``: what it raises; ``away``: those of them after which a retry may help.
+
+    ``row_kept``: that one of them which says that a row was kept from being changed.
+    """
 
     errors: Errors
     away: Errors
+    row_kept: type[RowKept]
 
     def run(self, statements: str, parameters: Mapping[str, Any]) -> list[Rows]:
         """Run statements, separated by semicolons, as one transaction; return the rows of each. Raise ``RowLocked``."""

@@ -19,7 +19,7 @@ from opsconsole_worker.doubling import MOST_DOUBLINGS, doubled
 from opsconsole_worker.mapping.contract_words import CANCELLED, COMPLETED, FAILED, PENDING
 from opsconsole_worker.mapping.mapped_jobs import NoWord
 from opsconsole_worker.messages import REASON_LENGTH, ROW_LOCKED
-from opsconsole_worker.runs import heartbeats, progress, run_log, statements
+from opsconsole_worker.runs import claim_statement, heartbeats, progress, run_log, statements
 from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.running_job import RunningJob
 from opsconsole_worker.runs.tables import JOBS
@@ -132,7 +132,7 @@ def _claim(
         "asked_before": asked_before,
     }
     try:
-        won, rows = door.run(statements.CLAIM, parameters | worker.parameters)
+        won, rows = claim_statement.run(parameters | worker.parameters)
     except RowLocked:
         return Refused(Refusal.LOCKED, FIRST_LOCKED_RELEASE)
     except door.errors() as error:
@@ -252,8 +252,10 @@ _FAILURES = {
 
 
 def _end(statement: str, run: Run, stored: dict[str, Any]) -> str:
-    """Report the end of a run; return the outcome. Raise ``RowLocked`` when its row stays locked."""
+    """Report the end of a run; return the outcome. Raise ``RowLocked`` when its row stays locked, ``RowKept`` when it is kept."""
     _, [[outcome]] = door.run(statement, run.parameters | stored)
+    if outcome == statements.KEPT:
+        raise door.current().row_kept(JOBS.name)
     run_log.ended(outcome, run.job_id, run.epoch, run.worker.id)
     return str(outcome)
 

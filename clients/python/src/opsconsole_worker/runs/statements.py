@@ -100,6 +100,10 @@ _LATE = f"""
                    THEN '{{"told_by": "another API key than the one that claimed the run"}}'::jsonb ELSE '{{}}' END
       FROM answer WHERE outcome = 'late'"""
 
+# A run that the report should have ended, and whose row is as before: a trigger or a policy kept it. Nothing is written.
+KEPT = "kept before"
+_KEPT = f"WHEN EXISTS (SELECT FROM {_JOBS} WHERE {THIS_RUN}) THEN '{KEPT}' "
+
 COMPLETE = f"""
 {_LOCK}
 WITH ended AS (
@@ -117,14 +121,14 @@ WITH ended AS (
 ), answer AS (
     SELECT CASE WHEN EXISTS (SELECT FROM ended) THEN 'completed'
                 WHEN ({_ENDED_BEFORE}) = 'completed' THEN 'before'
-                ELSE 'late' END AS outcome
+                {_KEPT}ELSE 'late' END AS outcome
 ), told AS (
     INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
     SELECT %(job_id)s, %(epoch)s, outcome, %(actor)s, '',
            %(details)s::jsonb || coalesce(({_SILENCE}), '{{}}')
       FROM answer WHERE outcome = 'completed'
      UNION ALL {_LATE}
-), {idle_beat("(SELECT outcome <> 'before' FROM answer)", ended=_ENDED)}
+), {idle_beat("(SELECT outcome NOT LIKE '%%before' FROM answer)", ended=_ENDED)}
 SELECT outcome FROM answer
 """
 
@@ -132,7 +136,7 @@ SELECT outcome FROM answer
 NO_WORD = "no word before"
 # Where their table has no word for a failed job, such a run can't end: nothing is written.
 _CAN_FAIL, _WITHOUT_WORD = (
-    ("", "")
+    ("", _KEPT)
     if JOBS.written("failed")
     else ("false AND ", f"WHEN EXISTS (SELECT FROM {_JOBS} WHERE {THIS_RUN}) THEN '{NO_WORD}' ")
 )
