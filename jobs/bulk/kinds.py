@@ -60,18 +60,7 @@ class Order:
     @property
     def steps(self) -> list[Step]:
         """Return what was planned for each member, with what was seen of it."""
-        return [
-            Step(
-                job_id=self.kind.subject_id(member.subject),
-                action=self.operation.action,
-                seen_status=member.seen_status,
-                seen_epoch=member.seen_epoch or 0,
-                seen_reason=member.seen_reason,
-                will=member.will,
-                sentence=member.sentence,
-            )
-            for member in self.members
-        ]
+        return [self.kind.step_of(member) for member in self.members]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +146,18 @@ class Kind:
     def subject_id(self, subject: str) -> Any:
         """Return the key of a subject from its text."""
         return self.model._meta.pk.to_python(subject)  # noqa: SLF001 - documented
+
+    def step_of(self, member: BulkMember) -> Step:
+        """Return what was planned for a member, with what was seen of it."""
+        return Step(
+            job_id=self.subject_id(member.subject),
+            action=self.action,
+            seen_status=member.seen_status,
+            seen_epoch=member.seen_epoch or 0,
+            seen_reason=member.seen_reason,
+            will=member.will,
+            sentence=member.sentence,
+        )
 
     @property
     def did(self) -> str:

@@ -160,7 +160,7 @@ def _second_thought(step: Step, letter: DeadLetter, job: NamedJob | None) -> str
     again = step_for(step.action, letter, job)
     if not again.will:
         return again.sentence
-    if (again.seen_epoch, again.seen_reason) != (step.seen_epoch, step.seen_reason):
+    if not again.saw_the_same_as(step):
         return f"Its job has changed in the meantime, so nothing was done. {again.sentence}"
     return ""
 

@@ -130,9 +130,9 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
     with transaction.atomic():
         # Lock first, then look again on a newer snapshot: a heartbeat or a result in between wins (I3).
         found = _lock([step.job_id for step in wanted], decision.budget)
-        same = [step for step in wanted if _is_as_seen(found.get(step.job_id), step)]
+        same = [step for step in wanted if is_as_seen(found.get(step.job_id), step)]
         jobs = _look_again([found[step.job_id] for step in same])
-        kept = {step.job_id: _second_thought(step, jobs[step.job_id]) for step in same}
+        kept = {step.job_id: second_thought(step, jobs[step.job_id]) for step in same}
         left |= {job_id: why for job_id, why in kept.items() if why}
         for action, write in _WRITES.items():
             chosen = [jobs[step.job_id] for step in same if step.action == action and not kept[step.job_id]]
@@ -156,7 +156,8 @@ def _lock(job_ids: Sequence[UUID], budget: WaitBudget) -> dict[UUID, JobWithTime
     return {job.pk: job for job in budget.lock(jobs)}
 
 
-def _is_as_seen(job: Job | None, step: Step) -> bool:
+def is_as_seen(job: Job | None, step: Step) -> bool:
+    """Tell whether the job is as it was when the step was planned."""
     return job is not None and (job.status, job.run_epoch) == (step.seen_status, step.seen_epoch)
 
 
@@ -171,8 +172,8 @@ def _existing(job_ids: Sequence[UUID]) -> set[UUID]:
     return set(Job.objects.filter(pk__in=job_ids).values_list("pk", flat=True)) if job_ids else set()
 
 
-def _second_thought(step: Step, job: JobWithEvidence) -> str:
-    """Return why a job that has not changed is skipped nevertheless, or ''."""
+def second_thought(step: Step, job: JobWithEvidence) -> str:
+    """Return why a job that has not changed is skipped nevertheless, or ''. It was loaded by ``with_evidence()``, or needs none."""
     again = step_for(step.action, job)
     if not again.will:
         return again.sentence

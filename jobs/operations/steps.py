@@ -47,6 +47,11 @@ class Step:
     will: bool
     sentence: str
 
+    def saw_the_same_as(self, other: Step) -> bool:
+        """Tell whether both were planned from the same state, run and reason."""
+        mine = self.seen_status, self.seen_epoch, self.seen_reason
+        return mine == (other.seen_status, other.seen_epoch, other.seen_reason)
+
 
 LOCKED_BY_OTHERS = (
     "It is locked by others: another transaction has not ended that changes it or a row that belongs to it. "

@@ -7,6 +7,7 @@ from typing import Any
 
 from ninja import Field, Schema
 
+from jobs.bulk import turns
 from opsconsole.kit.api_text import Identifier
 from opsconsole.kit.job_ids import JobId
 from opsconsole.kit.operator_api import ListQuery
@@ -82,6 +83,27 @@ class Step(Schema):
     sentence: str = Field(examples=["Will wait for run 2, and its message will be sent."])
 
 
+class Turn(Schema):
+    """A bulk operation under way that has not come to it yet, and what it will do to it then."""
+
+    operation: int = Field(examples=[7], description="The number of the bulk operation.")
+    action: str = Field(examples=["requeue"])
+    will: bool = Field(description="False: it will leave it alone, as things are now.")
+    sentence: str = Field(
+        examples=[
+            "Bulk operation 7 will requeue it, unless it changes or the operation stops before its turn."
+        ]
+    )
+
+    @classmethod
+    def of(cls, turn: turns.Turn) -> Turn:
+        sentence = f"Bulk operation {turn.operation} {turn.sentence}"
+        return cls(operation=turn.operation, action=turn.action, will=turn.will, sentence=sentence)
+
+
+TURNS = "The bulk operations under way that have not come to it yet, as its page names them; empty for a key that may not see them."
+
+
 class JobEventItem(Schema):
     at: datetime
     kind: str = Field(examples=["failed"])
@@ -99,6 +121,7 @@ class ShownJob(Schema):
         examples=[None], description="Why it is stale or waits, where something is wrong."
     )
     actions: list[Step] = Field(description="What this key may do, and what would happen: the preview.")
+    turns: list[Turn] = Field(description=TURNS)
     payload: dict[str, Any] | list[Any] | str | bool | int | float | None = Field(
         examples=[None], description="Null unless the key has the scope `payloads:read`."
     )

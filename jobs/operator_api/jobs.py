@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ninja import Query, Router
 
-from jobs.admin.jobs import changelist, job_panel
+from jobs.admin.jobs import changelist, job_page, job_panel
 from jobs.bulk.registry import kind_of
 from jobs.models import Job, JobEvent
 from jobs.operations import job_operations
@@ -85,7 +85,7 @@ def list_jobs(request: OperatorRequest, query: Query[job_schemas.JobsQuery]) -> 
 
 @reading.get(ONE, response=job_schemas.ShownJob, operation_id="show_job", summary="Show a job")
 def show_job(request: OperatorRequest, job_id: JobId) -> Any:
-    """Return the job, what is wrong with it, what each action would do now, and its newest events."""
+    """Return the job, what is wrong with it, what each action and each bulk operation under way would do, and its newest events."""
     request.auth.require(VIEW)
     job = load(job_id)
     why = job_panel.why(job, job_panel.waits_of(job), request.auth)
@@ -98,6 +98,7 @@ def show_job(request: OperatorRequest, job_id: JobId) -> Any:
         "actions": [
             _step(step_for(action, job)) for action in JobAction if _may(request.auth, _permission(action))
         ],
+        "turns": [job_schemas.Turn.of(turn) for turn in job_page.bulk_turns(job, request.auth)],
         "payload": None if hidden else Job.objects.values_list("payload", flat=True).get(pk=job.pk),
         "payload_hidden": hidden,
         "events": [_event(event) for event in events],

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from ninja import Field, Schema
 
-from jobs.operator_api.job_schemas import Step
+from jobs.operator_api.job_schemas import TURNS, Step, Turn
 from opsconsole.kit.api_text import Identifier
 from opsconsole.kit.job_ids import JobId
 from opsconsole.kit.operator_api import ListQuery
@@ -72,6 +72,7 @@ class ShownLetter(Schema):
     )
     body_hidden: bool = Field(examples=[True])
     actions: list[Step] = Field(description="What this key may do, and what would happen: the preview.")
+    turns: list[Turn] = Field(description=TURNS)
     ledger: list[LedgerItem] = Field(description="What was done to it, oldest first.")
 
 

@@ -8,10 +8,12 @@ from uuid import UUID
 
 from ninja import Query, Router
 
+from jobs.admin.dead_letters import letter_page
 from jobs.admin.dead_letters.letter_actions import apart_from_job
 from jobs.bulk.registry import kind_of
 from jobs.dead_letters import cluster_work, operations, redaction, replay_results, requeue
 from jobs.dead_letters.replay_results import Followed
+from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
 from jobs.operations.steps import Step
@@ -94,16 +96,18 @@ def list_letters(request: OperatorRequest, query: Query[letter_schemas.LettersQu
     ONE, response=letter_schemas.ShownLetter, operation_id="show_letter", summary="Show a dead letter"
 )
 def show_letter(request: OperatorRequest, letter_id: UUID) -> Any:
-    """Return the letter, what each action would do now, and what was done to it."""
+    """Return the letter, what each action and each bulk operation under way would do, and what was done to it."""
     request.auth.require(VIEW)
     letter = load(letter_id)
     hidden = not request.auth.sees_payloads
+    job = requeue.jobs_of([letter]).get(letter.job_id)
     ledger = letter.attempts.order_by("-pk").defer("edited_body")[:LEDGER_SHOWN]
     return {
         "letter": item(request, letter),
         "body": None if hidden else _body(letter),
         "body_hidden": hidden,
-        "actions": _actions(request, letter),
+        "actions": _actions(request, letter, job),
+        "turns": [job_schemas.Turn.of(turn) for turn in letter_page.bulk_turns(letter, job, request.auth)],
         "ledger": [_entry(row) for row in reversed(ledger)],
     }
 
@@ -139,8 +143,7 @@ def _as_seen(
     return apart_from_job(letter, sentence, goes=goes)
 
 
-def _actions(request: OperatorRequest, letter: DeadLetter) -> list[job_schemas.Step]:
-    job = requeue.jobs_of([letter]).get(letter.job_id)
+def _actions(request: OperatorRequest, letter: DeadLetter, job: NamedJob | None) -> list[job_schemas.Step]:
     permitted = [action for action in ACTIONS if request.auth.has_perm(kind_of(action).permission)]
     steps: list[tuple[LetterAction, Step]] = [
         (action, operations.step_for(action, letter, job)) for action in permitted

@@ -22,6 +22,7 @@ from django_stubs_ext import WithAnnotations
 from jobs.admin.bulk import start
 from jobs.admin.dead_letters import filters, letter_badges, listed_letters
 from jobs.admin.dead_letters.listed_letters import letters_of_group
+from jobs.bulk import turns
 from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import kind_of
 from jobs.dead_letters import fingerprint, replay_results
@@ -29,6 +30,7 @@ from jobs.dead_letters.replay_results import ReplayResult
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, FailureGroup
 from jobs.models.failure_group import FailureGroupQuerySet
+from opsconsole.kit import one_statement
 from opsconsole.kit.counting import figure
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
@@ -86,7 +88,7 @@ class GroupChangeList(DeclaredChangeList):
 
 @admin.register(FailureGroup)
 class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
-    live_on = ("jobs.FailureGroup", "jobs.DeadLetter", "jobs.ReplayAttempt", "jobs.Job")
+    live_on = ("jobs.FailureGroup", "jobs.DeadLetter", "jobs.ReplayAttempt", "jobs.Job", "jobs.BulkOperation")
     list_display = (
         "name",
         "kind_shown",
@@ -172,6 +174,8 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
         context["show_save_and_continue"] = False
         group = context["original"]
         context["whole_group"] = kinds if group.open_letters else []
+        if may_see(request.user, "jobs_bulkoperation"):
+            context |= one_statement.read(bulk_turns=turns.of_group(group.pk))
         context["legend"] = fingerprint.legend(group.shown_title)
         if may_see(request.user, "jobs_deadletter"):
             context |= {

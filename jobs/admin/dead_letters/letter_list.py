@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 
 from jobs.admin.dead_letters import choose_queue, coverage, edit, filters, letter_badges, listed_letters
 from jobs.admin.dead_letters.letter_actions import PlannedLetters
-from jobs.admin.dead_letters.letter_page import ShownLetter, download, letter_page
+from jobs.admin.dead_letters.letter_page import ShownLetter, bulk_turns, download, letter_page
 from jobs.admin.dead_letters.listed_letters import ListedLetter
 from jobs.admin.dead_letters.typed_filters import (
     LetterCustomerFilter,
@@ -71,6 +71,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         "jobs.FailureGroup",
         "jobs.ReplayAttempt",
         "jobs.Job",
+        "jobs.BulkOperation",
     )
     list_display = (
         "short_id",
@@ -199,6 +200,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
         followed = replay_results.as_far_as_seen(followed, sees_jobs=sees_jobs)
         permitted = [action for action in LetterAction if self.may(request, action)]
         context = letter_page(row, job, permitted, sees_jobs=sees_jobs) | {
+            "bulk_turns": bulk_turns(row, job, request.user),
             "state": letter_badges.state(row, followed, linked=False),
             "returns": letter_badges.returns(row),
             "receives": letter_badges.receives(row),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -16,12 +16,16 @@ from django_stubs_ext import WithAnnotations
 from jobs.admin import labels
 from jobs.admin.action_buttons import Button, button
 from jobs.admin.dead_letters.letter_actions import apart_from_job
+from jobs.bulk import turns
+from jobs.bulk.turns import Turn
 from jobs.dead_letters import editing, fingerprint, operations, reading, redaction
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, JobEvent, ReplayAttempt
+from opsconsole.kit import one_statement
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import badge
+from opsconsole.kit.page_permissions import Asker, may_see
 from opsconsole.kit.short_ids import short_id
 from opsconsole_worker.working.poison import POISON_ATTRIBUTE
 
@@ -105,6 +109,20 @@ def _refusal(letter: DeadLetter, buttons: Sequence[Button], *, sees_jobs: bool) 
     """Return why the letter can't be replayed, without what only the page of its job may tell."""
     why = next((b.why for b in buttons if b.action == LetterAction.REPLAY and not b.enabled), "")
     return why if not why or sees_jobs else apart_from_job(letter, why, goes=False)
+
+
+def bulk_turns(letter: DeadLetter, job: NamedJob | None, user: Asker) -> Sequence[Turn]:
+    """Return what bulk operations will do to the letter, as far as this person may see them and its job."""
+    if not may_see(user, "jobs_bulkoperation"):
+        return ()
+    found: Sequence[Turn] = one_statement.read(turns=turns.of_letter(letter, job))["turns"]
+    return found if may_see(user, "jobs_job") else [_turn_apart_from_job(letter, turn) for turn in found]
+
+
+def _turn_apart_from_job(letter: DeadLetter, turn: Turn) -> Turn:
+    if not turn.why or turn.action != LetterAction.REPLAY:
+        return turn
+    return replace(turn, why=apart_from_job(letter, turn.why, goes=False))
 
 
 def _about_job(job: NamedJob | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from jobs.admin import labels, run_progress
 from jobs.admin.action_buttons import button
 from jobs.admin.jobs import job_panel, job_timeline, payload_page, progress_notes
 from jobs.bulk import turns
+from jobs.bulk.turns import Turn
 from jobs.models import Job, JobEvent, RunProgress, Status, WorkerHeartbeat, absent_columns
 from jobs.models.event import recent_recoveries
 from jobs.models.job import JobWithEvidence
@@ -30,7 +31,7 @@ from opsconsole.kit import one_statement, pauses
 from opsconsole.kit.counting import exactly, many
 from opsconsole.kit.display import NOTHING, badge, rough
 from opsconsole.kit.one_statement import Reading, models_of, value_of
-from opsconsole.kit.page_permissions import Person, may_see
+from opsconsole.kit.page_permissions import Asker, Person, may_see
 from opsconsole.kit.short_ids import short_id
 
 NOTES_SHOWN = 50
@@ -65,16 +66,16 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
     if job.status == Status.PENDING and may_see(user, "opsconsole_pause"):
         readings["pauses"] = models_of(pauses.in_force(pauses.of_queue(job.queue)))
     read = one_statement.read(**readings)
-    bulk_turns = read.get("turns", ())
+    upcoming = read.get("turns", ())
     return {
         "title": f"Job {short_id(job.pk)}",
         "job": job,
         "customer": labels.customer_link(job),
         "status": labels.job_status(job, job.read_at),
         "trouble": labels.message_trouble(waits.trouble) if waits else labels.trouble(diagnosis),
-        "bulk_turns": bulk_turns,
+        "bulk_turns": upcoming,
         "queue_pause": next(iter(read.get("pauses", ())), None),
-        "why": job_panel.why(job, waits, user, bulk_turns),
+        "why": job_panel.why(job, waits, user, upcoming),
         "letters_url": _letters_url(job) if may_see(user, "jobs_deadletter") else "",
         "old_kind": job.status == Status.IN_PROGRESS and job.claimed_epoch is None,
         "deadline": deadline_of(job) if job.status == Status.IN_PROGRESS else None,
@@ -92,6 +93,14 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
             *([payload_page.button(job)] if payload_page.may(user, job.status) else []),
         ],
     }
+
+
+def bulk_turns(job: JobWithEvidence, user: Asker) -> Sequence[Turn]:
+    """Return what bulk operations will do to the job, to whoever may see them."""
+    if not may_see(user, "jobs_bulkoperation"):
+        return ()
+    found: Sequence[Turn] = one_statement.read(turns=turns.of_job(job))["turns"]
+    return found
 
 
 def _letters_url(job: JobWithEvidence) -> str:
