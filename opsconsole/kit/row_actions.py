@@ -11,6 +11,12 @@ from django.db.models import Field
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
+# What an action says for which no row was selected.
+NOTHING_SELECTED = (
+    "No {many} were selected, so nothing was done. Select them by the boxes at the beginning of their rows, then choose the "
+    "action again. The box above the rows selects this page; if more match, it then offers to select all that match."
+)
+
 
 class RowActionsAdmin(admin.ModelAdmin[Any]):
     """Offers on the page of a row what its list offers for it. ``templates/admin/change_form.html`` shows the buttons."""
@@ -38,6 +44,19 @@ class RowActionsAdmin(admin.ModelAdmin[Any]):
     def applies(self, action: str, row: Any) -> bool:
         """Tell whether an action of the list would do something with this row."""
         return True
+
+    def nothing_is_selected(self, request: HttpRequest) -> bool:
+        """Tell whether a button of the list's actions was pressed without a row; Django would speak of "items"."""
+        pressed = "index" in request.POST and request.POST.get("select_across") != "1"
+        return pressed and not request.POST.getlist(ACTION_CHECKBOX_NAME) and bool(self.get_actions(request))
+
+
+def choose_all_that_match(request: HttpRequest) -> None:
+    """Let an action on all that match begin without a selected row; Django asks for one."""
+    if request.POST.get("select_across") == "1" and not request.POST.get(ACTION_CHECKBOX_NAME):
+        sent = request.POST.copy()
+        sent[ACTION_CHECKBOX_NAME] = "all"
+        request.POST = sent  # type: ignore[assignment]  # a copy
 
 
 def leave_out_impossible_rows(request: HttpRequest, key: Field[Any, Any]) -> None:

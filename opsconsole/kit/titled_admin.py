@@ -8,7 +8,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.core.exceptions import PermissionDenied
@@ -26,7 +26,12 @@ from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.form_versions import VersionedForm
 from opsconsole.kit.page_permissions import may_see, may_see_rows
 from opsconsole.kit.reasons import ReasonForm, ReasonPageForm
-from opsconsole.kit.row_actions import RowActionsAdmin, leave_out_impossible_rows
+from opsconsole.kit.row_actions import (
+    NOTHING_SELECTED,
+    RowActionsAdmin,
+    choose_all_that_match,
+    leave_out_impossible_rows,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +85,11 @@ class TitledAdmin(RowActionsAdmin):
         if request.method == "GET" and (shorter := declared_lookups.without_empty(request)) is not None:
             return redirect(f"{request.path}?{shorter}" if shorter else request.path)
         if request.method == "POST":
-            _choose_all_that_match(request)
+            choose_all_that_match(request)
             leave_out_impossible_rows(request, self.opts.pk)
+            if self.nothing_is_selected(request):
+                messages.warning(request, NOTHING_SELECTED.format(many=self.many))
+                return redirect(request.get_full_path())
         titles = {"title": capfirst(self.many), "module_name": self.many}
         return super().changelist_view(request, titles | (extra_context or {}))
 
@@ -211,11 +219,3 @@ class TitledAdmin(RowActionsAdmin):
     @property
     def many(self) -> str:
         return str(self.shown_names[1] if self.shown_names else self.opts.verbose_name_plural)
-
-
-def _choose_all_that_match(request: HttpRequest) -> None:
-    """Let an action on all that match begin without a selected row; Django asks for one."""
-    if request.POST.get("select_across") == "1" and not request.POST.get(ACTION_CHECKBOX_NAME):
-        sent = request.POST.copy()
-        sent[ACTION_CHECKBOX_NAME] = "all"
-        request.POST = sent  # type: ignore[assignment]  # a copy

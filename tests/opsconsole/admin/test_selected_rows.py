@@ -27,3 +27,14 @@ def test_selected_row_that_cannot_be_one_is_left_out(operator: Client, page: str
     for key in KEYS:
         form = {"action": LISTS[page] if action else "", "index": "0", ACTION_CHECKBOX_NAME: key}
         assert operator.post(address, form).status_code in {200, 302, 409}, key
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("page", [page for page in LISTS if page != "jobs_failuregroup"])
+def test_action_without_a_selected_row_says_what_to_do(operator: Client, page: str) -> None:
+    address = reverse(f"admin:{page}_changelist")
+    answer = operator.post(address, {"action": LISTS[page], "index": "0"}, follow=True)
+    assert answer.redirect_chain == [(address, 302)]
+    shown = answer.content.decode()
+    assert "were selected, so nothing was done. Select them by the boxes" in shown
+    assert "Items must be selected" not in shown

@@ -228,6 +228,15 @@ def test_freeing_needs_its_permission(client: Client) -> None:
     assert send(client, FREE, {"reason": "x"}, page=CLIENT).status_code == 302
 
 
+def test_figures_of_a_client_stand_above_the_form_that_frees_it(operator: Client) -> None:
+    page = operator.get(CLIENT).content.decode()
+    assert page.index('href="#free"') < page.index('class="headline"') < page.index("Policies that apply")
+    assert page.index("Policies that apply") < page.index('id="free"')
+    # What was wrong with an answer is seen at once.
+    refused = send(operator, FREE, {"reason": "", "policy": ""}, page=CLIENT).content.decode()
+    assert refused.index("Give a reason") < refused.index('class="headline"')
+
+
 def test_client_of_another_service_is_freed_by_the_api(client: Client) -> None:
     use_up("check:customer-1")
     body = {"client": "check:customer-1", "policy": "strict", "reason": "import done"}
