@@ -100,6 +100,8 @@ def _refused_by_database(request: HttpRequest, error: Exception) -> HttpResponse
 
 
 def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
+    if refusals.of(error):
+        return _refused_by_database(request, error)
     trouble = trouble_behind(error)
     if trouble not in {None, Trouble.AWAY}:
         logger.warning("%s %s: %s", request.method, request.path, trouble.value)

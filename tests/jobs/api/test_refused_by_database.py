@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test import Client
 
+from jobs.intake.enqueue import NewJob, enqueue
 from jobs.models import IdempotencyKey, Job, JobEvent, Outbox, Status
+from opsconsole_worker import refusals
 from opsconsole_worker.environment import QueueConfig
 from ratelimits.keys import api_keys
 from tests import factories
@@ -52,6 +55,7 @@ RULES: dict[str, tuple[str, int, dict[str, str]]] = {
     ),
     "too long": ("ALTER TABLE jobs ALTER COLUMN customer_id TYPE varchar(8) USING 'short'", 422, {}),
     "out of range": ("ALTER TABLE jobs ALTER COLUMN package_size TYPE smallint USING 1", 422, {}),
+    "longer than an index holds": ("CREATE INDEX their_payloads ON jobs ((payload::text))", 422, {}),
     "trigger": (RAISE.format(what="'orders are closed today'"), 422, {}),
     "trigger with a code of its own": (
         RAISE.format(what="'orders are closed today' USING ERRCODE = '45001', CONSTRAINT = 'opening_hours'"),
@@ -62,6 +66,10 @@ RULES: dict[str, tuple[str, int, dict[str, str]]] = {
 ASKED: dict[str, dict[str, Any]] = {
     "too long": {"customer_id": "TEST-0001"},
     "out of range": {"package_size": 40_000},
+    # So much that compression does not make it short enough.
+    "longer than an index holds": {
+        "payload": {"a": "".join(chr(Random(number).randrange(0x4E00, 0x9FA0)) for number in range(3_000))}
+    },
 }
 
 Post = Callable[..., Any]
@@ -104,6 +112,8 @@ def test_refused_job_is_answered_with_the_name_of_the_rule(post: Post, name: str
     assert {member: problem[member] for member in ("constraint", "column") if member in problem} == named
     assert problem["reason"] == "refused_by_database"
     assert problem["detail"].endswith(". Nothing was changed.")
+    if name in ASKED:
+        assert "which the value does not fit" in problem["detail"]
     if "trigger" in name:
         assert "orders are closed today" in problem["detail"]
     assert (Job.objects.count(), JobEvent.objects.count(), Outbox.objects.count()) == (1, events, messages)
@@ -164,3 +174,14 @@ def test_refused_claim_is_not_settled(post: Post) -> None:
 def test_our_own_failures_stay_failures(post: Post) -> None:
     execute("ALTER TABLE job_events RENAME COLUMN actor TO other")
     assert post(**JOB).status_code >= 500
+
+
+def test_customer_that_no_index_holds_is_refused_in_words(db: None, settings: Any) -> None:
+    settings.QUEUES = {"default": QueueConfig("default", "http://127.0.0.1:1/0/default", None)}
+    customer = "".join(chr(Random(number).randrange(0x4E00, 0x9FA0)) for number in range(3_000))
+    execute("CREATE INDEX their_customers ON jobs (customer_id)")
+    with pytest.raises(DatabaseError) as raised:
+        enqueue(NewJob(customer_id=customer, package_size=1))
+    refusal = refusals.of(raised.value)
+    assert refusal and "index" in refusal.said
+    assert refusal.rule == "a limit of PostgreSQL, which the value does not fit"

@@ -14,8 +14,14 @@ from opsconsole_worker.errors import first_line
 from opsconsole_worker.kept_rows import SAID, RowKept
 
 # Classes of SQLSTATE in which a rule for the data is the reason: data exception, integrity constraint violation, WITH
-# CHECK OPTION violation, what applications raise by convention, and RAISE in PL/pgSQL.
-_CLASSES = ("22", "23", "44", "45", "P0")
+# CHECK OPTION violation, what applications raise by convention, and RAISE in PL/pgSQL; and a limit of the server, as of the
+# length of what an index holds.
+_CLASSES = ("22", "23", "44", "45", "54000", "P0")
+_UNNAMED = {
+    "22001": "the type of a column, which the value does not fit",
+    "22003": "the type of a column, which the value does not fit",
+    "54000": "a limit of PostgreSQL, which the value does not fit",
+}
 _CONFLICTS = {"23505", "23P01"}
 
 
@@ -67,4 +73,5 @@ def of(error: BaseException | None) -> Refusal | None:
         column=told.column_name or "",
         said=told.message_primary or first_line(cause),
         conflicts=cause.sqlstate in _CONFLICTS,
+        by=_UNNAMED.get(cause.sqlstate or "", ""),
     )
