@@ -14,6 +14,7 @@ from django.core.cache.backends.redis import RedisCache, RedisCacheClient
 from redis.exceptions import ResponseError
 
 from opsconsole.kit.redis_cluster import Cluster, is_cluster
+from opsconsole.kit.whole_answers import LimitedParser
 
 WRONG_TYPE = "WRONGTYPE"
 Key: TypeAlias = str | bytes | memoryview
@@ -32,8 +33,11 @@ class JSONSerializer:
     def loads(self, data: bytes) -> Any:
         try:
             return json.loads(data)
-        except (ValueError, RecursionError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ForeignEntry("The entry is no JSON.") from error
+
+
+OURS = {"serializer": JSONSerializer, "parser_class": LimitedParser}
 
 
 class JSONCacheClient(RedisCacheClient):
@@ -79,6 +83,6 @@ class JSONCache(RedisCache):
     """The backend for the setting ``CACHES``."""
 
     def __init__(self, server: str, params: dict[str, Any]) -> None:
-        params = params | {"OPTIONS": {**params.get("OPTIONS", {}), "serializer": JSONSerializer}}
+        params = params | {"OPTIONS": {**params.get("OPTIONS", {}), **OURS}}
         super().__init__(server, params)
         self._class = JSONCacheClient

@@ -11,11 +11,12 @@ from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
 from redis.connection import ConnectionPool
 from redis.exceptions import ConnectionError as StoreConnectionError
-from redis.exceptions import NoPermissionError, RedisClusterException
+from redis.exceptions import InvalidResponse, NoPermissionError, RedisClusterException
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from opsconsole.kit.errors import first_line
+from opsconsole.kit.whole_answers import NONSENSE, LimitedParser
 
 
 class Cluster(RedisCluster):
@@ -34,6 +35,12 @@ class Cluster(RedisCluster):
                 **options,
             )
 
+    def on_connect(self, connection: Any) -> None:
+        """Begin a connection to a server. The client hands no parser of ours to its connections, so it is set here."""
+        connection.set_parser(LimitedParser)
+        with as_store_errors():
+            super().on_connect(connection)  # type: ignore[no-untyped-call]  # redis-py's
+
     def execute_command(self, *args: Any, **kwargs: Any) -> Any:
         with as_store_errors():
             return super().execute_command(*args, **kwargs)  # type: ignore[no-untyped-call]  # redis-py's
@@ -42,7 +49,8 @@ class Cluster(RedisCluster):
 def is_cluster(pool: ConnectionPool) -> bool:
     """Ask a server whether it is part of a cluster. One that does not let us ask is taken to be alone."""
     try:
-        return bool(Redis(connection_pool=pool).info("cluster").get("cluster_enabled"))
+        with as_store_errors():
+            return bool(Redis(connection_pool=pool).info("cluster").get("cluster_enabled"))
     except NoPermissionError:
         return False
     finally:
@@ -51,8 +59,10 @@ def is_cluster(pool: ConnectionPool) -> bool:
 
 @contextmanager
 def as_store_errors() -> Iterator[None]:
-    """Raise what is no ``RedisError`` in redis-py's client of clusters as one."""
+    """Raise what is no ``RedisError`` in redis-py's client as one: of clusters, and of answers that it doesn't expect."""
     try:
         yield
     except RedisClusterException as error:
         raise StoreConnectionError(f"The cluster can't be used: {first_line(error)}") from error
+    except NONSENSE as error:
+        raise InvalidResponse(f"The answer is not what was asked for ({type(error).__name__})") from error

@@ -42,6 +42,7 @@ from ratelimits.engine.questions import (
     arguments,
     returned,
 )
+from ratelimits.engine.script_answer import all_deleted, answer_to
 from ratelimits.engine.store_client import TIMEOUT_SECONDS, Script, options
 
 SHARDS = 1024
@@ -117,9 +118,13 @@ class ClusterStore:
             raise failure
 
     def delete(self, keys: Sequence[str]) -> None:
-        with as_store_errors():
-            for key in keys:
-                self._cluster.execute_command("DEL", _name(self.shard(key), key))
+        answers: list[Any] = []
+        for key in keys:
+            try:
+                answers.append(self._cluster.execute_command("DEL", _name(self.shard(key), key)))
+            except RedisError as error:
+                answers.append(error)
+        all_deleted(answers)
 
     def probe(self) -> None:
         """Read which server has which slots, and count a request on each."""
@@ -154,8 +159,9 @@ class ClusterStore:
         """Return the connections to a server."""
         connections = self._connections.get(server)
         if connections is None:
-            node = self._cluster.get_node(node_name=server)  # type: ignore[no-untyped-call]  # redis-py's
-            pool = self._cluster.get_redis_connection(node).connection_pool
+            with as_store_errors():
+                node = self._cluster.get_node(node_name=server)  # type: ignore[no-untyped-call]  # redis-py's
+                pool = self._cluster.get_redis_connection(node).connection_pool
             with self._lock:
                 connections = self._connections.setdefault(server, Connections(pool))
         return connections
@@ -188,10 +194,7 @@ class ClusterStore:
         if isinstance(reply, NoScriptError):
             [reply] = self._replies(server, self._send(server, [question], whole=True), 1)
         if isinstance(reply, MovedError):
-            self._cluster.nodes_manager.move_slot(reply)
-            return self._elsewhere(server, question) or StoreConnectionError(
-                "A slot was moved to where it was."
-            )
+            return self._moved(server, question, reply)
         if isinstance(reply, AskError):
             reply = self._ask_where_it_goes(question)
         if isinstance(reply, TryAgainError):
@@ -201,10 +204,22 @@ class ClusterStore:
         if isinstance(reply, StoreConnectionError):
             # Perhaps a replica took over long ago, and this process asks for the first time since.
             return self._elsewhere(server, question, refresh=True) or reply
-        if isinstance(reply, RedisError):
-            return reply
-        generation = self._number(server) << SERVER_BITS | reply[0]
-        return Answer(generation, reply[2:], reply[1] if len(reply) > 1 else 0)
+        return reply if isinstance(reply, RedisError) else self._checked(server, question, reply)
+
+    def _checked(self, server: str, question: Question, reply: Any) -> Answer | RedisError:
+        try:
+            own = answer_to(question, question.generation & OWN, reply)
+        except RedisError as error:
+            return error
+        return own._replace(generation=self._number(server) << SERVER_BITS | own.generation)
+
+    def _moved(self, server: str, question: Question, reply: MovedError) -> Answer | RedisError:
+        try:
+            with as_store_errors():
+                self._cluster.nodes_manager.move_slot(reply)
+        except RedisError as error:
+            return error
+        return self._elsewhere(server, question) or StoreConnectionError("A slot was moved to where it was.")
 
     def _elsewhere(self, server: str, question: Question, *, refresh: bool = False) -> Answer | None:
         """Return the answer that makes the process ask again, if another server has the shard now."""

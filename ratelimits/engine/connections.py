@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 from hiredis import pack_command
 from redis.connection import ConnectionInterface, ConnectionPool
 from redis.exceptions import ConnectionError as StoreConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
+
+from opsconsole.kit.errors import first_line
+from opsconsole.kit.whole_answers import LimitedParser
 
 Command = Sequence[Any]
 
@@ -89,17 +92,21 @@ class Connections:
 
     def _read(self, sent: Sent) -> list[Any]:
         connection = sent.connection
-        answers: list[Any] = []
+        # redis-py would name the server and look at the protocol before each answer, and raise those that are errors.
+        parser: LimitedParser = connection._parser  # type: ignore[attr-defined]  # noqa: SLF001 - ours, see store_client.options
         try:
-            for _ in sent.commands:
-                try:
-                    answers.append(connection.read_response())
-                except ResponseError as error:
-                    answers.append(error)
+            answers = [parser.read_response() for _ in sent.commands]
         except RedisError:
             connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py's
             raise
-        self._idle.append(connection)
+        except OSError as error:
+            connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py's
+            raise StoreConnectionError(f"Error while reading: {first_line(error)}") from error
+        if parser.has_surplus:
+            # The next request would take it for its own answer.
+            connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py's
+        else:
+            self._idle.append(connection)
         return answers
 
 

@@ -77,7 +77,10 @@ class AnyStore(Protocol):
         ...
 
     def delete(self, keys: Sequence[str]) -> None:
-        """Forget what is counted under these keys."""
+        """Forget what is counted under these keys.
+
+        A ``ResponseError`` says that nothing was forgotten; after any other ``RedisError``, it is unknown what was.
+        """
         ...
 
     def probe(self) -> None:

@@ -41,7 +41,7 @@ end
 local function current_generation(key)
     local stored = redis.pcall('get', key)
     local found = type(stored) == 'string' and tonumber(stored)
-    if found then return found end
+    if found and found >= 1 and found < 2 ^ 53 and found % 1 == 0 then return found end
     -- Something else that others wrote there.
     if stored then redis.call('del', key) end
     redis.call('set', key, now)

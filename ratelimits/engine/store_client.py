@@ -8,14 +8,16 @@ from typing import Any
 
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from opsconsole.kit.redis_cluster import is_cluster
+from opsconsole.kit.whole_answers import LimitedParser
 from ratelimits.engine import script, store_facts
 from ratelimits.engine.connections import Connections
 from ratelimits.engine.questions import GENERATION as GENERATION_NAME
 from ratelimits.engine.questions import PREFIX, PROBE, Answer, Question, Return, arguments
+from ratelimits.engine.script_answer import all_deleted, answer_to
 
 TIMEOUT_SECONDS = 0.1
 GENERATION = f"{PREFIX}{GENERATION_NAME}"
@@ -29,6 +31,7 @@ def options(timeout: float) -> dict[str, Any]:
         "socket_connect_timeout": timeout,
         "client_name": "opsconsole-limiter",
         "decode_responses": False,
+        "parser_class": LimitedParser,
     }
 
 
@@ -69,9 +72,7 @@ class Store:
         """Do nothing: the script counts under all policies or none."""
 
     def delete(self, keys: Sequence[str]) -> None:
-        for answer in self.connections.exchange(*(("DEL", key) for key in keys)):
-            if isinstance(answer, ResponseError):
-                raise answer
+        all_deleted(self.connections.exchange(*(("DEL", key) for key in keys)))
 
     def probe(self) -> None:
         self._ask(Question(WHOLE, [(PROBE, f"{PREFIX}{PROBE.name}")], 1))
@@ -91,4 +92,4 @@ class Store:
             [numbers] = self.connections.exchange((b"EVAL", self._script.text, *given))
         if isinstance(numbers, RedisError):
             raise numbers
-        return Answer(numbers[0], numbers[2:], numbers[1] if len(numbers) > 1 else 0)
+        return answer_to(question, question.generation, numbers)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from redis.exceptions import RedisError, ResponseError
 
+from opsconsole.kit.redis_cluster import as_store_errors
 from ratelimits.engine.connections import Connections
 
 
@@ -23,13 +24,15 @@ class StoreFacts:
 def facts(server: Connections) -> StoreFacts:
     """Ask a server what decides whether it keeps counts, and for its time."""
     information, now = server.alone(("INFO",), ("TIME",))
-    lines = _as_lines(information)
+    with as_store_errors():
+        lines = _as_lines(information)
+        seconds, microseconds = map(int, now)
+        time = datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
     kept = lines.get("aof_enabled") == "1" or lines.get("connected_slaves", "0") != "0"
-    seconds, microseconds = now
     return StoreFacts(
         eviction=lines.get("maxmemory_policy", ""),
         keeps=kept or _saves(server),
-        time=datetime.fromtimestamp(int(seconds) + int(microseconds) / 1_000_000, UTC),
+        time=time,
     )
 
 
@@ -59,7 +62,8 @@ def _maxmemory_policy(server: Connections) -> str:
     [information] = server.exchange(("INFO", "memory"))
     if isinstance(information, RedisError):
         raise information
-    return _as_lines(information).get("maxmemory_policy", "")
+    with as_store_errors():
+        return _as_lines(information).get("maxmemory_policy", "")
 
 
 def _saves(server: Connections) -> bool | None:
@@ -69,11 +73,12 @@ def _saves(server: Connections) -> bool | None:
     except ResponseError:
         return None
     # A list, or with RESP3 a mapping.
-    values = list(answer.values()) if isinstance(answer, dict) else answer[1:]
-    return bool(values and values[0])
+    with as_store_errors():
+        values = list(answer.values()) if isinstance(answer, dict) else answer[1:]
+        return bool(values and values[0])
 
 
 def _as_lines(information: bytes) -> dict[str, str]:
     """Return the lines of INFO by their names."""
-    lines = bytes(information).decode(errors="replace").splitlines()
+    lines = information.decode(errors="replace").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)
