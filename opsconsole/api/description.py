@@ -40,7 +40,7 @@ PROBLEM = {
         "column": {"type": "string", "description": "The column whose rule or type refused the change."},
         "outcome": {
             "const": "unknown",
-            "description": "Set when the connection broke while the change was being saved: it was saved or not.",
+            "description": "Set when the connection broke while the change was being made: it was made or not.",
         },
         "retryAfter": {"type": "integer", "description": "Seconds to wait before trying again."},
         "scope": {"type": "string", "description": "The scope that the API key lacks."},

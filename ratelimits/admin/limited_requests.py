@@ -21,7 +21,7 @@ from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
 from ratelimits.admin import client_facts, counted_requests, limiter_charts, policy_links, recent_records
-from ratelimits.engine.forgotten_counts import StoreAway
+from ratelimits.engine.forgotten_counts import FreeUnconfirmed, StoreAway
 from ratelimits.identity import client_names
 from ratelimits.models import LimiterControl, RateLimitHour, RateLimitRequest
 from ratelimits.models.hour import hash_key, hashed, salts
@@ -110,6 +110,10 @@ class LimitedRequestsAdmin(OnePageAdmin):
                     freed = freed_clients.free(
                         key, policy=policy, account=audit.account_of(by), by=by, reason=reason
                     )
+                except FreeUnconfirmed as error:
+                    # The line of the audit that says so stays.
+                    messages.warning(request, str(error))
+                    return redirect(_client_url(key=key))
                 except (FreeRefused, StoreAway, UnknownPolicy) as error:
                     transaction.set_rollback(True)
                     form.add_error(None, str(error))

@@ -12,7 +12,7 @@ from opsconsole.kit import audit
 from opsconsole.kit.api_text import Identifier
 from opsconsole.kit.problems import Problem
 from ratelimits.api.schemas import PolicyName
-from ratelimits.engine.forgotten_counts import StoreAway
+from ratelimits.engine.forgotten_counts import FreeUnconfirmed, StoreAway
 from ratelimits.keys import api_keys
 from ratelimits.requests import freed_clients
 
@@ -52,7 +52,8 @@ class FreeResponse(Schema):
 def free_client(request: HttpRequest, wanted: FreeRequest) -> Any:
     """Every process of the console lets the client's next request through within two seconds.
 
-    A denied network stays denied. 503 with `reason` `store_away`: the store does not answer, and nothing was freed.
+    A denied network stays denied. 503 with `reason` `store_away`: the store does not answer, and nothing was freed; with `outcome`
+    `unknown` beside it, the store was told to forget what the client used and did not confirm it. Asking again is safe.
     """
     by = f"the API key {api_keys.authenticate(request)}"
     try:
@@ -65,7 +66,9 @@ def free_client(request: HttpRequest, wanted: FreeRequest) -> Any:
             actor=by,
         )
     except StoreAway as error:
-        raise Problem(503, str(error), reason="store_away", headers={"Retry-After": "5"}) from error
+        outcome = {"outcome": "unknown"} if isinstance(error, FreeUnconfirmed) else {}
+        headers = {"Retry-After": "5"}
+        raise Problem(503, str(error), reason="store_away", headers=headers, **outcome) from error
     return {
         "client": freed_clients.key_of(wanted.client),
         "freed": {each.policy: each.requests for each in freed},

@@ -20,6 +20,7 @@ from opsconsole.kit.form_versions import Value, Version
 from opsconsole.kit.one_statement import Reading, models_of, value_of
 from opsconsole.kit.storable import plain_text
 from ratelimits.engine import store
+from ratelimits.engine.forgotten_counts import FreeUnconfirmed
 from ratelimits.identity import client_ip, client_names
 from ratelimits.models import LimiterControl, RateLimitHour
 from ratelimits.policies import policy_cache
@@ -49,7 +50,8 @@ def free(
 
     ``client`` is its key in the records, such as "address:203.0.113.7"; ``actor`` says who it was if it was not the
     account alone. Every process lets its next request through
-    within two seconds. Raise ``FreeRefused`` without a reason or a client, ``UnknownPolicy``, or ``StoreAway``.
+    within two seconds. Raise ``FreeRefused`` without a reason or a client, ``UnknownPolicy``, or ``StoreAway``; and
+    ``FreeUnconfirmed``, after which the audit says that the outcome is unknown.
     """
     reason = reasons.required(reason, FreeRefused)
     client = key_of(client)
@@ -60,14 +62,22 @@ def free(
         # All at once: two who free a client at the same moment wait for each other.
         LimiterControl.locked()
         LimiterControl.objects.filter(pk=1).update(freed=F("freed") + 1, version=F("version") + 1)
-        counts = store.free(policies, client)
-        freed = [Freed(each.name, used) for each, used in zip(policies, counts, strict=True) if used]
-        did = f"Freed by {by} under {policy or 'all policies'}."
-        told = Told(did, reason, in_words(freed))
+        freed: list[Freed] = []
+        unconfirmed: FreeUnconfirmed | None = None
+        try:
+            counts = store.free(policies, client)
+        except FreeUnconfirmed as error:
+            unconfirmed, did, result = error, "Freeing begun", "Unknown: the store did not confirm it."
+        else:
+            freed = [Freed(each.name, used) for each, used in zip(policies, counts, strict=True) if used]
+            did, result = "Freed", in_words(freed)
+        told = Told(f"{did} by {by} under {policy or 'all policies'}.", reason, result)
         audit.log_of(
             account.pk, RateLimitHour, client, client_names.names([client])[client], told, actor=actor
         )
     policy_cache.clear()
+    if unconfirmed:
+        raise unconfirmed
     return freed
 
 
