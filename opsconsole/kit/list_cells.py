@@ -1,11 +1,13 @@
 """The cells of a list, as Django's admin makes them, with the heading of each column and made in half the time.
 
 Django looks up each column anew for each row. Here a column that is a method of the admin, as most of ours are, is called
-directly, and a field of text or of a number is read so; all others are left to Django.
+directly, and a field of text or of a number is read so; all others are left to Django. A cell with a word that no column has room
+for is marked, so that the word alone is broken.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -20,6 +22,11 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
 CHECKBOX = "action_checkbox"
+# A word outside of tags that is longer than those of a language: an id, a name or a path.
+LONG = 24
+LONG_WORD = re.compile(rf"(?:^|>)(?:[^<]*\s)?[^\s<]{{{LONG}}}")
+
+_CLASSES = re.compile(r'(class="[^"]*)"')
 
 
 @dataclass(frozen=True)
@@ -38,12 +45,18 @@ class _Column:
         if isinstance(value, str) and not value.strip():
             value = ""
         if value and isinstance(value, SafeString):
-            return f'{self.begin}">{value}</td>'
+            return f'{self.begin}{_long(value)}">{value}</td>'
         text = conditional_escape(display_for_value(value, self.empty))
-        return f'{self.begin}{" nowrap" if isinstance(value, date | time) else ""}">{text}</td>'
+        return f'{self.begin}{" nowrap" if isinstance(value, date | time) else _long(text)}">{text}</td>'
 
     def labelled(self, cell: str) -> str:
+        if LONG_WORD.search(cell):
+            cell = _CLASSES.sub(r'\1 long"', cell, count=1)
         return cell.replace("<td ", f'<td data-label="{self.heading}" ', 1) if self.heading else cell
+
+
+def _long(shown: str) -> str:
+    return " long" if len(shown) >= LONG and LONG_WORD.search(shown) else ""
 
 
 def rows(changes: Any, headers: Sequence[Mapping[str, Any]]) -> Iterator[SafeString]:

@@ -13,8 +13,8 @@ from opsconsole.kit.job_pages import job_page
 from opsconsole.kit.short_ids import short_id
 
 _ROW = (
-    '<tr><td data-label="Job"><a href="{}"><code>{}</code></a></td><td data-label="Customer">{}</td><td data-label="Run">{}</td>'
-    '<td data-label="Decision">{}</td><td data-label="Why">{}</td></tr>'
+    '<tr><td data-label="Job"><a href="{}"><code>{}</code></a></td><td data-label="Customer" class="long">{}</td>'
+    '<td data-label="Run">{}</td><td data-label="Decision">{}</td><td data-label="Why">{}</td></tr>'
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.admin.templatetags.admin_list import items_for_result, result_headers
+from django.contrib.auth.models import Group
 from django.test import Client
 from django.urls import reverse
 from django.utils.html import escape
@@ -35,6 +36,11 @@ def by_django(changes: Any, headers: list[dict[str, Any]]) -> list[str]:
     return rows
 
 
+def unmarked(changes: Any, headers: list[dict[str, Any]]) -> list[str]:
+    """Return our cells of each row, without the mark of those with a long word."""
+    return [str(cells).replace(' long"', '"') for cells in list_cells.rows(changes, headers)]
+
+
 def test_cells_of_every_list_are_those_of_django(client: Client, settings: Any) -> None:
     settings.SLACK_WEBHOOK_URL = "http://127.0.0.1:9/services/secret-word"
     everything.build()
@@ -53,7 +59,7 @@ def test_cells_of_every_list_are_those_of_django(client: Client, settings: Any) 
         # An age may tick between the two.
         while True:
             ours, before, theirs = (
-                list(list_cells.rows(changes, headers)),
+                unmarked(changes, headers),
                 theirs,
                 by_django(changes, headers),
             )
@@ -72,3 +78,34 @@ def test_field_of_text_is_shown_as_django_shows_it(client: Client, priority: str
     headers = list(result_headers(changes))
 
     assert list(list_cells.rows(changes, headers)) == by_django(changes, headers)
+
+
+LONG = "c" * 24
+WORDS = (
+    (LONG, True),
+    (f"a customer named {LONG}.", True),
+    (LONG[1:], False),
+    (f"{LONG[1:]} {LONG[1:]}", False),
+)
+
+
+@pytest.mark.parametrize(("customer", "marked_long"), WORDS)
+def test_cell_with_a_long_word_is_marked(client: Client, customer: str, marked_long: bool) -> None:
+    factories.job(customer_id=customer, priority_level=customer)
+    client.force_login(people.operator("root"))
+    changes = client.get(reverse("admin:jobs_job_changelist")).context["cl"]
+
+    [cells] = list_cells.rows(changes, list(result_headers(changes)))
+
+    assert ('class="field-customer long"' in cells) == marked_long
+    assert ('class="field-priority_level long"' in cells) == marked_long
+
+
+def test_cell_made_by_django_is_marked_too(client: Client) -> None:
+    group = Group.objects.create(name=LONG)
+    client.force_login(people.operator("root"))
+    changes = client.get(reverse("admin:auth_group_changelist"), {"q": group.name}).context["cl"]
+
+    [cells] = list_cells.rows(changes, list(result_headers(changes)))
+
+    assert '<th class="field-__str__ long">' in cells
