@@ -55,3 +55,16 @@ OF_CALLS = [
     "opsconsole.sign_in.audited.RefusalMiddleware",
     "opsconsole.database_failures.DatabaseFailureMiddleware",
 ]
+
+# What a check of the limiter passes in front of Django's handler, from the outside in: what looks at each call, what gives all answers
+# the same headers, and what limits. What the others would ask of such a call, ``opsconsole.api.checks_first`` asks itself.
+AROUND_CHECKS = [
+    "opsconsole.access_log.AccessLogMiddleware",
+    "opsconsole.forwarded_scheme.ForwardedSchemeMiddleware",
+]
+HEADERS_OF_CHECKS = [
+    "opsconsole.body_length.ResponseLengthMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "opsconsole.kit.problems.ApiMiddleware",
+]
+LIMITS_OF_CHECKS = ["ratelimits.requests.middleware.RateLimitMiddleware"]

@@ -40,6 +40,11 @@ def is_behind() -> bool:
     return bool(_version.missing)
 
 
+def is_seen_current() -> bool:
+    """Tell whether the database was seen to lack nothing. ``is_behind`` then asks it no more."""
+    return _version.missing is False
+
+
 def ask_before_forks() -> None:
     """Ask, if the database answers: what the first connection and question make is then made once, and not in each fork."""
     with suppress(Error):

@@ -59,6 +59,7 @@ def _gunicorn() -> Any:
     os.environ["SPT_NOENV"] = "1"
     from gunicorn.app.wsgiapp import WSGIApplication  # noqa: PLC0415 - see above
 
+    from opsconsole.api import checks_first  # noqa: PLC0415 - it imports the routes, as ``load`` does
     from opsconsole.serving import worker  # noqa: F401, PLC0415 - gunicorn finds it loaded
 
     own, sys.argv = sys.argv, COMMAND
@@ -66,7 +67,7 @@ def _gunicorn() -> Any:
         server = WSGIApplication("%(prog)s [OPTIONS]", prog="gunicorn")
     finally:
         sys.argv = own
-    server.callable = script_name.ignoring_clients(WSGIHandler())
+    server.callable = script_name.ignoring_clients(checks_first.before(WSGIHandler()))
     return server
 
 

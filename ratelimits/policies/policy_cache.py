@@ -92,6 +92,11 @@ def current() -> PolicySet:
     return _state.policies or policies or _BUILT_IN
 
 
+def are_read() -> bool:
+    """Tell whether ``current`` asks the database nothing now."""
+    return _state.policies is not None and time.monotonic() < _state.check_at
+
+
 def refresh_while_in_use() -> None:
     """Read the policies again if they were edited, unless no request has needed them for a while."""
     if time.monotonic() - _state.asked_at < QUIET_SECONDS:

@@ -41,7 +41,7 @@ def ask(client: Client, body: str | bytes, headers: dict[str, str]) -> Any:
 
 def by_django_ninja(client: Client, body: str | bytes, headers: dict[str, str]) -> Any:
     """Ask as if the short way found something wrong with every call."""
-    with patch.object(short_way, "_well_formed", return_value=None):
+    with patch.object(short_way, "well_formed", return_value=None):
         return ask(client, body, headers)
 
 
