@@ -19,13 +19,14 @@ class OpsConsoleConfig(AppConfig):
         from opsconsole import checks, error_reports, traces  # noqa: F401, PLC0415
         from opsconsole.cluster import task_values  # noqa: PLC0415 - needs the models
         from opsconsole.kit import command_loops  # noqa: PLC0415 - needs the settings
-        from opsconsole.sign_in import audited  # noqa: PLC0415 - it needs the models
+        from opsconsole.sign_in import audited, role_words  # noqa: PLC0415 - they need the models
         from opsconsole.sign_in.oidc import checks as _  # noqa: F401, PLC0415 - registers it
 
         error_reports.begin()
         traces.begin()
         task_values.use()
         audited.connect()
+        role_words.use()
         command_loops.beside.append(_metrics)
 
 

@@ -56,6 +56,7 @@ NAMES = {
     "alerts.SlackPerson": "People in Slack",
     "ratelimits.RateLimitHour": "Limited requests",
     "ratelimits.LimiterControl": "Limiter",
+    "auth.Group": "Roles",
     "axes.AccessAttempt": "Failed logins",
     "admin.LogEntry": "Audit",
 }

@@ -1,4 +1,4 @@
-"""Users and groups: Django's own pages, without the actions that would leave gaps in the audit."""
+"""Users and roles: Django's own pages, without the actions that would leave gaps in the audit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from opsconsole.kit.form_versions import Value, Version, VersionedForm
 from opsconsole.kit.row_locks import locked
 from opsconsole.kit.titled_admin import Question
 from opsconsole.kit.versioned_admin import VersionedAdmin
-from opsconsole.sign_in import handing_out, offered_permissions, second_factor
+from opsconsole.sign_in import handing_out, offered_permissions, role_words, second_factor
 from opsconsole.sign_in.offered_permissions import AreaBoxes, PermissionsField, by_area, label
 
 # The device pages show secrets.
@@ -102,6 +102,7 @@ class RolesAdmin(Ticked, GroupAdmin):
     """The pages of roles. Each is deleted from its own page, which shows what it was."""
 
     actions = None
+    list_display = ("name", "allows")
     form = RoleForm
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
@@ -109,8 +110,11 @@ class RolesAdmin(Ticked, GroupAdmin):
         named, counts, *others = super().get_deleted_objects(objs, request)
         # Django's list has a list behind each object: what goes with it.
         rows = [each for each in cast(list[Any], named) if not isinstance(each, list)]
-        groups = self.opts.verbose_name_plural
-        return rows, {name: number for name, number in counts.items() if name == groups}, *others
+        return rows, {name: number for name, number in counts.items() if name == self.many}, *others
+
+    @admin.display(description="what it allows")
+    def allows(self, role: Group) -> str:
+        return role_words.allows(role.name) or "what its page lists"
 
     def last_words(self, row: Any) -> str:
         had = form_values.shown(row.permissions.all())
@@ -176,7 +180,9 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
         super().save_related(request, form, formsets, change)
         person = form.instance
         if not person.is_staff and (person.is_superuser or person.groups.exists()):
-            messages.warning(request, f"The user {person} has a role but cannot log in: tick “Staff status”.")
+            messages.warning(
+                request, f"The user {person} has a role but cannot log in: tick “{role_words.MAY_LOG_IN}”."
+            )
 
     @transaction.atomic
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:  # noqa: A002 - Django's signature

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from opsconsole.kit import form_versions
 from opsconsole.kit.form_versions import VersionedForm
 from opsconsole.kit.reasons import ReasonField
-from opsconsole.sign_in import offered_permissions
+from opsconsole.sign_in import offered_permissions, role_words
 from opsconsole.sign_in.offered_permissions import PermissionsField
 
 PERMISSIONS = {"permissions", "user_permissions"}
@@ -64,15 +64,23 @@ class RoleForm(WithPermissions, forms.ModelForm[Group]):
 class PersonForm(WithPermissions, UserChangeForm[User]):
     reason = ReasonField()
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if may_log_in := self.fields.get("is_staff"):
+            may_log_in.label, may_log_in.help_text = role_words.MAY_LOG_IN, role_words.WHY_MAY_LOG_IN
+        if given := cast("forms.ModelMultipleChoiceField[Group] | None", self.fields.get("groups")):
+            names = given.queryset.values_list("name", flat=True) if given.queryset is not None else ()
+            given.help_text = role_words.explained(names)
+
 
 class NewPersonForm(AdminUserCreationForm[User]):
-    """Creates a person who may log in. Without staff status, nobody can, whatever their roles are."""
+    """Creates a person who may log in."""
 
     is_staff = forms.BooleanField(
-        label="May log in to the console",
+        label=role_words.MAY_LOG_IN,
         required=False,
         initial=True,
-        help_text="Roles and permissions are given on the next page.",
+        help_text=f"{role_words.WHY_MAY_LOG_IN} Roles are given on the next page.",
     )
     reason = ReasonField()
 

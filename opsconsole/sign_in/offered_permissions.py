@@ -31,7 +31,7 @@ AREAS = {
     "opsconsole": "Controls and settings",
     "django_q": "Scheduled tasks",
     "admin": "Audit",
-    "auth": "Users and groups",
+    "auth": "Users and roles",
     "axes": "Failed logins",
 }
 # No built-in role has these: superusers give them.

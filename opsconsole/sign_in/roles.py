@@ -121,6 +121,11 @@ def permissions_of(role: str, every: set[str]) -> set[str]:
     return seen | (OPERATORS | ADMINISTRATORS) & every
 
 
+def least_with(permissions: Iterable[str]) -> str:
+    """Return the built-in role with the fewest rights that has one of these permissions ('app.codename')."""
+    return OPERATOR if OPERATORS & set(permissions) else ADMINISTRATOR
+
+
 def grant(apps: Apps) -> dict[str, int]:
     """Create missing roles and add the permissions that they lack; return the number added per role.
 

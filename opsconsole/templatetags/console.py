@@ -38,6 +38,7 @@ from opsconsole.kit.chart_drawing import Rectangle
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.page_permissions import Person
 from opsconsole.navigation import NAMES
+from opsconsole.sign_in.look_only import sentence as sentence_of_look_only
 from opsconsole.trends import drawing, marks
 from opsconsole.trends.drawing import MarkedAxis
 
@@ -54,6 +55,13 @@ def rectangles(bars: Iterable[Rectangle]) -> SafeString:
 @register.filter
 def table_rows(rows: Iterable[Sequence[tuple[str, str]]]) -> SafeString:
     return chart_drawing.table_rows(rows)
+
+
+@register.simple_tag(takes_context=True)
+def look_only(context: Context) -> str:
+    """Return what this person can't do on the page, and who can; '' where nothing is left out."""
+    opts, user = context.get("opts"), context.get("user")
+    return sentence_of_look_only(user, opts.label_lower) if opts and user else ""
 
 
 @register.filter

@@ -278,7 +278,7 @@ def viewer(walk: Walk) -> None:
     walk.link("Review")
     expect(page.locator("input.action-select")).to_have_count(0)
     walk.menu("Controls")
-    expect(page.locator("#content")).to_contain_text("you need the permission")
+    expect(page.locator("#content")).to_contain_text("You can only look at this page.")
 
 
 def by_keyboard(walk: Walk) -> None:
