@@ -347,3 +347,10 @@ def test_job_without_an_error_names_what_led_to_quarantine(
     operator: Client, fields: dict[str, Any], sentence: str
 ) -> None:
     assert f'<p class="sentence">{sentence}</p>' in page_of(operator, job(**fields))
+
+
+@pytest.mark.parametrize("status", [Status.PENDING, Status.IN_PROGRESS, Status.FAILED])
+def test_job_of_a_queue_without_a_name_has_a_page(operator: Client, status: Status) -> None:
+    """A producer in another language may write an empty text."""
+    page = page_of(operator, job(queue="", status=status))
+    assert "<dt>Queue</dt><dd>without a name</dd>" in page
