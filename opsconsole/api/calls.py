@@ -68,6 +68,8 @@ class _Handler(BaseHandler):
         self.chain: Callable[[HttpRequest], Any] = convert_exception_to_response(ask_the_view)
         for name in reversed(OF_CALLS):
             middleware = import_string(name)(self.chain)
+            if hasattr(middleware, "process_view"):
+                self._view_middleware.insert(0, middleware.process_view)
             if hasattr(middleware, "process_exception"):
                 self._exception_middleware.append(middleware.process_exception)
             self.chain = convert_exception_to_response(middleware)

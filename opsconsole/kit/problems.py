@@ -53,19 +53,32 @@ def document(status: int, detail: str, **members: Any) -> str:
 
 
 class ApiMiddleware:
-    """Adds the version to each response below ``/api/``, forbids caching, and turns errors into problem documents."""
+    """Adds the version to each response below ``/api/``, forbids caching, and turns errors into problem documents.
+
+    A route that answers GET also answers HEAD: the server sends the same without the body.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        method = request.method
         response = self.get_response(request)
+        # What is around this, and writes of the request, is to see what was sent.
+        request.method = method
         if request.path_info.startswith(PREFIX):
             response["API-Version"] = VERSION
             response["Cache-Control"] = "no-store"
             if isinstance(response, HttpResponse) and response.status_code >= 400:
                 _speak_json(response, changing=request.method not in SAFE_METHODS)
+            if response.headers.get("Allow") == "GET":
+                response.headers["Allow"] = "GET, HEAD"
         return response
+
+    def process_view(self, request: HttpRequest, *_: object) -> None:
+        """Let the routes, which know nothing of HEAD, see GET. Policies have judged the request by then."""
+        if request.method == "HEAD" and request.path_info.startswith(PREFIX):
+            request.method = "GET"
 
 
 def _speak_json(response: HttpResponse, *, changing: bool) -> None:

@@ -272,13 +272,27 @@ def test_unknown_url_is_a_problem_document(client: Client, path: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("PUT", "/api/jobs", "POST"), ("DELETE", "/api/queue/a", "GET"), ("POST", "/api/docs", "GET, HEAD")],
+    [
+        ("PUT", "/api/jobs", "POST"),
+        ("DELETE", "/api/queue/a", "GET, HEAD"),
+        ("POST", "/api/docs", "GET, HEAD"),
+    ],
 )
 def test_wrong_method_is_a_problem_document(client: Client, method: str, path: str, allowed: str) -> None:
     response = client.generic(method, path)
 
     assert is_problem(response, 405)
     assert response.headers["Allow"] == allowed
+
+
+def test_head_is_answered_like_get(client: Client) -> None:
+    """Programs that only ask whether something is there, such as probes and link checkers, send it."""
+    for path in ("/api/queue/nobody", "/api/operator/jobs", "/api/nothing", "/api/openapi.json"):
+        get, head = client.get(path), client.head(path)
+        assert (head.status_code, head["Content-Type"]) == (get.status_code, get["Content-Type"]), path
+        assert head.content == b""
+    assert is_problem(client.generic("POST", "/api/queue/nobody"), 405)
+    assert client.head("/api/jobs").headers["Allow"] == "POST"
 
 
 def test_server_error_is_a_problem_document_without_details(
