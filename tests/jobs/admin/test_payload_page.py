@@ -76,7 +76,10 @@ def test_payload_is_edited_by_a_preview_and_a_reason(operator: Client) -> None:
     # Sent twice, or by a page that was opened before.
     again = operator.post(address(failed), fields | {"step": "save"})
     assert again.status_code == 409
-    assert 'data-label="Was" class="long">Failed</td><td data-label="Is now" class="long">Waiting</td>' in again.text
+    assert (
+        'data-label="Was" class="long">Failed</td><td data-label="Is now" class="long">Waiting</td>'
+        in again.text
+    )
     assert JobEvent.objects.filter(job_id=failed.pk, kind="edited").count() == 1
 
 

@@ -17,9 +17,9 @@ from redis.exceptions import InvalidResponse, RedisError
 from opsconsole.kit.json_cache import JSONCache
 from opsconsole.kit.whole_answers import LimitedParser
 from ratelimits.engine import store, store_facts
+from ratelimits.engine.engine import Engine
 from ratelimits.engine.forgotten_counts import StoreAway
 from ratelimits.engine.shared_store import SharedStore
-from ratelimits.engine.store import Engine
 from ratelimits.engine.store_client import GENERATION, Store
 from ratelimits.policies.policy_snapshot import PolicySnapshot
 from tests.fakes.store import (
