@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
 from django.db import models
+from django.db.models import Case, Exists, F, OuterRef, When
 from django.db.models.functions import Now
 
 
@@ -18,6 +19,19 @@ class SweepQuerySet(models.QuerySet["Sweep"]):
 
     def last_finished(self) -> Sweep | None:
         return self.newest_finished().first()
+
+    def acted(self) -> Self:
+        """Return the finished sweeps that might recover what they found, unlike those that only observed."""
+        return self.finished().filter(mode=Sweep.Mode.ARMED)
+
+    def refusals(self) -> models.QuerySet[Sweep, Any]:
+        """Return what the database refused in the last sweep that acted, as ``details`` tells it; None or no row: nothing.
+
+        Others only observe, perhaps for months: from the index of those with errors, they are not read.
+        """
+        later = Sweep.objects.acted().filter(started_at__gt=OuterRef("started_at"))
+        refused = Case(When(~Exists(later), then=F("details__refused")))
+        return self.acted().newest_finished().filter(errors__gt=0).values_list(refused)[:1]
 
 
 class Sweep(models.Model):

@@ -53,7 +53,7 @@ class Outlook:
     """What will happen to one run. ``reason`` is what decides it: the run itself, or what stops sweeps.
 
     ``decision`` is what a sweep decides once it looks at the run. ``locked``: it can't look while others lock the row. ``refused``:
-    the database refused it in the last sweep, and does so again unless somebody changed the rule or the job.
+    the database refused it in the last sweep that acted, and does so again unless somebody changed the rule or the job.
     """
 
     job: JobWithEvidence
@@ -102,7 +102,7 @@ def of_run(job: JobWithEvidence, around: Surroundings) -> Outlook:
     when, at = _when(around)
     action = SweepAction.NOTHING if when == When.NOT_BY_ITSELF else decision.action
     locked = job.pk in around.locked and when in {When.NEXT_SWEEP, When.NEXT_SWEEPS}
-    refused = around.refused.get(job.pk, "") if when in {When.NEXT_SWEEP, When.NEXT_SWEEPS} else ""
+    refused = around.refused.get(job.pk, "") if when != When.NOT_BY_ITSELF else ""
     sentence = outlook_wording.of_taken(decision, around, locked=locked, refused=refused)
     reason = around.stop or decision.why
     return Outlook(job, action, when, at, reason, sentence, decision, locked, bool(refused) and not locked)

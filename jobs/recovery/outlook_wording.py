@@ -53,14 +53,15 @@ def of_sweeps(around: Surroundings) -> str:
 def of_taken(decision: Decision, around: Surroundings, *, locked: bool = False, refused: str = "") -> str:
     """Say when a sweep requeues or quarantines this run, and that it can't while others have locked the row.
 
-    ``refused``: the rule of the database that refused this in the last sweep.
+    ``refused``: the rule of the database that refused this in the last sweep that acted.
     """
     if locked:
         return f"Another transaction has locked its row, so sweeps pass it over. The first one after that {_DOES[decision.action]}."
     if refused:
+        until = f"{of_stop(around.stop, around)} " if around.stop else ""
         return (
-            f"The database refused its recovery in the last sweep, by {refused}. Each sweep tries again: the first one after "
-            f"the rule allows it {_DOES[decision.action]}."
+            f"{until}The database refused its recovery in the last sweep that acted, by {refused}. Sweeps that act try again: the "
+            f"first one after the rule allows it {_DOES[decision.action]}."
         )
     does = f"{_DOES[decision.action]}{_because(decision)}"
     if around.stop in _FOR_LATER:

@@ -59,7 +59,7 @@ def details(locked: Sequence[UUID], now: datetime) -> dict[str, Any]:
     if not locked:
         return {"lines": [], "locked": {}}
     kept, counted = locked[:KEPT], locked[:COUNTED]
-    before = _streaks(Sweep.objects.filter(mode=Sweep.Mode.ARMED).last_finished())
+    before = _streaks(Sweep.objects.acted().last_finished())
     holders = holders_of(kept)
     return {
         "lines": [

@@ -49,8 +49,8 @@ class Surroundings:
     ``mass`` is how many runs went silent at once (0: too few to hold recovery). ``overfull``: more runs may be recovered
     than one sweep recovers. A pause without ``paused_until`` has no end. ``sweep_interval`` is the interval that the last
     sweep recorded. ``by_hand``: a person starts the next sweep, whatever the schedule does. ``locked``: jobs whose row others had
-    locked when the last sweep, or the reader, looked. ``refused``: jobs whose recovery the database refused in the last sweep,
-    with the rule. ``more_in_the_way``: there were more of either than are remembered.
+    locked when the last sweep, or the reader, looked. ``refused``: jobs whose recovery the database refused in the last sweep
+    that acted, with the rule. ``more_in_the_way``: there were more of either than are remembered.
     """
 
     read_at: datetime
@@ -157,7 +157,7 @@ def state() -> QuerySet[Any]:
         last_sweep_at=Subquery(ended.values("finished_at")[:1]),
         last_trigger=Subquery(ended.values("trigger")[:1]),
         last_locked=Subquery(ended.values("details__locked")[:1]),
-        last_refused=Subquery(ended.values("details__refused")[:1]),
+        last_refused=Subquery(Sweep.objects.refusals()),
         last_locked_count=Subquery(ended.values("locked")[:1]),
         sweep_interval=Subquery(monitor_alerts.named(monitor_alerts.SWEEP).values("interval")),
         scheduled=Exists(schedules),

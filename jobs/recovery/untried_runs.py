@@ -24,7 +24,7 @@ def watch(stop: Stop) -> None:
     fired = notify.open_among([passed_over.LOCKED_RUNS, refused_runs.REFUSED_RUNS])
     if not fired:
         return
-    acted = Sweep.objects.filter(mode=Sweep.Mode.ARMED).last_finished()
+    acted = Sweep.objects.acted().last_finished()
     runs = {
         passed_over.LOCKED_RUNS: passed_over.remembered(acted),
         refused_runs.REFUSED_RUNS: refused_runs.remembered(acted),

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 from django.utils.html import escape
 
 from alerts.models import Alert, Notification
-from jobs.models import Job, JobEvent, Status, Sweep
+from jobs.models import Job, JobEvent, RecoveryControl, Status, Sweep
 from jobs.recovery import control, outlook, refused_runs, surroundings, sweeps, totals
 from jobs.runs.timeline import Actor
 from opsconsole import overview
 from opsconsole.kit import pauses
+from opsconsole.kit.models import Pause
 from opsconsole_worker.environment import QueueConfig
 from tests.factories import run
 
@@ -108,8 +113,8 @@ def test_outlook_promises_nothing_that_the_database_refuses(operator: Client) ->
     sweeps.sweep("test")
 
     sentence = (
-        "The database refused its recovery in the last sweep, by constraint 'their_words' of table 'jobs'. Each sweep tries "
-        "again: the first one after the rule allows it requeues it."
+        "The database refused its recovery in the last sweep that acted, by constraint 'their_words' of table 'jobs'. Sweeps that "
+        "act try again: the first one after the rule allows it requeues it."
     )
     [refused] = outlook.preview(surroundings.read(), 10)
     assert (refused.sentence, refused.why, refused.verb) == (sentence, sentence, "refused")
@@ -120,6 +125,49 @@ def test_outlook_promises_nothing_that_the_database_refuses(operator: Client) ->
     assert "0 left alone, 1 refused by the database" in page and escape(sentence) in page
     page = operator.get(reverse("admin:jobs_job_change", args=[dead.pk])).content.decode()
     assert escape(sentence) in page
+
+
+def pause() -> None:
+    pauses.begin(pauses.RECOVERY, by="ada", reason="deploy")
+
+
+def hold() -> None:
+    RecoveryControl.objects.update(hold_started_at=Now(), hold_until=Now() + HOUR)
+
+
+@pytest.mark.parametrize("stop", [lambda: control.disarm(OPERATOR, "looking"), pause, hold])
+def test_preview_knows_what_was_refused_although_later_sweeps_tried_nothing(
+    operator: Client, settings: Any, stop: Callable[[], None]
+) -> None:
+    dead_runs(1)
+    execute(CHECKS["status"])
+    sweeps.sweep("test")
+    run(age=2 * HOUR, silent=HOUR, worker="another")
+    stop()
+    settings.OPSCONSOLE_MASS_STALE_RUNS = 2
+    for _ in range(2):
+        assert sweeps.sweep("test").errors == 0
+
+    out = StringIO()
+    call_command("recover_stale_jobs", "--dry-run", stdout=out)
+    said = out.getvalue()
+    assert "1 to requeue, 0 to quarantine, 0 to skip, 0 locked by others, 1 refused by the database" in said
+    assert (
+        "The database refused its recovery in the last sweep that acted, by constraint 'their_words'" in said
+    )
+    page = operator.get(reverse("admin:jobs_recoverycontrol_changelist")).text
+    assert "1 requeued</strong>, 0 quarantined, 0 left alone, 1 refused by the database" in page
+    asked = {"decision": "preview", "arm-scope": "all", "arm-reason": "It is time."}
+    page = operator.post(reverse("admin:jobs_recoverycontrol_changelist"), asked).text
+    assert "1 refused by the database" in page
+
+    execute("ALTER TABLE jobs DROP CONSTRAINT their_words")
+    RecoveryControl.objects.update(hold_until=None)
+    Pause.objects.all().delete()
+    settings.OPSCONSOLE_MASS_STALE_RUNS = 1_000
+    control.arm(OPERATOR, "again", cutoff=None)
+    assert sweeps.sweep("test").requeued == 2
+    assert surroundings.glance().refused == {}
 
 
 def test_alert_says_that_nobody_tries_while_recovery_only_observes_and_ends_with_its_runs() -> None:
