@@ -76,7 +76,11 @@ class KeyForm(ReasonForm):
         # Nobody gives a key what they may not do themselves.
         kept_back = {scope for scope in Scope if not operator_scopes.may_give(maker, scope)}
         kept_back |= set() if may_free else {Scope.LIMITS_FREE}
-        scopes = [choice for choice in Scope.choices if choice[0] not in kept_back]
+        scopes = [
+            (scope.value, f"{scope.words.capitalize()} ({scope.value})")
+            for scope in Scope
+            if scope not in kept_back
+        ]
         cast(forms.MultipleChoiceField, self.fields["scopes"]).choices = scopes
         policies = Policy.objects.order_by("name")
         choices = [

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 from django_stubs_ext import WithAnnotations
@@ -23,6 +24,7 @@ from opsconsole.kit import audit
 from opsconsole.kit.counting import exactly, plural
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import NOTHING, age, badge
+from opsconsole.kit.form_values import name_of
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.row_locks import locked
@@ -74,7 +76,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         "name",
         "state",
         "ends_with",
-        "scope_names",
+        "scopes_in_words",
         "acts_for",
         "allowed",
         "policy",
@@ -109,6 +111,12 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     def scope_names(self, key: ApiKey) -> str:
         return ", ".join(key.scopes) or NOTHING
 
+    @admin.display(description="allows")
+    def scopes_in_words(self, key: ApiKey) -> SafeString:
+        """Show what each scope allows, with the name that programs and the documentation use."""
+        known = ((Scope(scope).words.capitalize(), scope) for scope in key.scopes if scope in Scope.values)
+        return format_html_join("", "<div>{} <code>{}</code></div>", known) or NOTHING
+
     @admin.display(description="acts for")
     def acts_for(self, key: ApiKey) -> str | SafeString:
         """Return the account whose permissions bound those of the key, for a key of the operator's API."""
@@ -116,7 +124,15 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
     @admin.display(description="permissions")
     def allowed(self, key: ApiKey) -> str | SafeString:
-        return ", ".join(key.permissions) or NOTHING
+        """Show what the account was allowed when the key was made, as the pages of people and roles call it."""
+        codenames = {permission.partition(".")[2] for permission in key.permissions}
+        named = Permission.objects.filter(codename__in=codenames).select_related("content_type")
+        names = [
+            name_of(each)
+            for each in named
+            if f"{each.content_type.app_label}.{each.codename}" in key.permissions
+        ]
+        return ", ".join(sorted(names)) or NOTHING
 
     @admin.display(description="successor of")
     def successor_of(self, key: ApiKey) -> str | SafeString:
@@ -198,6 +214,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             key=key,
             text=text,
             trial=_trial(request, key),
+            allows=self.scopes_in_words(key),
             **self._revoking(request),
         )
 

@@ -40,6 +40,11 @@ class Scope(models.TextChoices):
     LIMITS_READ = "limits:read", "limits:read: see the policies"
     LIMITS_OPERATE = "limits:operate", "limits:operate: change policies and the mode of the limiter"
 
+    @property
+    def words(self) -> str:
+        """Return what the scope allows, without its name."""
+        return self.label.partition(": ")[2]
+
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def valid(self) -> Self:

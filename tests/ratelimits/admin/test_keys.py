@@ -198,7 +198,9 @@ def test_key_for_operators_acts_for_its_maker_and_does_no_more(client: Client) -
     assert made.maker == maker
     assert made.permissions == ["jobs.cancel_job", "jobs.view_bulkoperation", "jobs.view_job"]
     detail = client.get(reverse("admin:ratelimits_apikey_change", args=[made.pk])).content.decode()
-    assert "paul" in detail and "jobs.cancel_job" in detail
+    assert "paul" in detail and "Cancel a job, View bulk operations, View jobs" in detail
+    assert "Requeue, cancel and release jobs <code>jobs:operate</code>" in detail
+    assert "jobs.cancel_job" not in detail
 
 
 def test_key_for_programs_has_no_permissions(operator: Client) -> None:
