@@ -68,6 +68,8 @@ class TitledAdmin(RowActionsAdmin):
     # The models whose tables the list and the pages of rows show. Those that name any update themselves.
     live_on: tuple[str, ...] = ()
     rows_are_live = True
+    # Where changes of a row are recorded that no person made: for the page of a history without any.
+    recorded_at: str = ""
 
     @property
     def media(self) -> Media:
@@ -149,7 +151,11 @@ class TitledAdmin(RowActionsAdmin):
         if isinstance(response, TemplateResponse) and response.context_data:
             prefetch_related_objects(list(response.context_data["action_list"].object_list), "detail")
             name = self.title_of(response.context_data["object"])
-            response.context_data |= {"title": f"History: {name}", "row_name": name}
+            response.context_data |= {
+                "title": f"History: {name}",
+                "row_name": name,
+                "recorded_at": self.recorded_at,
+            }
         return response
 
     def get_paginator(self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any) -> Any:

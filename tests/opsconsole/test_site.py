@@ -24,7 +24,7 @@ from opsconsole.kit import audit
 from opsconsole.navigation import NAVIGATION
 from opsconsole_worker.environment import QueueConfig
 from tests import people
-from tests.factories import SECOND, beat, dead_letter, job, letter, run
+from tests.factories import SECOND, beat, dead_letter, failure_group, job, letter, run
 
 pytestmark = pytest.mark.django_db
 
@@ -162,6 +162,18 @@ def test_each_page_of_an_area_shows_the_tabs_of_all_with_itself_marked(operator:
 def test_page_below_a_tab_and_page_without_neighbours_show_no_tabs(operator: Client) -> None:
     assert tabs(operator.get(INDEX)) == []
     assert tabs(operator.get(reverse("admin:jobs_job_change", args=[job().pk]))) == []
+
+
+def test_history_without_a_change_says_why_and_where_changes_are(operator: Client) -> None:
+    group = failure_group()
+    page = operator.get(reverse("admin:jobs_failuregroup_history", args=[group.pk])).content.decode()
+    assert "The audit has no change of it by a person." in page
+    assert "What was done to its dead letters is in the ledger on the page of each letter." in page
+    for address in (
+        reverse("admin:admin_logentry_changelist"),
+        reverse("admin:jobs_failuregroup_change", args=[group.pk]),
+    ):
+        assert f'<a href="{address}">' in page
 
 
 def test_history_of_a_row_begins_with_the_newest_line(operator: Client) -> None:

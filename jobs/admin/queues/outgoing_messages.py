@@ -40,6 +40,9 @@ class OutboxAdmin(AgedAdmin):
     when_empty = (
         "One is written with each job that is enqueued, requeued or recovered, and is sent within seconds."
     )
+    recorded_at = (
+        "When it was sent, and how often it was tried, is on its page and on the timeline of its job."
+    )
     live_on = ("jobs.Outbox", "jobs.Job")
     list_display = (
         "number",

@@ -60,6 +60,7 @@ class LifeFilter(KnownFilter):
 @admin.register(WorkerHeartbeat)
 class WorkerAdmin(WholeColumns, AgedAdmin):
     when_empty = "A worker appears with its first heartbeat: docs/workers.md shows what to write."
+    recorded_at = "What it did to a job is on the timeline of that job."
     live_on = ("jobs.WorkerHeartbeat", "jobs.WorkerObservation", "jobs.JobEvent")
     whole_columns = ("worker_id", "hostname", "metadata")
     # The metadata names the runs of earlier heartbeats.
