@@ -100,7 +100,7 @@ def _button(alert: Alert, decision: Decision) -> tuple[str, str, str]:
 
 
 def _timeline(alert: Alert, notifications: Iterable[Notification], user: Person) -> list[TimelineEntry]:
-    """Return the entries of the timeline, the latest last. Deliveries quote the channels, decisions the audit."""
+    """Return the entries of the timeline, newest first. Deliveries quote the channels, decisions the audit."""
     entries = [_notification_entry(notification) for notification in notifications]
     if not may_see(user, "alerts_channel"):
         entries = [replace(entry, deliveries=()) for entry in entries]
@@ -110,7 +110,8 @@ def _timeline(alert: Alert, notifications: Iterable[Notification], user: Person)
         entries.append(
             TimelineEntry(at=alert.unknown_since, label=badge("Unknown", "warning"), text=alert.why_unknown)
         )
-    return sorted(entries, key=lambda entry: entry.at)
+    # Stable: what is of one moment stays as it was read, newest first.
+    return sorted(entries, key=lambda entry: entry.at, reverse=True)
 
 
 def _notification_entry(notification: Notification) -> TimelineEntry:

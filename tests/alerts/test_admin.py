@@ -273,6 +273,8 @@ def test_timeline_and_messages_are_written_in_sentences(operator: Client) -> Non
     shown = operator.get(page_of(alert)).text
     assert " UTC. A part is ordered." in shown
     assert "Resolved manually by olga. No " in shown
+    # Newest first, as every timeline.
+    assert shown.index("Resolved manually by olga. No ") < shown.index(" UTC. A part is ordered.")
 
     since = datetime(2026, 11, 24, 19, 2, tzinfo=UTC)
     last = Notification(severity="critical", value=6, threshold=5)

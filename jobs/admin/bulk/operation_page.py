@@ -147,7 +147,7 @@ def page_context(operation: BulkOperation, kind: Kind, query: QueryDict) -> dict
             "after": more,
             "on_first_page": not query.get("after"),
             "why": _why_not_done(operation),
-            "events": operation.events.order_by("id"),
+            "events": operation.events.order_by("-id"),
         }
         | results_context(operation, kind)
     )

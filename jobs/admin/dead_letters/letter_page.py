@@ -86,7 +86,7 @@ def letter_page(
         "system_attributes": redaction.redact(dict(letter.system_attributes)),
         **_about_job(job if sees_jobs else None),
         "sees_jobs": sees_jobs,
-        "ledger": [_entry(row, letter) for row in letter.ledger],
+        "ledger": [_entry(row, letter) for row in reversed(letter.ledger)],
         "came_back_as": DeadLetter.objects.light().filter(returned_from=letter)[:RETURNS_SHOWN],
         "buttons": [b for b in buttons if b.enabled],
         "refusal": _refusal(letter, buttons, sees_jobs=sees_jobs),
@@ -135,7 +135,7 @@ def _about_job(job: NamedJob | None) -> dict[str, Any]:
 
 def _events(job: NamedJob) -> list[tuple[SafeString, JobEvent]]:
     newest = JobEvent.objects.filter(job_id=job.pk).order_by("-id")[:EVENTS_SHOWN]
-    return [(_event(event), event) for event in reversed(newest)]
+    return [(_event(event), event) for event in newest]
 
 
 def _event(event: JobEvent) -> SafeString:

@@ -16,7 +16,7 @@ from django.urls import reverse
 from django_q.models import OrmQ
 
 from jobs.admin.dead_letters import failure_groups, letter_actions
-from jobs.models import DeadLetter, FailureGroup, ReplayAttempt, Status
+from jobs.models import DeadLetter, FailureGroup, JobEvent, ReplayAttempt, Status
 from opsconsole.kit import audit, pauses
 from opsconsole.kit.line_diffs import digest_of
 from opsconsole_worker import sqs
@@ -419,6 +419,19 @@ def test_edit_shows_diff_and_ledger_keeps_both_bodies(operator: Client) -> None:
     page = operator.get(page_of(letter)).content.decode()
     assert "with an edited body" in page
     assert "diff-removed" in page
+
+
+def test_ledger_and_events_of_the_job_are_newest_first(operator: Client) -> None:
+    made = job(status=Status.FAILED)
+    letter = dead_letter(made)
+    for number in (1, 2):
+        ReplayAttempt.objects.create(
+            letter=letter, action="replay", state="done", actor="operator:ada", reason=f"attempt {number}"
+        )
+        JobEvent.objects.create(job_id=made.pk, kind="failed", actor="worker:w", reason=f"failure {number}")
+    page = operator.get(page_of(letter)).content.decode()
+    assert page.index("attempt 2") < page.index("attempt 1")
+    assert page.index("failure 2") < page.index("failure 1")
 
 
 @pytest.mark.usefixtures("editing_on")
