@@ -20,8 +20,10 @@ from django.utils.safestring import SafeString
 from django_stubs_ext import WithAnnotations
 
 from jobs.admin.bulk import start
-from jobs.admin.dead_letters import filters, letter_badges, listed_letters
+from jobs.admin.dead_letters import filters, letter_badges, listed_letters, undecided_letters
+from jobs.admin.dead_letters.letter_actions import TO_BE_DECIDED
 from jobs.admin.dead_letters.listed_letters import letters_of_group
+from jobs.admin.dead_letters.undecided_letters import MOST_COUNTED
 from jobs.bulk import turns
 from jobs.bulk.kinds import Kind
 from jobs.bulk.registry import kind_of
@@ -36,13 +38,12 @@ from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.display import NOTHING, age, badge
+from opsconsole.kit.one_statement import Reading
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.versioned_admin import VersionedAdmin
 
 # The newest letters that the page of a group lists.
 MOST_LISTED = 10
-# Counting stops here: a page never counts a million letters.
-MOST_COUNTED = 1_000
 # The actions that are offered for all undecided letters of a group.
 OFFERED = (LetterAction.REPLAY, LetterAction.DISCARD)
 
@@ -89,6 +90,7 @@ class GroupChangeList(DeclaredChangeList):
 @admin.register(FailureGroup)
 class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
     live_on = ("jobs.FailureGroup", "jobs.DeadLetter", "jobs.ReplayAttempt", "jobs.Job", "jobs.BulkOperation")
+    recorded_at = "What was done to its dead letters is in the ledger on the page of each letter."
     list_display = (
         "name",
         "kind_shown",
@@ -173,9 +175,12 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
         kinds = [kind for action in OFFERED if self.may(request, kind := kind_of(action))]
         context["show_save_and_continue"] = False
         group = context["original"]
-        context["whole_group"] = kinds if group.open_letters else []
+        readings: dict[str, Reading[Any]] = {"undecided": undecided_letters.of_group(group.pk)}
         if may_see(request.user, "jobs_bulkoperation"):
-            context |= one_statement.read(bulk_turns=turns.of_group(group.pk))
+            readings["bulk_turns"] = turns.of_group(group.pk)
+        context |= one_statement.read(**readings)
+        context["decides"] = bool(kinds)
+        context["whole_group"] = kinds if context["undecided"].some_to_decide else []
         context["legend"] = fingerprint.legend(group.shown_title)
         if may_see(request.user, "jobs_deadletter"):
             context |= {
@@ -204,7 +209,7 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
         return start.start(
             request,
             kind_of(action),
-            DeadLetter.objects.open().filter(group=group),
+            DeadLetter.objects.filter(state__in=TO_BE_DECIDED, group=group),
             scope=f"undecided letters of {group}",
             query=f"group={group.pk}",
             back=letters_of_group(group.pk),

@@ -12,6 +12,7 @@ from django.urls import reverse
 from django_q.models import OrmQ
 from psycopg.errors import QueryCanceled
 
+from jobs.admin.dead_letters import undecided_letters
 from jobs.bulk import decisions, freezing
 from jobs.bulk.registry import kind_of
 from jobs.models import BulkOperation, DeadLetter, FailureGroup, Job, ReplayAttempt, Status
@@ -195,6 +196,35 @@ def test_group_is_previewed_and_replayed_as_a_whole(client: Client, action: str,
     assert {now[each.pk] for each in undecided} == {after}
     assert all(now[each.pk] == before[each.pk] for each in others)
     assert set(ReplayAttempt.objects.values_list("actor", "reason")) == {("operator:olga", REASON)}
+
+
+def test_page_of_a_group_says_exactly_which_letters_its_buttons_take(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = failure_group()
+    for state, count in (
+        ("in_queue", 2),
+        ("kept", 1),
+        ("replaying", 3),
+        ("outcome_unknown", 1),
+        ("replayed", 4),
+    ):
+        letters(count, group=group, state=state)
+    page = operator.get(page_of(group)).text
+    assert "takes 3 dead letters: 2 in the queue and 1 kept in the console." in page
+    assert "Left out: 3 being replayed and 1 outcome unknown." in page
+    operator.post(of_group(group, "replay"))
+    assert BulkOperation.objects.get().total == 3
+
+    monkeypatch.setattr(undecided_letters, "MOST_COUNTED", 6)
+    assert undecided_letters.MORE in operator.get(page_of(group)).text
+
+
+def test_group_whose_letters_are_all_being_replayed_offers_nothing(operator: Client) -> None:
+    group = failure_group()
+    letters(2, group=group, state="replaying")
+    assert offered(operator, group) == set()
+    assert "No dead letter is to be decided now: 2 being replayed." in operator.get(page_of(group)).text
 
 
 def test_viewer_sees_no_button_for_a_group_and_is_refused(client: Client) -> None:
