@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -18,8 +17,7 @@ from django.urls import URLPattern, path
 
 from jobs.admin.bulk.start import actor_of
 from jobs.admin.heartbeat_traits import traits_for
-from jobs.admin.recovery import control_versions
-from jobs.admin.recovery.decision_rows import decision_rows
+from jobs.admin.recovery import control_versions, weighed_runs
 from jobs.admin.recovery.forms import ArmForm, ThresholdForm, UnknownRunsForm
 from jobs.models import RecoveryControl, Restore, Sweep, absent_columns
 from jobs.models.worker import stale_after
@@ -34,8 +32,7 @@ from jobs.recovery import (
     what_if,
 )
 from jobs.recovery.control import ControlRefused
-from jobs.recovery.decision import SweepAction
-from jobs.recovery.surroundings import Stop, Surroundings
+from jobs.recovery.surroundings import Stop
 from jobs.restores import signs
 from jobs.runs import life_wording
 from opsconsole.kit import audit, form_versions, one_statement, single_rows
@@ -45,11 +42,8 @@ from opsconsole.kit.one_statement import Reading, models_of
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
 
-# Stale runs that are weighed one by one: to arm recovery, and for the page, which somebody may keep open.
-PREVIEWED, WEIGHED = 500, 200
 # Multiples of the current threshold.
 FACTORS = (0.25, 0.5, 1, 2, 4)
-SHOWN = 50
 SALT = "jobs.arm"
 PAGE = "admin:jobs_recoverycontrol_changelist"
 TONES = {None: "good", Stop.OBSERVING: "warning", Stop.PAUSED: "warning"}
@@ -101,7 +95,7 @@ class RecoveryAdmin(OnePageAdmin):
         state = single_rows.only(RecoveryControl, read["states"])
         last_sweep = next(iter(read["sweeps"]), None)
         around = surroundings.of_state(state)
-        around = surroundings.counted(around) if around.armed else around
+        around, stale_runs = weighed_runs.weighed(around)
         prospect, version = outlook.of_sweeps(around), control_versions.version_of(state)
         locked, refused = passed_over.long_locked(last_sweep), refused_runs.of(last_sweep)
         context = {
@@ -132,9 +126,7 @@ class RecoveryAdmin(OnePageAdmin):
             "by_hand": outlook_wording.of_queues_by_hand(around.policy.by_hand),
             "absent": absent_columns.sentences(*absent_columns.OF_RUNS),
             "traits": traits_for(request.user),
-            **_stale_runs(
-                around if around.armed else surroundings.if_armed(around, around.policy.cutoff), WEIGHED
-            ),
+            **stale_runs,
         }
         for form in forms_with_errors.values():
             if form.conflict:
@@ -165,7 +157,7 @@ class RecoveryAdmin(OnePageAdmin):
             "unknown_rule": outlook_wording.of_unknown_rule(RecoveryControl.load()),
             "promise": life_wording.promise(),
             "traits": traits_for(request.user),
-            **_stale_runs(surroundings.if_armed(surroundings.glance(), cutoff), PREVIEWED, probing=True),
+            **weighed_runs.to_arm(cutoff),
         }
         response = self._render(request, "admin/jobs/recovery_arm.html", context)
         if conflict:
@@ -267,24 +259,3 @@ def _thaw(signed: str) -> list[Any] | None:
     except signing.BadSignature:
         return None
     return frozen
-
-
-def _stale_runs(around: Surroundings, most: int, *, probing: bool = False) -> dict[str, Any]:
-    """Return what will happen to at most ``most`` stale runs: the counts, and the first ``SHOWN`` one by one."""
-    outlooks = outlook.preview(around, most, probing=probing)
-    stale = [each for each in outlooks if not each.is_unknown]
-    counts = Counter(each.verb for each in stale)
-    return {
-        "decisions": decision_rows(outlooks[:SHOWN]),
-        "hidden": max(0, len(outlooks) - SHOWN),
-        "found": len(outlooks),
-        "stale": len(stale),
-        "unknown": len(outlooks) - len(stale),
-        "capped": len(outlooks) == most,
-        "requeued": counts[SweepAction.REQUEUE],
-        "quarantined": counts[SweepAction.QUARANTINE],
-        "skipped": counts[SweepAction.NOTHING],
-        "locked": counts[outlook.LOCKED],
-        "refused_before": counts[outlook.REFUSED],
-        "once_armed": outlook.of_sweeps(around).sentence,
-    }

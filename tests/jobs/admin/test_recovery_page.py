@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.db import OperationalError
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from psycopg.errors import QueryCanceled
 
-from jobs.admin.recovery import recovery_page as page
+from jobs.admin.recovery import weighed_runs
 from jobs.models import QueueNaming, RecoveryControl, ServerMark, Sweep, WorkerObservation
 from jobs.operations import previews
-from jobs.recovery import sweeps
+from jobs.recovery import outlook, surroundings, sweeps
 from opsconsole.kit import audit, pauses
 from opsconsole_worker.environment import QueueConfig
 from tests import people
@@ -138,9 +140,24 @@ def test_page_says_when_nothing_is_stale(operator: Client) -> None:
     assert "Nothing, because no run is stale." in operator.get(PAGE).content.decode()
 
 
+@pytest.mark.parametrize(("read_by", "reading"), [(surroundings, "counted"), (outlook, "preview")])
+def test_page_says_that_the_stale_runs_could_not_be_read_in_time(
+    operator: Client, monkeypatch: pytest.MonkeyPatch, read_by: Any, reading: str
+) -> None:
+    def slow(*_: Any, **__: Any) -> None:
+        raise OperationalError from QueryCanceled
+
+    monkeypatch.setattr(read_by, reading, slow)
+    shown = operator.get(PAGE).content.decode()
+    assert "could not be read in time" in shown and "There may be none or many." in shown
+    assert "What it does next depends on the stale runs" in shown
+    # What was read is shown, and what may be decided is offered.
+    assert "no run is stale" not in shown and 'value="disarm"' in shown
+
+
 def test_long_list_is_truncated_with_notice(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "WEIGHED", 3)
-    monkeypatch.setattr(page, "SHOWN", 1)
+    monkeypatch.setattr(weighed_runs, "WEIGHED", 3)
+    monkeypatch.setattr(weighed_runs, "SHOWN", 1)
     for number in range(4):
         run(age=2 * HOUR, silent=HOUR, worker=f"w{number}")
 
