@@ -66,7 +66,7 @@ def alert_page(alert: DatedAlert, permitted: Sequence[Decision], user: Person) -
         "last_notification": last_notification.in_words(alert, notifications),
         "resolves_at": _resolves_at(alert),
         "review": addresses.mounted(alert.link) if is_safe(alert.link) else "",
-        "links": [(label, addresses.mounted(to)) for label, to in alert.links if is_safe(to)],
+        "links": [(label, addresses.mounted(to)) for label, to in _links(alert, user)],
         "runbook": runbooks.find(alert.rule),
         "timeline": _timeline(alert, notifications, user),
         "buttons": [_button(alert, decision) for decision in permitted if _is_open_to(alert, decision)],
@@ -82,6 +82,16 @@ def _resolves_at(alert: Alert) -> datetime | None:
 def is_safe(address: str) -> bool:
     """Tell whether an address is a web page or a console page, rather than a script."""
     return address.startswith(("https://", "http://", "/")) and not address.startswith("//")
+
+
+def _links(alert: Alert, user: Person) -> list[tuple[str, str]]:
+    """Return the alert's links. Those to customers are for whoever may open their pages."""
+    sees_customers = may_see(user, "jobs_job")
+    return [
+        (label, to)
+        for label, to in alert.links
+        if is_safe(to) and (sees_customers or not addresses.is_of_customer(to))
+    ]
 
 
 def _is_open_to(alert: Alert, decision: Decision) -> bool:

@@ -6,7 +6,7 @@ part of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urljoin, urlsplit
@@ -140,12 +140,19 @@ def figures(last: Notification, alert: Alert) -> str:
 
 def _links(last: Notification, alert: Alert) -> Links:
     page = addresses.of_row("alerts_alert", alert.pk)
-    targets = [("Review", last.link or page), *((str(label), str(to)) for label, to in last.links)]
+    targets = [("Review", last.link or page), *_links_for_everybody(last)]
     if last.link:
         targets.append(("Open alert", page))
     if alert.rule in RULES:
         targets.append(("Open runbook", f"{page}#runbook"))
     return tuple((label, url) for label, to in targets if (url := absolute(to)))
+
+
+def _links_for_everybody(last: Notification) -> Iterator[tuple[str, str]]:
+    """Yield the links of a message but those to customers, of which it would have more than of what to do."""
+    for label, to in last.links:
+        if not addresses.is_of_customer(str(to)):
+            yield str(label), str(to)
 
 
 def absolute(link: str) -> str:

@@ -17,6 +17,8 @@ from django_stubs_ext import WithAnnotations
 
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup, Job, Status
 from jobs.models.job import UNKNOWN_CUSTOMER
+from opsconsole.kit import addresses
+from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 from opsconsole.kit.short_ids import short_id
@@ -50,6 +52,14 @@ class AffectedCustomers:
         more = len(self.customers) - MOST_NAMED
         rest = f" and {more} more" if more > 0 else ""
         return f"{exactly(self.jobs, 'job')} of {exactly(len(self.customers), 'customer')}: {named}{rest}"
+
+    def links(self) -> list[tuple[str, str]]:
+        """Return a label and the address of the page of each customer that the sentence names."""
+        return [
+            (f"Customer {name}", addresses.of_customer(name))
+            for name, _ in self.customers.most_common(MOST_NAMED)
+            if name != UNKNOWN_CUSTOMER and not is_cut(name)
+        ]
 
     def longest(self) -> str:
         """Return a phrase such as "CUST-1, job 5a3c91d2, due 3 h 10 min ago"."""

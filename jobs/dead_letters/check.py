@@ -200,6 +200,8 @@ def _links(
         yield "All failures", addresses.of_list("jobs_failuregroup")
     for job in affected.overdue if affected else ():
         yield f"Job {short_id(job.pk)}", job_page(job.pk)
+    # Messages leave these out, and so does the page for those who may not see customers.
+    yield from affected.links() if affected else ()
 
 
 def _tell_expiring(dlq: DeadLetterQueue) -> None:

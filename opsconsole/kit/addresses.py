@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 from urllib.parse import quote as urlquote
+from urllib.parse import quote_plus
 
 from django.conf import settings
 from django.contrib.admin.utils import quote
 from django.urls import get_script_prefix, get_urlconf, reverse
 from django.utils.http import RFC3986_SUBDELIMS
 
+_CUSTOMER = "admin/customer/?id="
 # As Django leaves them in the paths that ``reverse`` makes.
 UNQUOTED = f"{RFC3986_SUBDELIMS}/~:@"
 
@@ -27,6 +29,16 @@ def of_list(model: str) -> str:
 def of_row(model: str, key: object) -> str:
     """Return the address of the admin's page of one row of a model, as ``of_list`` does."""
     return f"{of_list(model)}{urlquote(quote(str(key)), safe=UNQUOTED)}/change/"
+
+
+def of_customer(customer_id: str) -> str:
+    """Return the address of the page about a customer, as ``of_list`` does."""
+    return f"{get_script_prefix()}{_CUSTOMER}{quote_plus(customer_id)}"
+
+
+def is_of_customer(link: str) -> bool:
+    """Tell whether a stored address is that of the page about a customer, below whatever path."""
+    return link.startswith("/") and f"/{_CUSTOMER}" in link
 
 
 def fixed(view: str) -> str:

@@ -22,7 +22,7 @@ from alerts.channels.targets import all_targets
 from alerts.models import Alert, Channel, Delivery, Monitor, Notification
 from alerts.notify import Trouble
 from alerts.sending import banner, delivery
-from opsconsole.kit import audit
+from opsconsole.kit import addresses, audit
 from tests import people
 from tests.alerts.conftest import Later
 from tests.fakes.slack import FakeSlack, Reply
@@ -261,6 +261,26 @@ def test_each_decision_needs_its_own_permission(client: Client, name: str) -> No
     assert f"operation-{name}" in client.get(page_of(alert)).text
     assert send(client, decide(name), fields, page=f"{decide(name)}?id={alert.pk}").status_code == 302
     assert Alert.objects.get().state != "firing"
+
+
+def test_customers_are_linked_for_those_who_may_see_them_and_not_in_messages(
+    client: Client, operator: Client, settings: Any
+) -> None:
+    settings.OPSCONSOLE_PUBLIC_URL = "https://ops.example.com"
+    links = [
+        ("Customer ADA & CO", addresses.of_customer("ADA & CO")),
+        ("View DLQ", "https://console.aws.amazon.com/"),
+    ]
+    alert = fire_alert(links=links)
+    link = f'<a href="{reverse("customer")}?id=ADA+%26+CO">Customer ADA &amp; CO</a>'
+    assert link in operator.get(page_of(alert)).text
+    blind = people.viewer()
+    blind.user_permissions.remove(*blind.user_permissions.filter(codename="view_job"))
+    client.force_login(User.objects.get(pk=blind.pk))
+    shown = client.get(page_of(alert)).text
+    assert "Customer ADA" not in shown and "View DLQ" in shown
+    labels = [label for label, _ in wording._links(Notification.objects.get(), alert)]
+    assert "View DLQ" in labels and "Customer ADA & CO" not in labels
 
 
 def test_timeline_and_messages_are_written_in_sentences(operator: Client) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db.models import F
 from django.db.models.functions import Now
+from django.urls import reverse
 from django_q.models import OrmQ, Schedule
 
 from alerts.models import Alert, Monitor, Notification, Rule
@@ -69,6 +70,7 @@ def test_first_dead_letters_are_notified_with_their_owners(account: Account) -> 
     assert facts["Coverage"] == "all 3 seen"
     assert notification.link.startswith("/admin/jobs/deadletter/?dlq=")
     assert links[f"Job {str(bob.pk)[:8]}"] == f"/admin/jobs/job/{bob.pk}/change/"
+    assert links["Customer ADA"] == f"{reverse('customer')}?id=ADA" and "Customer BOB" in links
     # Each message already has a link "Review"; a second one would lead to the same page.
     assert list(links) == ["View DLQ", *list(links)[1:]]
     assert "Review" not in links
