@@ -14,12 +14,14 @@ from typing import NoReturn
 from opsconsole import __version__
 from opsconsole.kit.errors import first_line
 from opsconsole.kit.exit_codes import COULD_NOT, FOUND_OR_REFUSED, WRONG_ARGUMENTS
+from opsconsole_worker import tracebacks
 
 _OF_DJANGO = ("core", "management", "base.py")
 
 
 def main() -> None:
     """Run the command that the arguments name; end the process with its exit code when it fails."""
+    tracebacks.hide_secrets()
     try:
         _run_and_write()
     except Exception:  # noqa: BLE001 - whatever the error is, it is told with its traceback, and is no finding

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from opsconsole_worker.log_lines import FORMATS, HIDDEN, JSON, TEXT, LineFormatter, secrets_of, without
+from opsconsole_worker.known_secrets import secrets_of
+from opsconsole_worker.log_lines import FORMATS, HIDDEN, JSON, TEXT, LineFormatter, without
 
 __all__ = [
     "FORMATS",

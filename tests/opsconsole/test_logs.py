@@ -15,6 +15,7 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 from opsconsole import logs
 from opsconsole.kit import activity
 from opsconsole.logs import JSON, TEXT, CausesOnly, LineFormatter, secrets_of
+from opsconsole_worker import tracebacks
 from tests import factories
 
 
@@ -139,6 +140,64 @@ def test_secrets_of_the_settings_are_in_no_line(style: str) -> None:
     assert logs.HIDDEN in told
     shown = "https://sqs.us-east-1.amazonaws.com/123456789012/jobs production postgres://console"
     assert shown in line("%s", shown, style=style, secrets=secrets)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "quoted"),
+    [
+        (
+            "SLACK_WEBHOOK_URL",
+            "https://hooks.slack.com/services/T0/B0/XyZ",
+            "HTTPSConnectionPool(host='hooks.slack.com', port=443): Max retries exceeded with url: /services/T0/B0/XyZ (Caused by",
+        ),
+        ("OPSCONSOLE_DEADMAN_SWEEP_URL", "https://hc-ping.com/7a9ff1c2-0b1d/", "404 for url: /7a9ff1c2-0b1d"),
+        ("DATABASE_URL", "postgres://ops@db/ops?sslmode=require&password=in-the-query", "password=in-the-query"),
+        ("DATABASE_URL", "postgres://ops:p%40ss-word@db/ops", "FATAL: p@ss-word"),
+        ("DATABASE_URL", "postgres://ops@db/ops?sslpassword=of-the-key", "of-the-key"),
+        ("CACHE_URL", "redis://cache/0?password=of-the-store", "AUTH of-the-store"),
+        ("OPSCONSOLE_RATE_LIMIT_STORE", "rediss://limiter:of-the-limiter@store/0", "of-the-limiter"),
+        ("OPSCONSOLE_ALERT_CHANNELS", '{"mail": "mailtos://ops:mail-word@example.com"}', "535 mail-word"),
+        ("OPSCONSOLE_ALERT_CHANNELS", '{"pages": "pagerduty://key-of-it@api-key"}', "pagerduty://key-of-it@api-key"),
+        ("OPSCONSOLE_ALERT_CHANNELS", '{"hook": "jsons://h.example.com/a/b/secret-path"}', "POST /a/b/secret-path"),
+        ("OPSCONSOLE_ALERT_FALLBACK", "slack://tokenAAA/tokenBBB/tokenCCC", "tokenAAA and /tokenBBB/tokenCCC"),
+        ("SENTRY_DSN", "https://public-key@sentry.example.com/1", "sentry_key=public-key"),
+        ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG", "key wJalrXUtnFEMI/K7MDENG"),
+        ("AWS_SESSION_TOKEN", "FwoGZXIvYXdzE", "token=FwoGZXIvYXdzE"),
+        ("OPSCONSOLE_CHANNEL_KEYS", "first-of-the-keys,second-of-the-keys", "second-of-the-keys"),
+        ("PGPASSWORD", "of-the-shell", "of-the-shell"),
+    ],
+)  # fmt: skip
+def test_errors_that_quote_a_part_of_a_secret_do_not_show_it(name: str, value: str, quoted: str) -> None:
+    """Errors name the path of an address, its query or its user without the rest."""
+    told = line("%s", quoted, secrets=secrets_of({name: value}), error=_raised(ValueError(quoted)))
+    shown = told.replace(logs.HIDDEN, "")
+    for secret in re.findall(r"[\w@/-]{6,}", value.partition("://")[2] or value):
+        if secret in quoted and secret not in {"hooks.slack.com", "password", "sslpassword"}:
+            assert secret not in shown, secret
+    assert logs.HIDDEN in told
+
+
+def test_hiding_leaves_ordinary_words() -> None:
+    secrets = secrets_of(
+        {
+            "OPSCONSOLE_ALERT_CHANNELS": '{"mail": "mailtos://console:mail-word@example.com?to=team@example.com"}',
+            "SLACK_WEBHOOK_URL": "http://127.0.0.1:9/alerts",
+            "DATABASE_URL": "postgres://console@database:5432/operations?sslkey=/etc/ssl/console.key&sslmode=require",
+        }
+    )
+    words = "the console has 3 alerts: /admin/alerts/ database operations /etc/ssl/console.key require example.com"
+    assert words in line("%s", words, secrets=secrets)
+
+
+def test_last_traceback_of_a_command_shows_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SLACK_WEBHOOK_URL", "https://hooks.slack.com/services/T0/B0/XyZ")
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    tracebacks.hide_secrets()
+    sys.excepthook(*_raised(ValueError("Max retries exceeded with url: /services/T0/B0/XyZ")))
+    told = capsys.readouterr().err
+    assert "Traceback" in told and f"url: {logs.HIDDEN}" in told and "XyZ" not in told
 
 
 def test_secrets_from_files_are_in_no_line_either(tmp_path: Path) -> None:

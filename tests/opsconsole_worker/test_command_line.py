@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from opsconsole_worker import command_line, log_lines
+from opsconsole_worker import command_line, known_secrets, log_lines
 from opsconsole_worker.database import door
 from opsconsole_worker.working import handler_choice
 from opsconsole_worker.working.handlers import InvalidHandler
@@ -100,6 +100,16 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             {"OPSCONSOLE_BEAT_INTERVAL_SECONDS": "soon"},
             [],
             "OPSCONSOLE_BEAT_INTERVAL_SECONDS must be a whole number",
+        ),
+        (
+            {"DATABASE_URL": "postgres://u:hunter2@ss@db/app"},
+            [],
+            "DATABASE_URL must be a PostgreSQL URL whose user and password are percent-encoded, such as %40 for @.",
+        ),
+        (
+            {"DATABASE_URL": "postgres://u:hunter2%zz@db/app"},
+            [],
+            "DATABASE_URL must be a PostgreSQL URL whose user and password are percent-encoded",
         ),
         ({"OPSCONSOLE_LOG_FORMAT": "xml"}, [], "OPSCONSOLE_LOG_FORMAT must be text or json, not 'xml'."),
         ({}, [], "No handler was named, and no installed package has an entry point 'default'"),
@@ -213,7 +223,7 @@ class TestChoice:
 
 @pytest.mark.parametrize("style", log_lines.FORMATS)
 def test_lines_name_the_run_and_no_secret(style: str, tmp_path: Path) -> None:
-    secrets = log_lines.secrets_of({"DATABASE_URL": DATABASE})
+    secrets = known_secrets.secrets_of({"DATABASE_URL": DATABASE})
     formatter = log_lines.LineFormatter(style, secrets)
     record = logging.LogRecord("shop", logging.INFO, "", 0, "asked %s", (DATABASE,), None)
     with log_lines.about(job=7, run=2, worker="w-1"):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from opsconsole_worker import __version__
+from opsconsole_worker import __version__, tracebacks
 from opsconsole_worker.environment import Environment, QueueConfig
 from opsconsole_worker.errors import InvalidSetting, OpsConsoleError
 from opsconsole_worker.url_check import is_loopback
@@ -71,6 +71,7 @@ def run() -> None:
     """End the process with the exit code of a worker. Handlers are found in the current folder, however this was started."""
     if not {"", str(Path.cwd())} & set(sys.path):
         sys.path.insert(0, str(Path.cwd()))
+    tracebacks.hide_secrets()
     sys.exit(main(sys.argv[1:]))
 
 
@@ -112,7 +113,7 @@ def _consumer(said: argparse.Namespace) -> Consumer:
     """Return the worker that the arguments and the environment describe. Raise before anything is connected."""
     environment = Environment()
     console = _console(environment, forced=said.http)
-    url = None if console else environment.database("DATABASE_URL", DATABASE_EXAMPLE)
+    url = None if console else environment.database("DATABASE_URL", DATABASE_EXAMPLE, for_libpq=True)
     if not console and not url:
         raise InvalidSetting(
             f"DATABASE_URL must be set to a PostgreSQL URL such as {DATABASE_EXAMPLE}, or OPSCONSOLE_URL to the address of the "
@@ -189,11 +190,11 @@ def _queue(environment: Environment, name: str) -> QueueConfig:
 
 def _log(environment: Environment) -> None:
     """Write lines on the standard error stream, unless the program around has decided otherwise."""
-    from opsconsole_worker import log_lines  # noqa: PLC0415 - --help needs no log
+    from opsconsole_worker import known_secrets, log_lines  # noqa: PLC0415 - --help needs no log
 
     style = environment.choice("OPSCONSOLE_LOG_FORMAT", log_lines.TEXT, log_lines.FORMATS)
     handler = logging.StreamHandler()
-    handler.setFormatter(log_lines.LineFormatter(style, log_lines.secrets_of(os.environ)))
+    handler.setFormatter(log_lines.LineFormatter(style, known_secrets.secrets_of(os.environ)))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     # It logs for each new client where the credentials come from.
     logging.getLogger("botocore").setLevel(logging.WARNING)

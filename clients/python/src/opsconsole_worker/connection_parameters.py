@@ -1,7 +1,8 @@
-"""The parameters of a database URL, behind its question mark: those that libpq knows, each once."""
+"""What libpq reads in a database URL: its parameters, and which characters must be encoded. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from urllib.parse import parse_qsl, urlsplit
 
@@ -24,3 +25,8 @@ def unusable_parameter(url: str) -> str | None:
     counts = Counter(names)
     unusable = next((name for name in names if name not in known or counts[name] > 1), None)
     return unusable if unusable is None or f"{unusable}=" in query else ""
+
+
+def is_encoded(url: str) -> bool:
+    """Tell whether libpq reads the same user, password and host as others: no @ within them, and every % begins a code."""
+    return urlsplit(url).netloc.count("@") <= 1 and not re.search(r"%(?![0-9A-Fa-f]{2})|%00", url)

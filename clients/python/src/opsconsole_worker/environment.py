@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from opsconsole_worker import secret_files
-from opsconsole_worker.connection_parameters import KNOWN_PARAMETERS, unusable_parameter
+from opsconsole_worker.connection_parameters import KNOWN_PARAMETERS, is_encoded, unusable_parameter
 from opsconsole_worker.errors import InvalidSetting
 from opsconsole_worker.storable import KeyTwice, each_key_once
 from opsconsole_worker.url_check import is_url
@@ -106,13 +106,20 @@ class Environment:
             self.refuse(name, f"a URL such as {example}")
         return value or None
 
-    def database(self, name: str, example: str) -> str | None:
-        """Read a PostgreSQL URL that names a database; None when the variable isn't set."""
+    def database(self, name: str, example: str, *, for_libpq: bool = False) -> str | None:
+        """Read a PostgreSQL URL that names a database; None when the variable isn't set.
+
+        ``for_libpq``: libpq reads it, which takes all after the first @ for the host, and quotes what it can't decode.
+        """
         value = self.secret(name)
         if not value:
             return None
         if not is_url(value, ("postgres", "postgresql")) or not urlsplit(value).path.strip("/"):
             self.refuse(name, f"a PostgreSQL URL with the name of a database, such as {example}")
+        if for_libpq and not is_encoded(value):
+            self.refuse(
+                name, "a PostgreSQL URL whose user and password are percent-encoded, such as %40 for @"
+            )
         # The driver would refuse it at the first connection, or pass over it.
         if (parameter := unusable_parameter(value)) is not None:
             self.refuse(name, f"a PostgreSQL URL with {KNOWN_PARAMETERS}", parameter or None)

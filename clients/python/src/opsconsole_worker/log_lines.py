@@ -11,19 +11,15 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from opsconsole_worker import secret_files
-from opsconsole_worker.errors import InvalidSetting, first_line
+from opsconsole_worker.errors import first_line
 
 FORMATS = TEXT, JSON = "text", "json"
 HIDDEN = "[hidden]"
-# A shorter one would be found in ordinary words.
-SHORTEST_SECRET = 6
 # Ids and names are written by others, and may be of any length.
 LONGEST_FACT = 300
 LONGEST_EVENT = 2_000
@@ -33,10 +29,6 @@ EACH = "each"
 # As many as one call to SQS takes. A line stays below 2 kB as long as ids are UUIDs.
 MOST_PER_LINE = 10
 
-_SECRET_NAMES = re.compile(
-    r"SECRET|PASSWORD|TOKEN|PEPPERS|DSN|OTLP\w*_HEADERS|WEBHOOK|DEADMAN_\w+_URL|ALERT_CHANNELS|CHANNEL_KEYS|ALERT_FALLBACK|OPSCONSOLE_KEY$"
-)
-_URL_NAMES = re.compile(r"_URL$|_STORE$|_ENDPOINT$")
 _WORD = re.compile(r"[^\s\"=]+")
 
 activity = logging.getLogger("opsconsole.activity")
@@ -199,41 +191,3 @@ def without(secrets: Sequence[str], text: str) -> str:
         if secret in text:
             text = text.replace(secret, HIDDEN)
     return text
-
-
-def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what of the environment's values must stand in no line: secrets as a whole, and the passwords of URLs."""
-    found: set[str] = set()
-    for name, value in _with_files(environment):
-        if _SECRET_NAMES.search(name):
-            found |= {value.strip(), *(part.strip() for part in value.split(","))}
-        if name.endswith("_HEADERS"):
-            # Such as "api-key=secret,tenant=7".
-            sent = [part.partition("=")[2].strip() for part in value.split(",")]
-            found |= {*sent, *map(unquote, sent)}
-        if _SECRET_NAMES.search(name) or _URL_NAMES.search(name):
-            found |= set(_passwords(value))
-    # The longest first: one may be part of another.
-    return tuple(sorted((each for each in found if len(each) >= SHORTEST_SECRET), key=len, reverse=True))
-
-
-def _with_files(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the variables; of those that name a file with a secret, what that contains."""
-    for variable, value in environment.items():
-        name = variable.removesuffix(secret_files.SUFFIX)
-        if name == variable:
-            yield name, value
-        elif value.strip() and (_SECRET_NAMES.search(name) or _URL_NAMES.search(name)):
-            # The settings refuse a file that can't be read.
-            with suppress(InvalidSetting):
-                yield name, secret_files.text(name, {variable: value})
-
-
-def _passwords(value: str) -> Iterator[str]:
-    for part in value.split(","):
-        try:
-            password = urlsplit(part.strip()).password
-        except ValueError:  # No URL: the settings say so.
-            continue
-        if password:
-            yield from (password, unquote(password))
