@@ -122,6 +122,7 @@ def test_page_shows_all_of_it_to_administrators_alone(client: Client) -> None:
     text = client.get(page).content.decode()
     assert "OPSCONSOLE_KEEP_SWEEPS_DAYS" in text and "job_events" in text and "unknown until tomorrow" in text
     assert "sweeps, 1 (schedule)" in text
+    assert "of rows, nothing is due." in text and " tables, the largest is " in text
     assert '<td data-label="What stays longer">nothing</td>' in text and 'longer"></td>' not in text
     viewer.user_permissions.remove(Permission.objects.get(codename="view_tablesize"))
     assert client.get(page).status_code == 403
