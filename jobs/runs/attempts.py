@@ -170,13 +170,18 @@ def _with_row(run: Attempt, job: Job) -> Attempt:
     return replace(run, ended_at=job.completed_at or job.updated_at, ended_as=job.status)
 
 
-def bars(attempts: Sequence[Attempt], now: datetime) -> list[Bar]:
-    """Return the place of each attempt on one axis, from the first moment that is known until the last."""
+def axis_of(attempts: Sequence[Attempt], now: datetime) -> tuple[datetime, datetime]:
+    """Return where the axis of the bars begins and ends: the first moment that is known and the last, now if a run goes on."""
     begins = [time for each in attempts for time in (each.waits_since, each.began_at) if time]
     begin = min(begins, default=now)
     goes_on = any(each.ended_at is None and not each.left for each in attempts)
     known = [time for each in attempts for time in (each.waits_since, each.began_at, each.ended_at) if time]
-    end = now if goes_on else max(known, default=now)
+    return begin, now if goes_on else max(known, default=now)
+
+
+def bars(attempts: Sequence[Attempt], now: datetime) -> list[Bar]:
+    """Return the place of each attempt on the axis that all of them share."""
+    begin, end = axis_of(attempts, now)
     span = max(end - begin, timedelta(seconds=1))
 
     def at(time: datetime) -> float:

@@ -13,7 +13,7 @@ HEIGHT = 168
 # The space above the highest bar, and below for the labels of the axis.
 TOP, BOTTOM = 18, 22
 # The space for the figures of the lines, in percent of the width.
-LEFT = 9
+LEFT = 12
 MOST_WORDS = 7
 GAP = 0.22
 THINNEST_BAR = 1.5
@@ -120,7 +120,7 @@ def stacked(
         base=f"{HEIGHT - BOTTOM}",
         bars=list(_bars(labels, series, highest)),
         lines=[
-            Word("0%", number_text(height_at(value, highest)), f"{value:,}")
+            Word("0%", number_text(height_at(value, highest)), axis_number(value))
             for value in range(step, highest + 1, step)
         ],
         words=list(axis_words(labels)),
@@ -198,6 +198,14 @@ def _summary(labels: Sequence[str], series: Sequence[Series], totals: Sequence[i
     # From the full hour on, where a figure of the last 24 hours begins at this minute.
     sum_text = "" if level else f"{sums} since {labels[0]}. "
     return f"{sum_text}Most at {labels[top]}: {totals[top]:,}."
+
+
+def axis_number(value: int) -> str:
+    """Return a number as short as the axis has room for: 500, 1.5k, 2M."""
+    for unit, letter in ((1_000_000_000, "bn"), (1_000_000, "M"), (1_000, "k")):
+        if value >= unit:
+            return f"{number_text(value / unit)}{letter}"
+    return str(value)
 
 
 def number_text(value: float) -> str:

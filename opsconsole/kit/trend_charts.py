@@ -18,6 +18,7 @@ from opsconsole.kit.charts import (
     LEFT,
     TOP,
     Word,
+    axis_number,
     axis_words,
     height_at,
     number_text,
@@ -164,7 +165,7 @@ def _scale(reach: int, unit: str = "") -> tuple[Height, list[Word]]:
     step = step_of(reach)
     highest = max(step * -(-reach // step), step)
     labels = [
-        Word("0%", number_text(height_at(value, highest)), f"{value:,}{unit}")
+        Word("0%", number_text(height_at(value, highest)), f"{axis_number(value)}{unit}")
         for value in range(step, highest + 1, step)
     ]
     return (lambda value: height_at(value, highest)), labels

@@ -130,7 +130,11 @@ def _attempts(job: JobWithEvidence, newest_first: Sequence[JobEvent]) -> dict[st
         )
         for run, bar in zip(runs, attempts.bars(runs, job.read_at), strict=True)
     ]
-    return {"attempts": lines[:ATTEMPTS_SHOWN], "attempts_hidden": max(0, len(lines) - ATTEMPTS_SHOWN)}
+    return {
+        "attempts": lines[:ATTEMPTS_SHOWN],
+        "attempts_hidden": max(0, len(lines) - ATTEMPTS_SHOWN),
+        "axis": attempts.axis_of(runs, job.read_at),
+    }
 
 
 def _spelled(time: timedelta | None) -> str:

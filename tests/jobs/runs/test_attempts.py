@@ -100,6 +100,7 @@ def test_run_whose_beginning_nobody_saw_is_not_said_to_have_waited_until_its_end
 
 def test_bars_share_one_axis() -> None:
     runs = attempts.of_job(row(), STORY)
+    assert attempts.axis_of(runs, at(50)) == (at(0), at(50))
     bars = attempts.bars(runs, at(50))
     first, last = bars[-1], bars[0]
     assert (first.waits_at, first.waits_for, first.runs_at, first.runs_for) == (0, 4, 4, 36)
