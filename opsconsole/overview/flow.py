@@ -34,7 +34,8 @@ class Course:
 class FlowStep:
     """One figure of the flow. ``query``: of the list of jobs that it counts, or '' where only the chart tells them apart.
 
-    ``anchor``: of the chart of its hours, whose bars open what they count.
+    ``anchor``: of the chart of its hours, whose bars open what they count. ``since``: the full hour from which on it counts,
+    '' where it is exact to the minute.
     """
 
     label: str
@@ -43,11 +44,13 @@ class FlowStep:
     course: Course
     anchor: str
     tone: str = ""
+    since: str = ""
 
     @property
     def before(self) -> str:
-        """Return yesterday's figure in words, if it is known."""
-        return "" if self.course.day_before is None else f"yesterday {self.course.day_before:,}"
+        """Return in words from when on it counts, and yesterday's figure, if it is known."""
+        yesterday = "" if self.course.day_before is None else f"yesterday {self.course.day_before:,}"
+        return ", ".join(filter(None, [self.since, yesterday]))
 
 
 def steps(seen: Overview, user: Person) -> list[FlowStep]:
@@ -62,7 +65,14 @@ def steps(seen: Overview, user: Person) -> list[FlowStep]:
         ),
         FlowStep("Waiting", figure(seen.waiting), "?status=waiting", of[WAITING], READINGS_ANCHOR),
         FlowStep("Running", figure(seen.running), "?status=in_progress", of[RUNNING], READINGS_ANCHOR),
-        FlowStep("Done in 24\u00a0h", _or_unknown(done), "", of[DONE], OUTCOMES_ANCHOR),
+        FlowStep(
+            "Done in 24\u00a0h",
+            _or_unknown(done),
+            "",
+            of[DONE],
+            OUTCOMES_ANCHOR,
+            since=f"since {figures.hours_to_now(HOURS)[0]:%H:%M}",
+        ),
         FlowStep(
             "Failed in 24\u00a0h", figure(seen.failed), "?status=failed_day", of[FAILED], OUTCOMES_ANCHOR
         ),

@@ -152,13 +152,13 @@ def object_name(entry: LogEntry) -> str:
 def tile(context: Context, label: str, count: int, model: str, query: str, tone_when_any: str) -> SafeString:
     """Show a figure that links to its list to those who may open it.
 
-    ``tone_when_any`` colours it when it is not zero.
+    ``tone_when_any`` colours it when it is not zero; a zero is quiet.
     """
     if not may_see(context["user"], model):
         return SafeString("")
     return format_html(
         '<div class="{}"><dt><a href="{}{}">{}</a></dt><dd>{}</dd></div>',
-        f"tone-{tone_when_any}" if count and tone_when_any else "",
+        f"tone-{tone_when_any}" if count and tone_when_any else "" if count else "zero",
         addresses.fixed(f"admin:{model}_changelist"),
         query,
         label,
@@ -176,7 +176,7 @@ def measured(
     over = count is not None and line is not None and count > line
     return format_html(
         '<div class="{}" data-measured><dt><a href="{}{}">{}</a>{}</dt><dd>{}</dd></div>',
-        "tone-bad" if over else "tone-warning" if count is None else "",
+        "tone-bad" if over else "tone-warning" if count is None else "" if count else "zero",
         addresses.fixed(f"admin:{model}_changelist"),
         query,
         label,

@@ -57,6 +57,7 @@ def test_flow_shows_today_and_the_day_before() -> None:
         ("Failed in 24 h", "1"),
     ]
     assert steps["Arrived in 24 h"].before == "yesterday 7"
+    assert steps["Done in 24 h"].before == f"since {_hours_ago(23):%H:%M}", "nobody counted the day before"
     assert steps["Waiting"].before == "", "nobody read it yesterday at this hour"
     assert len(steps["Waiting"].course.line.parts) == 1, "the hours before are unknown, not zero"
 

@@ -90,6 +90,16 @@ def tiles(client: Client) -> dict[str, tuple[str, str]]:
     }
 
 
+def test_figures_that_are_nothing_are_quiet(client: Client) -> None:
+    job(status=Status.QUARANTINED)
+    client.force_login(people.operator())
+
+    page = client.get(reverse("admin:overview_live")).content.decode()
+    quiet = re.findall(r'<div class="zero"[^>]*><dt><a href="[^"]+">([^<]+)</a>', page)
+
+    assert {"Stale now", "Past deadline", "Scheduled"} <= set(quiet) and "Quarantined" not in quiet
+
+
 def test_each_tile_opens_a_list_of_as_many_rows(client: Client) -> None:
     scene()
     client.force_login(people.operator())
