@@ -209,6 +209,27 @@ def test_tabs_take_one_line_on_a_phone_and_show_the_current_one(visitor: Visitor
         assert current and current["x"] >= 0 and current["x"] + current["width"] <= 378
 
 
+@pytest.mark.parametrize("width", [1440, 1024, 390])
+def test_state_of_a_live_page_stands_beside_its_way_or_title(visitor: Visitor, width: int) -> None:
+    page = visitor.log_in("olga", width=width)
+    for place, beside in (("jobs/job/", ".breadcrumbs"), ("", "#content > h1")):
+        page.goto(f"{visitor.address}/admin/{place}")
+        bar, way = page.locator(".live-bar").bounding_box(), page.locator(beside).bounding_box()
+
+        assert bar and way
+        assert bar["y"] < way["y"] + way["height"] and way["y"] < bar["y"] + bar["height"]
+
+
+def test_first_row_of_a_list_is_near_its_filters_on_a_phone(visitor: Visitor) -> None:
+    page = visitor.log_in("olga", width=390)
+    page.goto(f"{visitor.address}/admin/jobs/job/")
+    tools, row = (
+        page.locator(place).first.bounding_box() for place in (".list-tools", "#result_list tbody tr")
+    )
+
+    assert tools and row and row["y"] - tools["y"] - tools["height"] < 100
+
+
 def test_history_on_a_phone_names_its_columns(visitor: Visitor) -> None:
     page = visitor.log_in("olga", width=390)
     page.goto(f"{visitor.address}/admin/auth/user/{User.objects.get(username='olga').pk}/history/")
