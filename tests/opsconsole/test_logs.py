@@ -165,6 +165,7 @@ def test_secrets_of_the_settings_are_in_no_line(style: str) -> None:
         ("AWS_SESSION_TOKEN", "FwoGZXIvYXdzE", "token=FwoGZXIvYXdzE"),
         ("OPSCONSOLE_CHANNEL_KEYS", "first-of-the-keys,second-of-the-keys", "second-of-the-keys"),
         ("PGPASSWORD", "of-the-shell", "of-the-shell"),
+        ("https_proxy", "http://ops:of-the-proxy@proxy:3128", "Proxy-Authorization: ops of-the-proxy"),
     ],
 )  # fmt: skip
 def test_errors_that_quote_a_part_of_a_secret_do_not_show_it(name: str, value: str, quoted: str) -> None:

@@ -451,6 +451,11 @@ def test_meaning_of_error_response(
             "certificate",
         ),
         (vendor.HTTPClientError(error="urllib3"), sqs.QueueUnavailable, "urllib3"),
+        (
+            vendor.EndpointConnectionError(endpoint_url="http://u:hunter2@emulator:4566/"),
+            sqs.QueueUnreachable,
+            'endpoint URL: "http://...@emulator:4566/"',
+        ),
     ],
 )
 def test_meaning_of_failure_without_response(

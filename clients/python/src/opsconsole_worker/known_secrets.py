@@ -19,7 +19,8 @@ SHORTEST_SECRET_PATH = 12
 _SECRET_NAMES = re.compile(
     r"SECRET|PASSWORD|TOKEN|PEPPERS|DSN|OTLP\w*_HEADERS|WEBHOOK|DEADMAN_\w+_URL|ALERT_CHANNELS|CHANNEL_KEYS|ALERT_FALLBACK|OPSCONSOLE_KEY$"
 )
-_URL_NAMES = re.compile(r"_URL$|_STORE$|_ENDPOINT$")
+# Of proxies, programs read both ways to write the name.
+_URL_NAMES = re.compile(r"_URL$|_STORE$|_ENDPOINT$|_PROXY$|_proxy$")
 # Parameters of URLs, such as those of libpq. Not sslkey: it names a file.
 _SECRET_PARAMETERS = re.compile(r"pass|secret|token|credential|signature|^sig$|^(api_?)?key$", re.IGNORECASE)
 

@@ -119,6 +119,7 @@ NOT_SIGNED = (
 WRONG_TIME = re.compile(
     r"RequestExpired|RequestTimeTooSkewed|RequestInTheFuture|Signature expired|Signature not yet current"
 )
+_USER_OF_URL = re.compile(r"://[^\s/]*@")
 NEVER_LEFT = (vendor.ConnectTimeoutError, vendor.EndpointConnectionError, vendor.ProxyConnectionError)
 
 
@@ -197,7 +198,8 @@ def short_code(code: str) -> str:
 
 
 def detail(code: str, message: str) -> str:
-    text = " ".join(message.split())[:LONGEST_DETAIL].rstrip(".")
+    """Return what AWS or its client said, on one line. It may name the endpoint as the settings have it, with a password."""
+    text = _USER_OF_URL.sub("://...@", " ".join(message.split()))[:LONGEST_DETAIL].rstrip(".")
     return ": ".join(part for part in (code, text) if part) + "."
 
 
