@@ -17,7 +17,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from jobs.dead_letters import send_outcomes, undelivered
+from jobs.dead_letters import fifo_order, send_outcomes, undelivered
 from jobs.dead_letters.side_by_side import THREADS
 from jobs.models import DeadLetter, ReplayAttempt
 from opsconsole.kit import activity, metrics
@@ -104,9 +104,9 @@ def begin(pool: ThreadPoolExecutor, parcels: Sequence[Parcel], result: SendingRe
     """Begin to send these parcels, with the intent recorded; ``record`` of what is returned waits for the outcomes.
 
     Where order counts they are sent and recorded at once: each FIFO group in order, and never past a parcel of the
-    group that failed, also before. The others are sent last, whatever their queues, after one statement has recorded the
-    intents of all: once their sending has begun, nothing fails before their outcomes are recorded. ``result`` is that of
-    the whole scan.
+    group that failed, also before, or whose outcome is unknown. The others are sent last, whatever their queues, after
+    one statement has recorded the intents of all: once their sending has begun, nothing fails before their outcomes are
+    recorded. ``result`` is that of the whole scan.
     """
     by_queue: dict[str, list[Parcel]] = defaultdict(list)
     for parcel in parcels:
@@ -119,7 +119,7 @@ def begin(pool: ThreadPoolExecutor, parcels: Sequence[Parcel], result: SendingRe
                 [parcel.attempt.pk for parcel in some], f"The queue '{queue}' is not configured (any more)."
             )
         elif sqs.is_fifo(url):
-            for each in _rounds(some):
+            for each in _rounds(fifo_order.free_to_go(queue, some)):
                 _begin_batches(pool, each, result).record()
         else:
             in_any_order += some

@@ -15,7 +15,7 @@ from django.core.management.base import CommandError
 from django.db.models import Count, Q
 
 from jobs.bulk.registry import kind_of
-from jobs.dead_letters import check, fulfilment, operations, origins
+from jobs.dead_letters import check, fifo_order, fulfilment, operations, origins
 from jobs.dead_letters.check import CheckedQueue
 from jobs.dead_letters.queue_visit import unseen_in_words
 from jobs.letter_ledger import entries
@@ -154,6 +154,7 @@ class Command(commands.ConsoleCommand):
                 f"{done:,} of {len(tried):,} replayed, {skipped:,} skipped. The cluster continues with open requests; "
                 "the page of each letter shows its state."
             )
+        problems += [why for why in [fifo_order.told(tried)] if why]
         problems += [why for each in checked if (why := _why_not_all_seen(each))]
         if self._as_json:
             answer = {"tried": len(tried), "replayed": done, "skipped": self._skipped, "states": states}

@@ -13,8 +13,8 @@ import pytest
 from django.db import OperationalError
 from django.db.models.functions import Now
 
+from jobs.dead_letters import fifo_order, scan, send_outcomes, sending, snapshot
 from jobs.dead_letters import replay as replaying
-from jobs.dead_letters import scan, send_outcomes, sending, snapshot
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging import dispatcher
 from jobs.models import DeadLetter, Job, Outbox, ReplayAttempt, Status
@@ -24,6 +24,7 @@ from tests.factories import job
 from tests.fakes import sqs as fakes
 from tests.jobs.dead_letters.account import (
     DLQ,
+    FIFO_DLQ,
     QUEUE,
     Account,
     decide,
@@ -555,3 +556,36 @@ def test_letter_restored_during_deletion_is_sent_as_copy(account: Account) -> No
     replaying.record_deleted([made])
 
     assert state(made) == State.KEPT
+
+
+@pytest.mark.parametrize("process_died", [False, True])
+def test_letters_of_a_fifo_group_wait_behind_one_of_unknown_outcome(
+    account: Account, process_died: bool
+) -> None:
+    ids = []
+    for body in "1234":
+        ids += account.die(body, fifo=True, group="customer-1")
+        account.clock.pass_by(timedelta(seconds=1))
+    other = account.die("a", fifo=True, group="customer-2")
+    account.check(FIFO_DLQ)
+    first, doubtful, *later = letters(ids)
+    replay(doubtful)
+    if process_died:
+        doubtful.attempts.update(state=Step.SENDING, sending_at=Now())
+    else:
+        doubtful.attempts.update(state=Step.UNKNOWN)
+        DeadLetter.objects.filter(pk=doubtful.pk).update(state=State.OUTCOME_UNKNOWN)
+    replay(first, *later, *letters(other))
+    account.work()
+    account.work()
+    assert sorted(account.waiting(fifo=True)) == ["1", "a"]
+    assert steps_of(later[0]) == [("replay", "wanted")]
+    assert later[0].attempts.get().outcome.startswith("It waits: nobody knows whether an earlier letter")
+    assert fifo_order.told([each.pk for each in later]).startswith("2 dead letters of FIFO groups: it waits")
+    if process_died:
+        return
+    decide(LetterAction.MARK_SENT, doubtful)
+    account.work()
+    assert account.waiting(fifo=True)[-2:] == ["3", "4"]
+    assert state(later[0]) == State.REPLAYED
+    assert not fifo_order.told([each.pk for each in later])
