@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import TypeVar
 
 from django.contrib.auth import get_user_model
+from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Count
 from django.utils import timezone
 
@@ -26,7 +28,11 @@ from opsconsole.demo.limited_client import Limits
 from opsconsole.demo.output import say, short
 from opsconsole.demo.producer import Producer
 from opsconsole.demo.story import Story
+from opsconsole.kit.database_troubles import Trouble, trouble_behind
+from opsconsole.kit.errors import first_line
 from opsconsole.kit.supervision.supervisor import StopRequests
+
+Answer = TypeVar("Answer")
 
 OPERATOR = "operator"
 TURN_SECONDS = 0.3
@@ -38,6 +44,8 @@ DRAIN_SECONDS = 50.0
 LAST_RUN_BY_HAND_SECONDS = 85.0
 # Overlapping transactions may commit events in another order than that of their ids.
 LOOK_BACK = 500
+# About half a minute of a database that is away.
+MOST_FAILED_TURNS = 100
 REMARKABLE = {
     JobEvent.Kind.RECOVERED,
     JobEvent.Kind.QUARANTINED,
@@ -65,15 +73,39 @@ class Storyteller:
         self.story: Story | None = None
         self.production_ended_at: datetime | None = None
         self._heard: set[int] = set()
+        self._failed_turns = 0
+        self._password = secrets.token_urlsafe(9)
         self._count_at = time.monotonic() + COUNT_SECONDS
 
     def run(self, stop: StopRequests) -> bool:
         """Run until the time is over or somebody stops it; return whether all went well."""
+        while not stop.asked and not self._outlast(self._prepare):
+            time.sleep(TURN_SECONDS)
         self._open(stop)
         while not stop.asked and not self._time_is_over():
-            self._turn()
+            self._outlast(self._turn)
             time.sleep(TURN_SECONDS)
-        return True if stop.asked else self._close()
+        while not stop.asked:
+            good = self._outlast(self._close)
+            if good is not None:
+                return good
+            time.sleep(TURN_SECONDS)
+        return True
+
+    def _outlast(self, action: Callable[[], Answer]) -> Answer | None:
+        """Do this; return None if it failed. A session that somebody ended ends no demo: the next try opens another."""
+        try:
+            answer = action()
+        except (OperationalError, InterfaceError) as error:
+            self._failed_turns += 1
+            if trouble_behind(error) is not Trouble.AWAY or self._failed_turns > MOST_FAILED_TURNS:
+                raise
+            if self._failed_turns == 1:
+                say("demo", f"the database ended a session, trying again: {first_line(error)}")
+            connection.close()
+            return None
+        self._failed_turns = 0
+        return answer
 
     @property
     def age(self) -> float:
@@ -82,19 +114,23 @@ class Storyteller:
     def _time_is_over(self) -> bool:
         return self.seconds is not None and self.age >= self.seconds
 
-    def _open(self, stop: StopRequests) -> None:
+    def _prepare(self) -> bool:
         schedules.sync()
         control.arm(CONSOLE, "The demo shows recovery at work.", None)
+        users = get_user_model().objects
+        if not users.filter(username=OPERATOR).exists():
+            users.create_superuser(OPERATOR, password=self._password)
         channel_test.send(SLACK, "the demo")
-        password = secrets.token_urlsafe(9)
-        get_user_model().objects.create_superuser(OPERATOR, password=password)
+        return True
+
+    def _open(self, stop: StopRequests) -> None:
         if services.wait_for(lambda: services.answers(self.address), stop=lambda: bool(stop.asked)):
             say("demo", f"the console answers after {self.age:.0f} s")
         elif not stop.asked:
             say("demo", "the console does not answer yet; the log of its web server says why")
         say("demo", f"address   {self.address}/admin/")
         say("demo", f"login     {OPERATOR}")
-        say("demo", f"password  {password}")
+        say("demo", f"password  {self._password}")
 
     def _turn(self) -> None:
         self._produce()
@@ -103,6 +139,7 @@ class Storyteller:
             self.story = Story(self.address)
         for event in self._new_events():
             self._tell(event)
+            self._heard.add(event.pk)
         if self.story:
             self.story.look_at_the_outbox()
             self.letters.turn()
@@ -126,11 +163,8 @@ class Storyteller:
 
     def _new_events(self) -> list[JobEvent]:
         newest = max(self._heard, default=0)
-        events = [
-            each for each in JobEvent.objects.filter(pk__gt=newest - LOOK_BACK) if each.pk not in self._heard
-        ]
-        self._heard.update(event.pk for event in events)
-        return events
+        events = JobEvent.objects.filter(pk__gt=newest - LOOK_BACK)
+        return [each for each in events if each.pk not in self._heard]
 
     def _tell(self, event: JobEvent) -> None:
         if self.story and event.job_id == self.story.job_id:

@@ -19,6 +19,7 @@ from typing import Any, cast
 
 import psutil
 import pytest
+from django.db import connection
 from django.db.models.functions import Now
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -657,3 +658,24 @@ def test_sigterm_during_start_cleans_up(demo: Demo) -> None:
     demo.process.terminate()
     assert demo.process.wait(20) == 0
     assert demo.nothing_is_left()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_storyteller_goes_on_after_its_session_was_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"DEMO_BEGAN": "0", "DEMO_ADDRESS": "http://127.0.0.1:1", "DEMO_SECONDS": ""}
+    teller, stop, turns = Storyteller(environ), SimpleNamespace(asked=0), 0
+
+    def end_own_session() -> None:
+        nonlocal turns
+        turns += 1
+        with connection.cursor() as cursor:
+            if turns == 1:
+                cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+            cursor.execute("SELECT 1")
+        stop.asked = 1
+
+    for name in ("_prepare", "_open"):
+        monkeypatch.setattr(teller, name, lambda *_: True)
+    monkeypatch.setattr(teller, "_turn", end_own_session)
+    assert teller.run(cast("Any", stop))
+    assert (turns, stop.asked) == (2, 1)
