@@ -26,7 +26,7 @@ from jobs.runs.evidence import RecoverableRun
 from opsconsole.kit import own_schema, round_trip, row_locks
 from opsconsole.kit.errors import first_line
 from opsconsole_worker import refusals
-from opsconsole_worker.runs import lifecycle, statements
+from opsconsole_worker.runs import beat_statements, lifecycle, statements
 from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.lifecycle import Failure, Run
 from opsconsole_worker.runs.restart import restart_in_statement
@@ -34,6 +34,7 @@ from opsconsole_worker.runs.restart import restart_in_statement
 NAME = "opsconsole-inspection"
 ASK = "--yes-run-triggers"
 _TRIED_ROWS = 20
+HEARTBEAT = "heartbeat"
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def _refused(name: str, why: str) -> Finding:
     return Finding(
         id=f"refused-{name.replace(' ', '-')}",
         severity=Severity.BLOCKER,
-        subject="jobs",
+        subject="worker_heartbeats" if name == HEARTBEAT else "jobs",
         found=f"{name} was tried on a job and undone: {why}",
         wanted="a row that the console can change",
         action="Change the constraint, trigger or privilege that is named, and run inspect_database again.",
@@ -223,7 +224,14 @@ def _decision(run: Run, action: SweepAction) -> Decision:
     )
 
 
+def _heartbeat(run: Run) -> bool:
+    """Run the statement of a heartbeat, and return whether the worker's row was written."""
+    [[(*_, written)]] = round_trip.run(beat_statements.BEAT, run.parameters)
+    return bool(written)
+
+
 _STEPS = (
+    Step(HEARTBEAT, Status.IN_PROGRESS, _heartbeat),
     Step("complete", Status.COMPLETED, lifecycle.complete),
     Step("fail", Status.FAILED, lambda run: lifecycle.fail(run, "Tried.", retryable=False) is Failure.FAILED),
     Step("recovery", Status.PENDING, lambda run: not rescue.requeue([_decision(run, SweepAction.REQUEUE)])),

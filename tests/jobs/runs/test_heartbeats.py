@@ -8,8 +8,11 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from pytest_django import DjangoAssertNumQueries
+from django.db import connection
+from pytest_django import DjangoAssertNumQueries, DjangoCaptureOnCommitCallbacks
 
+from jobs.inspection import Severity
+from jobs.inspection.proof import prove
 from jobs.models import Job, Status, WorkerHeartbeat
 from jobs.runs.restart import restart
 from opsconsole_worker.runs import heartbeats, lifecycle
@@ -20,7 +23,7 @@ from tests.racing import race
 
 pytestmark = pytest.mark.django_db
 
-ADA = Worker("ada")
+ADA, KEPT = Worker("ada"), Worker("kept")
 
 
 def test_first_heartbeat_creates_row_and_later_ones_update_it() -> None:
@@ -114,3 +117,31 @@ def test_leaving_deletes_only_own_row() -> None:
 def test_concurrent_first_heartbeats_create_one_row() -> None:
     race([partial(heartbeats.say, ADA)] * 6)
     assert WorkerHeartbeat.objects.count() == 1
+
+
+def test_heartbeats_that_a_trigger_keeps_from_the_table_are_told_once(
+    caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    job = lifecycle.claim(factories.job().pk, 1, KEPT)
+    assert isinstance(job, RunningJob)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION keep_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;"
+            "CREATE TRIGGER keep_it BEFORE INSERT OR UPDATE ON worker_heartbeats FOR EACH ROW EXECUTE FUNCTION keep_it()"
+        )
+    with django_capture_on_commit_callbacks(execute=True):
+        for _ in range(3):
+            assert heartbeats.beat(KEPT, job.id, 1) is Verdict.GO_ON
+        heartbeats.say(KEPT)
+    told = [each.getMessage() for each in caplog.records if "heartbeats" in each.getMessage()]
+    assert len(told) == 1 and "heartbeats not stored" in told[0]
+    [finding] = [each for each in prove() if each.id == "refused-heartbeat"]
+    assert (finding.severity, finding.subject) == (Severity.BLOCKER, "worker_heartbeats")
+    assert "no row was changed, as by a trigger that returns NULL" in finding.found
+
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TRIGGER keep_it ON worker_heartbeats")
+    with django_capture_on_commit_callbacks(execute=True):
+        heartbeats.whole_beat(KEPT, job.id, 1)
+    assert "heartbeats stored again" in caplog.records[-1].getMessage()
+    assert "refused-heartbeat" not in {each.id for each in prove()}

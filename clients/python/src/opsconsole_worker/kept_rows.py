@@ -14,7 +14,7 @@ class RowKept(Exception):
 
     @property
     def rule(self) -> str:
-        return f"a trigger or a row-level policy of table '{self.args[0]}'"
+        return f"a trigger that returns NULL, or a row-level policy, of table '{self.args[0]}'"
 
     def __str__(self) -> str:
         return f"{self.rule}: {SAID}"

@@ -56,6 +56,7 @@ beat AS (
            %(hostname)s, %(pid)s, %(protocol)s::jsonb || {earlier_beats.FIRST_IN_STATEMENT}
       FROM {run} AS run WHERE NOT EXISTS (SELECT FROM beat) AND NOT {TAKEN}
     ON CONFLICT DO NOTHING
+    RETURNING {_WORKER}
 )"""
 
 
@@ -79,18 +80,22 @@ beat AS (
            %(protocol)s::jsonb || {earlier_beats.FIRST_IN_STATEMENT}
      WHERE NOT EXISTS (SELECT FROM beat) AND NOT {TAKEN} AND {condition}
     ON CONFLICT DO NOTHING
+    RETURNING {_WORKER}
 )"""
 
 
 THIS_RUN = f"""
        {_ID} = %(job_id)s AND {_STATUS} = 'in_progress' AND run_epoch = %(epoch)s AND {fence.in_statement()}
 """
-VERDICT = f"""
-SELECT {_STATUS}, {fence.in_statement()}, {TAKEN}
+_OF_RUN = f"""
   FROM (SELECT) AS asked LEFT JOIN {_JOBS} ON {_ID} = %(job_id)s AND run_epoch = %(epoch)s
 """
+_VERDICT = f"SELECT {_STATUS}, {fence.in_statement()}, {TAKEN}"
+VERDICT = f"{_VERDICT}{_OF_RUN}"
 
-IDLE_BEAT = f"WITH {idle_beat()} SELECT {TAKEN}"
+# Whether the worker's row was written: a trigger or a policy of theirs may keep it.
+_WRITTEN = "EXISTS (SELECT FROM beat) OR EXISTS (SELECT FROM first_beat)"
+IDLE_BEAT = f"WITH {idle_beat()} SELECT {TAKEN}, {_WRITTEN} AS written"
 # The heartbeat of a worker that the row does not name leaves the epoch out: it must not keep another worker's run alive.
 BEAT = f"""
 WITH run AS (
@@ -99,8 +104,7 @@ WITH run AS (
                                   WHERE id = %(job_id)s AND run_epoch = %(epoch)s AND NOT {fence.in_statement()})
                 THEN %(epoch)s::int END AS run_epoch
 ), {run_beat("run")}
-{VERDICT}
-"""
+{_VERDICT}, {_WRITTEN} AS written{_OF_RUN}"""
 
 # What BEAT does where the same process reports again about a run that goes on, which is nearly always. It takes PostgreSQL a
 # fraction of the time to plan. No row: something is otherwise, and BEAT finds out what. Its commit does not wait for the disk:

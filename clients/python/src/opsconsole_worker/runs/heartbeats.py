@@ -14,7 +14,8 @@ from opsconsole_worker import settings
 from opsconsole_worker.database import door
 from opsconsole_worker.database.door import Rows
 from opsconsole_worker.mapping.contract_words import CANCELLED, IN_PROGRESS
-from opsconsole_worker.runs import beat_statements
+from opsconsole_worker.runs import beat_statements, run_log
+from opsconsole_worker.runs.tables import HEARTBEATS
 from opsconsole_worker.runs.worker_ids import WorkerIdTaken
 
 PROTOCOL = {"protocol": 1}
@@ -72,8 +73,9 @@ class Verdict(StrEnum):
 def say(worker: Worker, job_id: UUID | None = None, run_epoch: int | None = None) -> None:
     """Write the worker's row: alive, and running this run or nothing. Raise ``WorkerIdTaken`` if the id is another key's."""
     if job_id is None:
-        [[(taken,)]] = door.run(beat_statements.IDLE_BEAT, worker.parameters)
+        [[(taken, written)]] = door.run(beat_statements.IDLE_BEAT, worker.parameters)
         _refuse_if(taken)
+        run_log.note_heartbeat(worker.id, HEARTBEATS.name, written=written)
     else:
         _beat(worker, job_id, run_epoch)
 
@@ -95,9 +97,10 @@ def whole_beat(worker: Worker, job_id: UUID, run_epoch: int) -> Verdict:
 
 def _beat(worker: Worker, job_id: UUID, run_epoch: int | None) -> Rows:
     [rows] = door.run(beat_statements.BEAT, {"job_id": job_id, "epoch": run_epoch} | worker.parameters)
-    [(_, _, taken)] = rows
+    [(status, admitted, taken, written)] = rows
     _refuse_if(taken)
-    return rows
+    run_log.note_heartbeat(worker.id, HEARTBEATS.name, written=written)
+    return [(status, admitted, taken)]
 
 
 def _refuse_if(taken: bool) -> None:  # noqa: FBT001 - the answer of a statement

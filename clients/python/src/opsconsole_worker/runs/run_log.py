@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from opsconsole_worker.database import door
+from opsconsole_worker.kept_rows import RowKept
 
 # Kinds of events of which somebody may have to know.
 TROUBLES = frozenset({"failed", "recovered", "quarantined", "late_result_rejected", "claim_refused"})
@@ -17,6 +18,11 @@ _ENDS = {
     "failed": "failed",
     "late": "late_result_rejected",
 }
+
+# One that was not written may have met another of the same worker at the same moment.
+_MISSED_BEFORE_TOLD = 2
+_MOST_WORKERS = 10_000
+_missed: dict[str, int] = {}
 
 
 def event(kind: str, job_id: UUID, run_epoch: int | None, **facts: Any) -> None:
@@ -54,6 +60,20 @@ def ended(outcome: str, job_id: UUID, run_epoch: int, worker_id: str) -> None:
     """Tell how a run ended, unless that was told before."""
     if kind := _ENDS.get(outcome):
         event(kind, job_id, run_epoch, worker=worker_id)
+
+
+def note_heartbeat(worker_id: str, table: str, *, written: bool) -> None:
+    """Tell once that the database stores no heartbeats of this worker, and once that it does again."""
+    if written:
+        if _missed.pop(worker_id, 0) >= _MISSED_BEFORE_TOLD:
+            _tell("heartbeats stored again", logging.WARNING, worker=worker_id)
+        return
+    if len(_missed) >= _MOST_WORKERS:
+        _missed.clear()
+    _missed[worker_id] = _missed.get(worker_id, 0) + 1
+    if _missed[worker_id] == _MISSED_BEFORE_TOLD:
+        why = f"{RowKept(table)}: a run without heartbeats is found stale"
+        _tell("heartbeats not stored", logging.WARNING, worker=worker_id, why=why)
 
 
 def _tell(what: str, of_level: int, **facts: Any) -> None:
