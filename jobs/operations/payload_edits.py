@@ -26,6 +26,7 @@ from opsconsole.kit.bounded_columns import whole
 from opsconsole.kit.changed_rows import require_changed
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.line_diffs import digest_of
+from opsconsole.kit.page_permissions import Asker
 from opsconsole.kit.row_locks import WaitBudget
 
 EDIT = "edit"
@@ -72,6 +73,12 @@ def look(job_id: UUID) -> Seen | None:
 def did(step: Step) -> str:
     """Return what the audit says of this edit."""
     return DID if step.action == EDIT else DID_AND_STARTED
+
+
+def may(user: Asker, status: str) -> bool:
+    """Tell whether this person may edit the payload of a job in this status, and start it again with it."""
+    again = action_for(status)
+    return user.has_perm("jobs.edit_job") and (again is None or user.has_perm(f"jobs.{again}_job"))
 
 
 def step_of(job: JobWithEvidence, size: int) -> Step:

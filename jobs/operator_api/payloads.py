@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from ninja import Field, Router, Schema
 from pydantic import StringConstraints
 
-from jobs.admin.jobs import payload_page
 from jobs.intake.payload_text import MOST_EDITED_BYTES
 from jobs.operations import payload_edits
 from jobs.operations.payload_edits import Seen
@@ -73,7 +72,7 @@ def edit_job(request: OperatorRequest, job_id: JobId, change: EditPayload) -> An
     operator_api.refuse_if_changed(change.version, current)
     if not seen.step.will:
         raise operator_api.refused(seen.step.sentence, current)
-    if not payload_page.may(request.auth, seen.job.status):
+    if not payload_edits.may(request.auth, seen.job.status):
         raise Problem(403, f"{CANT}. Nothing was changed.", reason="permission")
     try:
         outcome = payload_edits.carry_out(

@@ -6,9 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 
 from jobs.admin.bulk.member_lines import JOB_UNSEEN
 from jobs.admin.bulk.start import actor_of
@@ -18,11 +20,12 @@ from jobs.dead_letters import cluster_work, editing, letter_locks, operations, r
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, ReplayAttempt
+from jobs.operations import payload_edits
 from jobs.operations.steps import OperationRefused
 from opsconsole.kit import form_versions
 from opsconsole.kit.form_versions import Value, Version
 from opsconsole.kit.line_diffs import CHANGED_SINCE, digest_of
-from opsconsole.kit.page_permissions import may_see
+from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
 PREVIEW, SEND = "preview", "send"
@@ -74,6 +77,22 @@ def why_not(letter: DeadLetter, job: NamedJob | None) -> str:
         return "The console makes its message from the row of its job: edit the payload of the job, or requeue it."
     step = operations.step_for(LetterAction.REPLAY, letter, None)
     return "" if step.will else step.sentence
+
+
+def other_way(letter: DeadLetter, job: NamedJob | None, user: Person) -> dict[str, Any]:
+    """Return how what is wrong in the body can be mended elsewhere, for whoever may mend it.
+
+    ``payload_url``: the editor of the payload of the job from which the console makes the message. ``editing_off``: a setting keeps
+    this body from being edited.
+    """
+    if job is None:
+        allowed = user.has_perms(["jobs.edit_deadletter", "jobs.replay_deadletter"])
+        off = not settings.OPSCONSOLE_EDIT_DEAD_LETTERS
+        return {"editing_off": off and allowed and offered(letter, job)}
+    may = may_see(user, "jobs_job") and payload_edits.may(user, job.status)
+    if not may or letter.state not in DeadLetter.OPEN or not payload_edits.step_of(job, size=0).will:
+        return {}
+    return {"payload_url": reverse("admin:jobs_job_payload", args=[job.pk])}
 
 
 def view(admin: PlannedLetters, request: HttpRequest, letter_id: UUID) -> HttpResponse:

@@ -206,6 +206,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
             "receives": letter_badges.receives(row),
             "time_left": letter_badges.time_left(row, row.db_now),
             "may_edit": self.may_edit(request) and edit.offered(row, job),
+            **edit.other_way(row, job, request.user),
             "may_choose": LetterAction.REPLAY in permitted and chosen_queue.is_offered(row, job),
         }
         return self.render(request, "admin/jobs/deadletter/page.html", context)

@@ -22,6 +22,7 @@ from jobs.models import Job, JobEvent, RunProgress, Status, WorkerHeartbeat, abs
 from jobs.models.event import recent_recoveries
 from jobs.models.job import JobWithEvidence
 from jobs.models.staleness import deadline_of
+from jobs.operations import payload_edits
 from jobs.operations.steps import JobAction
 from jobs.operations.verdicts import step_for
 from jobs.runs import attempts
@@ -90,7 +91,7 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
         "events_shown": len(shown),
         "buttons": [
             *(button("jobs_job", step_for(action, job), action.label.capitalize()) for action in permitted),
-            *([payload_page.button(job)] if payload_page.may(user, job.status) else []),
+            *([payload_page.button(job)] if payload_edits.may(user, job.status) else []),
         ],
     }
 

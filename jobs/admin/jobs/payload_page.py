@@ -23,7 +23,6 @@ from jobs.runs import status_wording
 from opsconsole.kit import audit, form_versions
 from opsconsole.kit.job_pages import job_page
 from opsconsole.kit.line_diffs import CHANGED_SINCE, between, digest_of
-from opsconsole.kit.page_permissions import Asker
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
@@ -73,12 +72,6 @@ class EditForm(ReasonForm):
         return text
 
 
-def may(user: Asker, status: str) -> bool:
-    """Tell whether this person may edit the payload of a job in this status, and start it again with it."""
-    again = payload_edits.action_for(status)
-    return user.has_perm("jobs.edit_job") and (again is None or user.has_perm(f"jobs.{again}_job"))
-
-
 def button(job: JobWithEvidence) -> Button:
     step = payload_edits.step_of(job, size=0)
     return Button(
@@ -93,7 +86,7 @@ def view(admin: ReadOnlyAdmin, request: HttpRequest, job_id: Any) -> HttpRespons
         raise Http404
     if not seen.step.will:
         return _page(admin, request, seen, None)
-    if not may(request.user, seen.job.status):
+    if not payload_edits.may(request.user, seen.job.status):
         return _page(
             admin,
             request,

@@ -421,6 +421,26 @@ def test_edit_shows_diff_and_ledger_keeps_both_bodies(operator: Client) -> None:
     assert "diff-removed" in page
 
 
+def test_page_leads_to_where_a_wrong_body_is_mended(client: Client, settings: Any) -> None:
+    off, link = (
+        "while the setting <code>OPSCONSOLE_EDIT_DEAD_LETTERS</code> is off",
+        "Edit the payload of its job",
+    )
+    failed, foreign = dead_letter(job(status=Status.FAILED)), dead_letter()
+    client.force_login(people.operator())
+    shown = client.get(page_of(failed)).text
+    assert reverse("admin:jobs_job_payload", args=[failed.job_id]) in shown and off not in shown
+    assert off in client.get(page_of(foreign)).text and link not in client.get(page_of(foreign)).text
+    assert link not in client.get(page_of(dead_letter(job(status=Status.COMPLETED)))).text
+    assert link not in client.get(page_of(dead_letter(job(status=Status.FAILED), state="discarded"))).text
+    settings.OPSCONSOLE_EDIT_DEAD_LETTERS = True
+    assert off not in client.get(page_of(foreign)).text
+    settings.OPSCONSOLE_EDIT_DEAD_LETTERS = False
+    client.force_login(people.viewer())
+    for letter, words in ((failed, link), (foreign, off)):
+        assert words not in client.get(page_of(letter)).text
+
+
 def test_ledger_and_events_of_the_job_are_newest_first(operator: Client) -> None:
     made = job(status=Status.FAILED)
     letter = dead_letter(made)
