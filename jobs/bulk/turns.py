@@ -11,11 +11,13 @@ from django.db.models import F, Model, QuerySet
 from jobs.bulk.registry import KINDS
 from jobs.dead_letters import operations
 from jobs.dead_letters.requeue import NamedJob
+from jobs.letter_ledger.entries import LetterAction
 from jobs.models import BulkMember, BulkOperation, DeadLetter, Job
 from jobs.models.job import JobWithEvidence
 from jobs.operations import job_operations
 from jobs.operations.steps import Step
 from opsconsole.kit.one_statement import Reading, models_of
+from opsconsole.kit.short_ids import short_id
 
 # Of a group, the operations that will act on these letters are read: a page never looks at a million of them.
 MOST_OF_A_GROUP = 1_000
@@ -33,26 +35,40 @@ SELECT json_agg(json_build_array(turn.operation_id, turn.action, turn.letters, E
           JOIN bulk_operations AS operation ON operation.id = member.operation_id AND operation.state = 'running'
          GROUP BY member.operation_id, operation.action) AS turn
 """
+# The newest letters of a job.
+MOST_OF_A_JOB = 20
+_OF_LETTERS_OF_A_JOB = """
+SELECT json_agg(json_build_array(operation.id, letter.id) ORDER BY operation.id)
+  FROM (SELECT id, state FROM dead_letters WHERE job_id = %s ORDER BY first_seen_at DESC, id DESC LIMIT %s) AS letter
+ CROSS JOIN LATERAL (
+       SELECT operation_id FROM bulk_members
+        WHERE subject = letter.id::text AND settled_at IS NULL AND outcome = 'waiting' AND will
+          AND seen_status = letter.state AND seen_epoch = %s AND seen_reason = %s
+       OFFSET 0) AS member
+  JOIN bulk_operations AS operation ON operation.id = member.operation_id AND operation.state = 'running' AND operation.action = %s
+"""
 
 
 @dataclass(frozen=True)
 class Turn:
     """What the operation with this number will do to a job or dead letter.
 
-    ``will`` False: it will leave it alone, for the reason ``why``; '' means that it changed since it was chosen.
+    ``will`` False: it will leave it alone, for the reason ``why``; '' means that it changed since it was chosen. ``what``: what
+    it acts on, on the page about it.
     """
 
     operation: int
     action: str
     will: bool
     why: str = ""
+    what: str = "it"
 
     @property
     def sentence(self) -> str:
         """Return what goes on after the name of the operation."""
         if self.will:
             verb = KINDS[self.action].verb.lower()
-            return f"will {verb} it, unless it changes or the operation stops before its turn."
+            return f"will {verb} {self.what}, unless it changes or the operation stops before its turn."
         if self.why:
             return f"will leave it alone as it is now. {self.why}"
         return "will leave it alone: it changed since it was chosen."
@@ -90,6 +106,19 @@ def of_job(job: JobWithEvidence) -> Reading[Sequence[Turn]]:
         return Turn(operation, step.action, not why, why)
 
     return _read(job, Job, turn)
+
+
+def of_letters_of(job: Job) -> Reading[Sequence[Turn]]:
+    """Read the operations that will replay a letter of the job, which requeues it, as far as both are as they were chosen."""
+    params = (job.pk, MOST_OF_A_JOB, job.run_epoch, str(job.status), LetterAction.REPLAY.value)
+    return Reading(
+        _OF_LETTERS_OF_A_JOB,
+        params,
+        lambda rows: [
+            Turn(operation, LetterAction.REPLAY, will=True, what=f"its dead letter {short_id(letter)}")
+            for operation, letter in rows or ()
+        ],
+    )
 
 
 def of_letter(letter: DeadLetter, job: NamedJob | None) -> Reading[Sequence[Turn]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -62,12 +62,11 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
         readings["messages"] = models_of(job_timeline.messages_of(job))
     if job.recovery_count:
         readings["recent"] = value_of(_recent_recoveries(job))
-    if may_see(user, "jobs_bulkoperation"):
-        readings["turns"] = turns.of_job(job)
+    readings |= _turns_of(job, user)
     if job.status == Status.PENDING and may_see(user, "opsconsole_pause"):
         readings["pauses"] = models_of(pauses.in_force(pauses.of_queue(job.queue)))
     read = one_statement.read(**readings)
-    upcoming = read.get("turns", ())
+    upcoming = _upcoming(read)
     return {
         "title": f"Job {short_id(job.pk)}",
         "job": job,
@@ -98,10 +97,20 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
 
 def bulk_turns(job: JobWithEvidence, user: Asker) -> Sequence[Turn]:
     """Return what bulk operations will do to the job, to whoever may see them."""
+    return _upcoming(one_statement.read(**_turns_of(job, user)))
+
+
+def _turns_of(job: JobWithEvidence, user: Asker) -> dict[str, Reading[Any]]:
     if not may_see(user, "jobs_bulkoperation"):
-        return ()
-    found: Sequence[Turn] = one_statement.read(turns=turns.of_job(job))["turns"]
-    return found
+        return {}
+    # A replay of a letter runs these again.
+    if job.status in job_panel.STAYS and may_see(user, "jobs_deadletter"):
+        return {"turns": turns.of_job(job), "letter_turns": turns.of_letters_of(job)}
+    return {"turns": turns.of_job(job)}
+
+
+def _upcoming(read: Mapping[str, Any]) -> Sequence[Turn]:
+    return [*read.get("turns", ()), *read.get("letter_turns", ())]
 
 
 def _letters_url(job: JobWithEvidence) -> str:

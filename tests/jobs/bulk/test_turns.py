@@ -223,6 +223,33 @@ def test_page_of_a_letter_tells_nothing_of_a_job_that_the_person_may_not_see(cli
     assert NOT_WITH_JOB_UNSEEN in shown and "completed" not in shown
 
 
+def test_page_of_a_job_names_the_operation_that_will_replay_its_letter(operator: Client) -> None:
+    made = job(status=Status.FAILED)
+    letter = dead_letter(made)
+    dead_letter(job(status=Status.FAILED))
+    operation = begun_on_letters()
+    shown = page(operator, made)
+    words = f"Bulk operation {operation.pk}</a> will replay its dead letter {str(letter.pk)[:8]}, unless it changes"
+    assert words in shown and STAYS not in shown
+    [turn] = Program("jobs:read", "letters:read").get(f"jobs/{made.pk}").json()["turns"]
+    assert (turn["operation"], turn["action"], turn["will"]) == (operation.pk, "replay", True)
+
+    DeadLetter.objects.filter(pk=letter.pk).update(state="discarded")
+    assert words not in page(operator, made) and STAYS in page(operator, made)
+    DeadLetter.objects.filter(pk=letter.pk).update(state="in_queue")
+    assert words in page(operator, made)
+    finish(operation)
+    assert words not in page(operator, made)
+    assert operation.members.get(subject=str(letter.pk)).outcome == BulkMember.Outcome.DONE
+
+
+def test_operation_that_discards_letters_is_no_turn_of_their_jobs(operator: Client) -> None:
+    made = job(status=Status.FAILED)
+    dead_letter(made)
+    begun_on_letters("discard")
+    assert "Bulk operation" not in page(operator, made).split('id="content-main"')[1]
+
+
 def of_group(group_id: int) -> list[GroupTurn]:
     found: list[GroupTurn] = one_statement.read(turns=turns.of_group(group_id))["turns"]
     return found
@@ -283,8 +310,10 @@ def test_api_tells_the_turns_that_the_pages_tell() -> None:
         (f"jobs/{made.pk}", requeue_it, "requeue"),
         (f"letters/{letter.pk}", replay_it, "replay"),
     ):
-        [turn] = program.get(path).json()["turns"]
+        turn, *others = program.get(path).json()["turns"]
         assert (turn["operation"], turn["action"], turn["will"]) == (operation.pk, verb, True)
+        # The letter's replay is the job's second one.
+        assert [each["operation"] for each in others] == [replay_it.pk] * (verb == "requeue")
         assert turn["sentence"].startswith(f"Bulk operation {operation.pk} will {verb} it, unless")
     chunk(requeue_it)
     assert program.get(f"jobs/{made.pk}").json()["turns"] == []
