@@ -44,7 +44,7 @@ class Account:
             }
         if action == "SendMessageBatch":
             self.sent.append(body)
-            return 200, {"Successful": [{"Id": "0", "MessageId": "m", "MD5OfMessageBody": "x"}], "Failed": []}
+            return 200, {"Successful": [{"Id": "0", "MessageId": "m"}], "Failed": []}
         return 200, {"Attributes": DEPTH}
 
 

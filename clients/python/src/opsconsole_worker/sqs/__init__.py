@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from opsconsole_worker.messages import MAX_VISIBILITY_SECONDS
+from opsconsole_worker.sqs import batch_answers
 from opsconsole_worker.sqs.addresses import console_link, is_fifo, region_and_endpoint
 from opsconsole_worker.sqs.failures import (
     MessageRefused,
@@ -41,10 +42,8 @@ from opsconsole_worker.sqs.permissions import Action, Tried, attempt, service_ti
 from opsconsole_worker.sqs.wire_format import (
     batch_entry,
     handles_of,
-    ids_of,
-    not_sent,
     queue_depth,
-    received_message,
+    received_messages,
 )
 
 if TYPE_CHECKING:
@@ -102,16 +101,10 @@ def send_batch(queue_url: str, entries: Sequence[Outgoing], *, once: bool = Fals
         with vendor_errors(queue_url):
             client = client_for(queue_url, once=True) if once else client_for(queue_url)
             answer = client.send_message_batch(QueueUrl=queue_url, Entries=request)
-            sent = {item["Id"]: item["MessageId"] for item in answer.get("Successful", [])}
-            failed = {item["Id"]: item for item in answer.get("Failed", [])}
+            results = batch_answers.results_of(entries, answer)
     except MessageRefused as refusal:
         return _send_apart(queue_url, entries, refusal, once=once)
-    return [
-        SendResult(entry.key, sent[item["Id"]])
-        if item["Id"] in sent
-        else not_sent(entry, failed.get(item["Id"]))
-        for item, entry in zip(request, entries, strict=True)
-    ]
+    return results
 
 
 def _send_apart(
@@ -134,7 +127,8 @@ def send_raw(
     entry = batch_entry(queue_url, "0", outgoing)
     fields: Any = {name: value for name, value in entry.items() if name != "Id"}
     with vendor_errors(queue_url):
-        return client_for(queue_url).send_message(QueueUrl=queue_url, **fields)["MessageId"]
+        answer = client_for(queue_url).send_message(QueueUrl=queue_url, **fields)
+        return batch_answers.id_of_sent(body, answer)
 
 
 def receive(
@@ -147,16 +141,17 @@ def receive(
     visibility: dict[str, Any] = (
         {} if visibility_seconds is None else {"VisibilityTimeout": visibility_seconds}
     )
+    asked_for = min(max_messages, BATCH_ENTRIES)
     with vendor_errors(queue_url):
         answer = client_for(queue_url).receive_message(
             QueueUrl=queue_url,
-            MaxNumberOfMessages=min(max_messages, BATCH_ENTRIES),
+            MaxNumberOfMessages=asked_for,
             WaitTimeSeconds=min(wait_seconds, LONGEST_POLL_SECONDS),
             MessageAttributeNames=["All"],
             MessageSystemAttributeNames=["All"],
             **visibility,
         )
-        return [received_message(queue_url, message) for message in answer.get("Messages", [])]
+        return received_messages(queue_url, answer.get("Messages", []), asked_for)
 
 
 def delete(received: Received) -> bool:
@@ -193,7 +188,7 @@ def delete_batch(received: Sequence[Received]) -> set[str]:
     with vendor_errors(received[0].queue_url):
         client = client_for(received[0].queue_url)
         answer = client.delete_message_batch(QueueUrl=received[0].queue_url, Entries=handles)
-        return ids_of(received, answer)
+        return batch_answers.confirmed(received, answer)
 
 
 def release_batch(received: Sequence[Received]) -> set[str]:
@@ -206,7 +201,7 @@ def release_batch(received: Sequence[Received]) -> set[str]:
     with vendor_errors(received[0].queue_url):
         client = client_for(received[0].queue_url)
         answer = client.change_message_visibility_batch(QueueUrl=received[0].queue_url, Entries=handles)
-        return ids_of(received, answer)
+        return batch_answers.confirmed(received, answer)
 
 
 def depth(queue_url: str) -> QueueDepth:

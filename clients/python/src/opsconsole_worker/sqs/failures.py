@@ -80,6 +80,23 @@ NEEDS_A_PERSON = frozenset(
         "NotFoundException",
     }
 )
+DEFAULT_ADVICE = "Check its URL, its region and this process's permissions."
+_ENABLE = "Enable the KMS key that encrypts the queue, or give the queue another one."
+_ALLOW_KEY = (
+    "Allow this process to use the KMS key that encrypts the queue (kms:Decrypt and kms:GenerateDataKey), in the policy of its "
+    "role and in that of the key."
+)
+_OTHER_KEY = "Give the queue a KMS key that exists, in its region, and that encrypts symmetrically."
+_ALLOW = "Check its URL and its region, and allow this process what it asks for, in the policy of its role or in that of the queue."
+ADVICE = {
+    "AccessDenied": _ALLOW,
+    "KmsAccessDenied": _ALLOW_KEY,
+    "KmsDisabled": _ENABLE,
+    "KmsInvalidState": _ENABLE,
+    "KmsInvalidKeyUsage": _OTHER_KEY,
+    "KmsNotFound": _OTHER_KEY,
+    "KmsOptInRequired": "Subscribe the AWS account to KMS, or encrypt the queue with a key of SQS.",
+}
 # AWS answers so before it looks at a request, which therefore had no effect.
 REFUSED_CREDENTIALS = frozenset(
     {
@@ -158,7 +175,7 @@ def _not_sqs() -> tuple[type[Exception], ...]:
     return (
         ResponseParserError,
         AttributeError,
-        KeyError,
+        LookupError,
         OverflowError,
         RecursionError,
         TypeError,
@@ -185,11 +202,17 @@ def _from_answer(queue_url: str, error: vendor.ClientError) -> QueueError:
             f"AWS refuses the credentials that {queue_url} is used with: {said} Renew them where this process finds them: "
             "its role, its credentials file or its environment. A renewed role or file is used without a restart."
         )
-    if code in REFUSED:
+    if code in REFUSED or status == 413:
         return MessageRefused(f"The queue {queue_url} refuses this message: {said}")
-    return QueueMisconfigured(
-        f"The queue {queue_url} can't be used: {said} Check its URL, its region and this process's permissions."
-    )
+    do = advice(str(answer.get("Error", {}).get("Code", ""))) or DEFAULT_ADVICE
+    return QueueMisconfigured(f"The queue {queue_url} can't be used: {said} {do}")
+
+
+def advice(code: str) -> str:
+    """Return what a person can do about a whole code, where that is known; '' elsewhere."""
+    # The older protocol writes KMS.DisabledException, the newer one KmsDisabled.
+    last = short_code(code.replace("KMS.", "AWS.Kms")).removesuffix("Exception")
+    return ADVICE.get(last.replace("KMSInvalidState", "InvalidState"), "")
 
 
 def short_code(code: str) -> str:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import md5
 from typing import TYPE_CHECKING, Any
 
 from opsconsole_worker.sqs.addresses import is_fifo
-from opsconsole_worker.sqs.failures import NEEDS_A_PERSON, THROTTLED, detail, short_code
 from opsconsole_worker.sqs.message_types import (
     TRACE_HEADER,
     Attribute,
     Outgoing,
     QueueDepth,
     Received,
-    SendResult,
 )
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
         MessageTypeDef,
         SendMessageBatchRequestEntryTypeDef,
     )
+
+log = logging.getLogger(__name__)
 
 LONGEST_DELAY_SECONDS = 900
 
@@ -55,14 +58,19 @@ def _attribute(attribute: Attribute) -> MessageAttributeValueTypeDef:
     return {"DataType": attribute.type, "StringValue": attribute.value}
 
 
-def not_sent(entry: Outgoing, failure: Mapping[str, Any] | None) -> SendResult:
-    if failure is None:
-        error = "The answer does not mention the message: it may have been sent."
-        return SendResult(entry.key, error=error, unknown=True)
-    code = short_code(str(failure.get("Code", "")))
-    # SQS also blames the sender for throttling and missing permissions, but these pass without changing the message.
-    permanent = bool(failure.get("SenderFault")) and code not in THROTTLED | NEEDS_A_PERSON
-    return SendResult(entry.key, error=detail(code, str(failure.get("Message", ""))), permanent=permanent)
+def received_messages(queue_url: str, messages: Sequence[MessageTypeDef], asked_for: int) -> list[Received]:
+    """Return the messages that were asked for. What else is in the answer is received again by whoever asks later.
+
+    That is more than was asked for, a receipt that occurs twice, and a body that was damaged on its way.
+    """
+    received: dict[str, Received] = {}
+    for message in messages[:asked_for]:
+        digest = message.get("MD5OfBody")
+        if digest is not None and digest != md5_of(_text(message["Body"], at_least=0)):
+            log.warning("The body of the message %s of %s came damaged.", message["MessageId"], queue_url)
+            continue
+        received.setdefault(message["ReceiptHandle"], received_message(queue_url, message))
+    return list(received.values())
 
 
 def received_message(queue_url: str, message: MessageTypeDef) -> Received:
@@ -70,11 +78,11 @@ def received_message(queue_url: str, message: MessageTypeDef) -> Received:
     sent = system.get("SentTimestamp", "")
     return Received(
         queue_url=queue_url,
-        message_id=message["MessageId"],
-        receipt_handle=message["ReceiptHandle"],
-        body=message["Body"],
-        receive_count=int(system.get("ApproximateReceiveCount", 1)),
-        sent_at=datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else None,
+        message_id=id_of(message),
+        receipt_handle=_text(message["ReceiptHandle"], at_least=1),
+        body=_text(message["Body"], at_least=0),
+        receive_count=_count(system.get("ApproximateReceiveCount", "1")),
+        sent_at=datetime.fromtimestamp(_count(sent) / 1000, UTC) if sent else None,
         attributes={
             name: Attribute(
                 value["BinaryValue"] if "BinaryValue" in value else value["StringValue"], value["DataType"]
@@ -92,17 +100,38 @@ def handles_of(received: Sequence[Received]) -> list[DeleteMessageBatchRequestEn
     ]
 
 
-def ids_of(received: Sequence[Received], answer: Mapping[str, Any]) -> set[str]:
-    """Return the ids of entries that are named as successful; HTTP 200 alone says nothing about single entries."""
-    return {received[int(item["Id"])].message_id for item in answer.get("Successful", [])}
+def md5_of(body: str) -> str:
+    """Return the digest that SQS gives of a body, by which both sides see that it arrived as it was sent."""
+    return md5(body.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
 
 
 def queue_depth(values: Mapping[Any, str]) -> QueueDepth:
-    """Read the depth from a queue's attributes, none of which may be missing: unknown is not zero."""
+    """Read the depth from a queue's attributes, none of which may be missing or nonsense: unknown is not zero."""
     return QueueDepth(
-        visible=int(values["ApproximateNumberOfMessages"]),
-        in_flight=int(values["ApproximateNumberOfMessagesNotVisible"]),
-        delayed=int(values["ApproximateNumberOfMessagesDelayed"]),
-        visibility_timeout_seconds=int(values["VisibilityTimeout"]),
-        retention_seconds=int(values["MessageRetentionPeriod"]),
+        visible=_count(values["ApproximateNumberOfMessages"]),
+        in_flight=_count(values["ApproximateNumberOfMessagesNotVisible"]),
+        delayed=_count(values["ApproximateNumberOfMessagesDelayed"]),
+        visibility_timeout_seconds=_count(values["VisibilityTimeout"]),
+        retention_seconds=_count(values["MessageRetentionPeriod"]),
     )
+
+
+def id_of(item: Mapping[str, Any]) -> str:
+    """Return the id of a message, which SQS makes of a few letters and digits."""
+    found = item["MessageId"]
+    if not isinstance(found, str) or not re.fullmatch("[!-~]{1,100}", found):
+        raise ValueError("it has no id of a message where SQS has one")
+    return found
+
+
+def _text(value: object, *, at_least: int) -> str:
+    if not isinstance(value, str) or len(value) < at_least:
+        raise ValueError("it has no text where SQS has one")
+    return value
+
+
+def _count(value: object) -> int:
+    """Return a number of an answer, which SQS writes in digits."""
+    if not re.fullmatch("[0-9]{1,15}", str(value)):
+        raise ValueError("it has no number where SQS has one")
+    return int(str(value))
