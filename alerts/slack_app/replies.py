@@ -23,7 +23,9 @@ def send(address: str, reply: Reply) -> None:
         return
     answer = http_posts.send(HttpPost(address, slack.reply(reply.text, to_all=reply.to_all)), SECONDS)
     if not isinstance(answer, HttpAnswer) or answer.status != 200:
-        logger.warning("Slack did not take the reply to a click. %s", answer.text)
+        logger.warning(
+            "Slack did not take the reply to a click. %s", http_posts.without_secrets(answer.text, address)
+        )
 
 
 def is_slack(address: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from alerts.channels import slack
 from alerts.channels.http_posts import HttpAnswer
 from alerts.channels.outcome import Outcome
+from alerts.channels.slack import post
 from alerts.channels.wording import AlertMessage, Kind, MessageItem
+from tests.fakes.slack import FakeSlack, Reply
 
 MEBIBYTE = 2**20
 
@@ -139,3 +142,14 @@ def test_plain_format_is_only_text() -> None:
 )
 def test_answer_is_interpreted(status: int, body: str, outcome: str) -> None:
     assert slack.meaning(HttpAnswer(status, body)).outcome == outcome
+
+
+@pytest.mark.parametrize("before", [0, 150, 185, 280])
+def test_page_of_a_proxy_does_not_quote_the_webhook(slack: FakeSlack, before: int) -> None:
+    """The answer is stored, shown on the page of the channel and logged; where it is cut, no part of the secret stays."""
+    webhook = f"{slack.url}/T0A1B2C3D4/B9Z8Y7X6W5/kX3vRq8mPz"
+    page = f"{'x' * before} The requested URL {webhook.partition('//')[2].partition('/')[2]} was not found."
+    slack.replies = [Reply(404, page)]
+    answer = post(webhook, AlertMessage(items=(item(),)))
+    assert answer.outcome == Outcome.AGAIN and answer.text.startswith("404")
+    assert not re.search("T0A1|B9Z8|kX3v", answer.text)
