@@ -127,7 +127,7 @@ def key_made_and_revoked(walk: Walk) -> None:
     walk.menu("API keys")
     walk.link("Create API key")
     page.get_by_label("Name").fill("mobile app")
-    page.get_by_label("worker: claim and run jobs").check()
+    page.get_by_label("Claim and run jobs (worker)").check()
     walk.why()
     walk.button("Create API key")
     expect(page.locator("#secret")).to_contain_text("ock_")

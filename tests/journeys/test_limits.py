@@ -77,7 +77,7 @@ def test_create_use_and_revoke_key(visitor: Visitor, width: int) -> None:
     page.goto(f"{visitor.address}/admin/ratelimits/apikey/")
     page.get_by_role("link", name="Create API key").click()
     page.get_by_label("Name").fill("mobile app")
-    page.get_by_label("worker: claim and run jobs").check()
+    page.get_by_label("Claim and run jobs (worker)").check()
     page.get_by_label("Reason").fill("it goes live on Monday")
     page.get_by_role("button", name="Create API key").click()
 
