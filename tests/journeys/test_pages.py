@@ -230,6 +230,17 @@ def test_first_row_of_a_list_is_near_its_filters_on_a_phone(visitor: Visitor) ->
     assert tools and row and row["y"] - tools["y"] - tools["height"] < 100
 
 
+def test_customers_of_a_list_have_one_line_where_there_is_room(visitor: Visitor) -> None:
+    page = visitor.log_in("olga", width=1280)
+    page.goto(f"{visitor.address}/admin/jobs/job/")
+    customers = page.locator("#changelist .field-customer a")
+
+    assert customers.count() > 10
+    assert (
+        customers.evaluate_all("found => Math.max(...found.map(each => each.getClientRects().length))") == 1
+    )
+
+
 def test_history_on_a_phone_names_its_columns(visitor: Visitor) -> None:
     page = visitor.log_in("olga", width=390)
     page.goto(f"{visitor.address}/admin/auth/user/{User.objects.get(username='olga').pk}/history/")
