@@ -37,6 +37,16 @@ def search(letters: DeadLetterQuerySet, term: str, *, by_job: bool) -> DeadLette
     return letters.filter(matches | Q(pk__in=named) if named else matches)
 
 
+def with_all_words(term: str, most: int) -> DeadLetterQuerySet:
+    """Find at most ``most`` letters whose redacted bodies have all these words, as the index meets them.
+
+    The newest need not be among them. Signs have no meaning here: leaving a word out, which the list knows, would read the
+    whole index.
+    """
+    query = SearchQuery(term, config="simple", search_type="plain")
+    return DeadLetter.objects.filter(words=query, words_of=redaction_version.current()).order_by()[:most]
+
+
 def _by_ids(term: str, *, by_job: bool) -> list[UUID]:
     """Return the letters with this id, or with an id that begins with these digits, through the indexes."""
     letter_ids = list(DeadLetter.objects.filter(message_id=term).values_list("pk", flat=True)[:BATCH])

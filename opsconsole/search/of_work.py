@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 from jobs.admin.bulk import operation_page
 from jobs.admin.job_search import by_id, first_of_customer, having_error, newest_of_customer
 from jobs.bulk.registry import KINDS
+from jobs.dead_letters import search_text
 from jobs.models import (
     BulkOperation,
     DeadLetter,
@@ -39,6 +40,8 @@ from ratelimits.models import ApiKey
 Row = TypeVar("Row", bound=Model)
 MOST_GROUPS = 500
 MOST_FAILED = 1_000
+# Of a word that all letters have, some are enough: the list, to which a link leads, has the others.
+MOST_WITH_WORDS = 500
 
 
 def jobs(term: str, user: Person) -> Finding:
@@ -113,7 +116,7 @@ def _message(row: Outbox, user: Person) -> Hit:
 
 
 def letters(term: str, user: Person) -> Finding:
-    """Find dead letters by their id, by that of a message, or by that of their job for those who may see jobs.
+    """Find dead letters by their id, by that of a message, by that of their job for those who may see jobs, or by their words.
 
     The message is the one that was dead, or the one that a replay sent. The job need not be known to the database.
     """
@@ -132,17 +135,21 @@ def letters(term: str, user: Person) -> Finding:
             by |= Q(job_id__gte=span[0], job_id__lte=span[1])
         elif (job_id := job_ids.parse(term)) is not None:
             by |= Q(job_id=job_id)
-    rows = DeadLetter.objects.light().filter(by).order_by("-first_seen_at", "-id")[: SHOWN + 1]
-    read = yield {"letters": models_of(rows)}
-    hits = [
-        Hit(
-            f"Dead letter {short_id(row.pk)}",
-            row.get_state_display().capitalize(),
-            page_of("jobs_deadletter", row.pk),
-        )
-        for row in read["letters"]
-    ]
+    newest = DeadLetter.objects.light().order_by("-first_seen_at", "-id")
+    by_words = newest.filter(pk__in=search_text.with_all_words(term, MOST_WITH_WORDS).values("pk"))
+    read = yield {
+        "named": models_of(newest.filter(by)[: SHOWN + 1]),
+        "said": models_of(by_words[: SHOWN + 1]),
+    }
+    named = {row.pk for row in read["named"]}
+    hits = [_letter(row) for row in read["named"]]
+    hits += [_letter(row, ", has these words") for row in read["said"] if row.pk not in named]
     return group("Dead letters", hits, "jobs_deadletter", q=term, state="all")
+
+
+def _letter(row: DeadLetter, why: str = "") -> Hit:
+    state = f"{row.get_state_display().capitalize()}{why}"
+    return Hit(f"Dead letter {short_id(row.pk)}", state, page_of("jobs_deadletter", row.pk))
 
 
 def failures(term: str, user: Person) -> Finding:

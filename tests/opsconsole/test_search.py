@@ -10,9 +10,11 @@ from django.urls import reverse
 from alerts import notify
 from alerts.models import Alert
 from alerts.notify import Trouble
-from jobs.models import BulkOperation, FailureGroup, IdempotencyKey, JobEvent, Outbox, Status
+from jobs.dead_letters import search_text
+from jobs.models import BulkOperation, DeadLetter, FailureGroup, IdempotencyKey, JobEvent, Outbox, Status
 from opsconsole import search
 from opsconsole.kit import audit
+from opsconsole.search import of_work
 from tests import people
 from tests.factories import DAY, beat, dead_letter, job, letter
 from tests.keys import key
@@ -85,6 +87,37 @@ def test_dead_letter_is_found_by_its_short_id_and_by_words_of_its_error(viewer: 
     FailureGroup.objects.filter(pk=dead.group_id).update(title="address is missing: {}", kind="job_error")
     group = reverse("admin:jobs_failuregroup_change", args=[dead.group_id])
     assert viewer.get(SEARCH, {"q": "Address is Missing"}).headers["Location"] == group
+
+
+def test_dead_letter_is_found_by_words_of_its_body(viewer: Client) -> None:
+    dead = dead_letter(body='{"order": 4218, "shop": "Zebra Bakery", "street": "Hill Road"}')
+    other = dead_letter(body='{"order": 4219, "shop": "Zebra Shoes"}')
+    search_text.catch_up()
+    page = reverse("admin:jobs_deadletter_change", args=[dead.pk])
+
+    assert viewer.get(SEARCH, {"q": "bakery zebra"}).headers["Location"] == page
+    both = viewer.get(SEARCH, {"q": "zebra"}).content.decode()
+    assert page in both and str(other.pk) in both and "has these words" in both
+    for term in ("zebra flowers", "-zebra nothing", '"bakery', "!", "zebr"):
+        assert page not in viewer.get(SEARCH, {"q": term}).content.decode(), term
+
+    # Words that were read under another redaction may say what is hidden now.
+    DeadLetter.objects.update(words_of="another")
+    assert page not in viewer.get(SEARCH, {"q": "zebra"}).content.decode()
+
+
+def test_word_of_all_letters_finds_some_and_leads_to_the_others(
+    viewer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_work, "MOST_WITH_WORDS", search.SHOWN + 1)
+    for number in range(search.SHOWN + 5):
+        dead_letter(body=f'{{"order": {number}, "shop": "zebra"}}')
+    search_text.catch_up()
+
+    page = viewer.get(SEARCH, {"q": "zebra"}).content.decode()
+
+    assert page.count("Dead letter ") == search.SHOWN
+    assert "?q=zebra&amp;state=all" in page
 
 
 def test_words_that_must_not_be_shown_are_not_searched(viewer: Client) -> None:
