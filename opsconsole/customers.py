@@ -14,7 +14,6 @@ from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import F
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -23,6 +22,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from alerts.admin import labels as alert_labels
+from alerts.admin.alert import URGENCY
 from alerts.models import Alert
 from alerts.trouble import shown_facts
 from jobs.admin import labels
@@ -148,13 +148,13 @@ def _clients(user: Person, customer_id: str) -> list[tuple[NamedClient, str]] | 
 
 
 def _alerts(user: Person, customer_id: str) -> list[tuple[Alert, SafeString, SafeString]] | None:
-    """Return the open alerts that name the customer; few alerts are open at a time."""
+    """Return the open alerts that name the customer, in the order of their list; few alerts are open at a time."""
     if not may_see(user, "alerts_alert"):
         return None
     named = re.compile(rf"(?<![\w-]){re.escape(plain_text(customer_id))}(?![\w-])")
     alerts = [
         alert
-        for alert in Alert.objects.open().annotate(db_now=Now()).order_by(F("since").desc())
+        for alert in Alert.objects.open().annotate(db_now=Now()).order_by(URGENCY.asc(), "-since", "-pk")
         if named.search(
             " ".join([alert.title, alert.summary, *(text for _, text in shown_facts(alert.facts))])
         )

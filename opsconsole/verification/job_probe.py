@@ -109,11 +109,17 @@ def _new_job() -> NewJob:
     newest = Job.objects.only("customer_id", "package_size", "priority_level").order_by("-created_at").first()
     return NewJob(
         customer_id=str(newest.customer_id) if newest else CUSTOMER,
-        package_size=int(newest.package_size) if newest else 1,
+        package_size=_size_like(newest),
         priority=newest.priority_level if newest else None,
         queue=next(iter(settings.QUEUES), ""),
         id=job_ids.new(),
     )
+
+
+def _size_like(newest: Job | None) -> int:
+    """Return the size of that job; 1 where it has none that the console may write: their column may be empty, text or missing."""
+    size = newest.package_size if newest else None
+    return size if isinstance(size, int) and size > 0 else 1
 
 
 def _enqueued(new: NewJob) -> Probe:

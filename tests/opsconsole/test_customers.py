@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from alerts import notify
+from alerts.models import Alert
 from alerts.notify import Trouble
 from jobs.models import DeadLetter, ReplayAttempt, Status
 from opsconsole import customers
@@ -51,6 +52,17 @@ def test_page_has_jobs_letters_and_alerts_of_this_customer_only(operator: Client
     assert reverse("admin:jobs_deadletter_change", args=[others.pk]) not in shown
     assert "Failed 1</a>" in shown and "In progress 1</a>" in shown
     assert "ACME/1 &amp; co have stopped" in shown and "company" not in shown
+
+
+def test_critical_alerts_come_first(operator: Client) -> None:
+    job(customer_id="ACME")
+    for number, severity in enumerate(["critical", "warning", "critical", "warning"]):
+        notify.fire(f"a{number}", Trouble(title=f"ACME {number}", severity=severity))
+    Alert.objects.filter(fingerprint="a2").update(state="acknowledged")
+
+    shown = page(operator, "ACME")
+
+    assert sorted(range(4), key=lambda number: shown.index(f"ACME {number}</a>")) == [0, 3, 1, 2]
 
 
 def test_state_of_a_letter_is_that_of_its_list(operator: Client) -> None:

@@ -52,6 +52,18 @@ def test_probe_job_leaves_nothing(sqs_queue: TestQueue, probe_queue: str, existi
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("size", ["0", "-3", "NULL"])
+def test_probe_needs_no_size_of_the_newest_job(sqs_queue: TestQueue, probe_queue: str, size: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE jobs ALTER package_size DROP NOT NULL")
+    factories.job()
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE jobs SET package_size = {size}")
+
+    assert job_probe.job_passes(WISHES).verdict == Verdict.OK
+
+
+@pytest.mark.django_db
 def test_probe_job_takes_no_other_message_of_the_outbox(sqs_queue: TestQueue, probe_queue: str) -> None:
     from jobs.intake import enqueue
 
