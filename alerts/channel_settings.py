@@ -24,6 +24,10 @@ class ChannelRefused(OpsConsoleError):
     """A change of a channel is not possible; the message says why."""
 
 
+class AddressRefused(ChannelRefused):
+    """The address is not one that a page accepts."""
+
+
 @dataclass(frozen=True)
 class Route:
     """What a channel is told: of alerts of this severity and above, of some rules and queues (none: all), at some hours (UTC)."""
@@ -113,5 +117,5 @@ def _encrypted(name: str, address: str) -> str:
     if not address_keys.is_possible():
         raise ChannelRefused(address_keys.WITHOUT_KEY)
     if problem := stored_addresses.problem_with(name, address):
-        raise ChannelRefused(problem)
+        raise AddressRefused(problem)
     return address_keys.encrypt(address)

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from alerts import channel_settings
 from alerts.admin.channel_forms import AddForm, ChangeForm, MuteForm
-from alerts.channel_settings import ChannelRefused
+from alerts.channel_settings import AddressRefused, ChannelRefused
 from alerts.channels import address_keys
 from alerts.models import Channel
 from alerts.sending import banner, routing
@@ -151,7 +151,7 @@ def _done(request: HttpRequest, form: ReasonForm, do: Callable[[], str]) -> bool
         with transaction.atomic():
             sentence = do()
     except ChannelRefused as error:
-        form.add_error(None, str(error))
+        form.add_error("address" if isinstance(error, AddressRefused) else None, str(error))
         return False
     banner.memory.delete("banner")
     messages.success(request, sentence)

@@ -109,6 +109,8 @@ def test_what_is_wrong_is_said_without_the_address(
     assert said in page
     assert "10.0.0.1" not in page and "INTEGRATION" not in page and "evil" not in page
     assert not Channel.objects.exclude(secret="").exists()
+    if "address" in wrong:
+        assert page.index(said) > page.index('for="id_name"'), "beside its field"
 
 
 def test_without_a_key_the_page_says_what_to_set(operator: Client, settings: Any) -> None:

@@ -45,6 +45,8 @@ class EditForm(ReasonForm):
 
     def __init__(self, letter: DeadLetter, data: Any = None, initial: Any = None) -> None:
         super().__init__(data, initial=initial, version=_version(letter))
+        # Whoever only looks at the changes may not know yet why.
+        self.fields["reason"].required = bool(data) and data.get("step") == SEND
         self.letter = letter
 
     def clean_body(self) -> str:

@@ -63,6 +63,8 @@ class EditForm(ReasonForm):
             [job], {"stored payload": seen.pretty, "status": status, "run": job.run_epoch}
         )
         super().__init__(data, initial={"payload": seen.pretty}, version=version)
+        # Whoever only looks at the changes may not know yet why.
+        self.fields["reason"].required = bool(data) and data.get("step") == SAVE
         self.seen = seen
 
     def clean_payload(self) -> str:

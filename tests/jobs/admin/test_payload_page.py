@@ -56,7 +56,8 @@ def test_payload_is_edited_by_a_preview_and_a_reason(operator: Client) -> None:
         "version": hidden(opened, "version"),
     }
 
-    preview = operator.post(address(failed), fields | {"step": "preview"}).content.decode()
+    preview = operator.post(address(failed), fields | {"reason": "", "step": "preview"}).content.decode()
+    assert "Give a reason" not in preview
     assert "-    &quot;address&quot;: null" in preview
     assert "+    &quot;address&quot;: &quot;Main Street 1&quot;" in preview
     assert "Save and requeue" in preview

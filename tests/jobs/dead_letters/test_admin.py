@@ -409,7 +409,7 @@ def test_edit_shows_diff_and_ledger_keeps_both_bodies(operator: Client) -> None:
     assert "Edit and replay" in operator.get(page_of(letter)).content.decode()
     assert letter.group.title in html.unescape(operator.get(edit(letter)).text)
 
-    preview = send(operator, edit(letter), {"body": fixed, "reason": REASON, "step": "preview"})
+    preview = send(operator, edit(letter), {"body": fixed, "reason": "", "step": "preview"})
     assert ("added", '+  "address": "Main Street 1"') in preview.context["diff"]
     assert not ReplayAttempt.objects.exists()
 
