@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,9 @@ ADA = Actor.operator("ada", 7)
 REASON = "the customer called"
 RUNNER = "runner-1"
 
+PLANNED = ("subject", "seen_status", "seen_epoch", "seen_reason", "will", "sentence", "outcome")
+AGE = re.compile(r"\b\d+ s ago")
+
 
 def many(count: int, **fields: Any) -> list[Job]:
     """Create failed jobs, oldest first."""
@@ -25,6 +29,12 @@ def many(count: int, **fields: Any) -> list[Job]:
         Job(**{"created_at": Now() - (count - number) * SECOND} | plain | fields) for number in range(count)
     ]
     return Job.objects.bulk_create(jobs)
+
+
+def planned(operation: BulkOperation) -> list[tuple[Any, ...]]:
+    """Return what the plan says of each member, apart from ages, which grow from one plan to the next."""
+    rows = operation.members.order_by("id").values_list(*PLANNED)
+    return [tuple(AGE.sub("a while ago", str(value)) for value in row) for row in rows]
 
 
 def preview(jobs: Any = None, action: str = "requeue", actor: Actor = ADA) -> BulkOperation:

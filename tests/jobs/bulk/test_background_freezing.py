@@ -17,14 +17,13 @@ from jobs.models import BulkOperation, DeadLetter, Job, Status
 from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import dead_letter, job, run
-from tests.jobs.bulk.helpers import ADA, REASON, RUNNER, fresh, many
+from tests.jobs.bulk.helpers import ADA, REASON, RUNNER, fresh, many, planned
 from tests.sending import send
 
 pytestmark = pytest.mark.django_db
 
 LIST = reverse("admin:jobs_job_changelist")
 HOUR = timedelta(hours=1)
-PLANNED = ("subject", "seen_status", "seen_epoch", "seen_reason", "will", "sentence", "outcome")
 State = BulkOperation.State
 
 
@@ -49,10 +48,6 @@ def freeze_all(operation: BulkOperation) -> BulkOperation:
     raise AssertionError("It never ends.")
 
 
-def members(operation: BulkOperation) -> list[tuple[Any, ...]]:
-    return list(operation.members.order_by("id").values_list(*PLANNED))
-
-
 def test_few_rows_are_a_preview_at_once() -> None:
     many(4)
     operation = prepare()
@@ -68,7 +63,7 @@ def test_preview_of_many_is_the_one_that_is_frozen_at_once() -> None:
     operation = freeze_all(prepare(chosen))
     at_once = freezing.freeze(kind_of("requeue"), chosen, ADA, scope="all jobs")
 
-    assert members(operation) == members(at_once)
+    assert planned(operation) == planned(at_once)
     for will in (True, False):
         counted = [
             (each.seen_status, each.seen_reason, each.count) for each in freezing.groups(operation, will=will)
@@ -89,7 +84,7 @@ def test_letters_without_a_time_of_sending_come_last() -> None:
     at_once = freezing.freeze(kind_of("discard"), DeadLetter.objects.all(), ADA, scope="all")
 
     assert operation.total == 6
-    assert members(operation) == members(at_once)
+    assert planned(operation) == planned(at_once)
 
 
 def test_no_more_than_one_operation_may_have(settings: Any) -> None:

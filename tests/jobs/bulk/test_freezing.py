@@ -16,12 +16,11 @@ from jobs.models import Job, Status
 from jobs.operations import job_operations, verdicts
 from jobs.operations.steps import JobAction
 from tests.factories import job, run
-from tests.jobs.bulk.helpers import ADA, REASON, finish, fresh, many, outcomes, preview
+from tests.jobs.bulk.helpers import ADA, REASON, finish, fresh, many, outcomes, planned, preview
 
 pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
-PLANNED = ("subject", "seen_status", "seen_epoch", "seen_reason", "will", "sentence", "outcome")
 
 
 @pytest.mark.parametrize("action", JobAction)
@@ -53,9 +52,8 @@ def test_members_frozen_in_the_server_are_those_planned_one_by_one(
     run(age=2 * HOUR, silent=HOUR)
     kind = kind_of(action)
 
-    def members(planned: Any) -> list[tuple[Any, ...]]:
-        operation = freezing.freeze(planned, Job.objects.all(), ADA, scope="all")
-        return list(operation.members.order_by("id").values_list(*PLANNED))
+    def members(how: Any) -> list[tuple[Any, ...]]:
+        return planned(freezing.freeze(how, Job.objects.all(), ADA, scope="all"))
 
     one_by_one = members(replace(kind, alike=None))
     assert len(one_by_one) == 2 * (len(Status.values) + 1) + 1
