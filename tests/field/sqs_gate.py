@@ -1,26 +1,32 @@
-"""A door in front of the SQS emulator that denies single actions, as IAM does, and whose clock can be wrong."""
+"""A door in front of the SQS emulator: it denies single actions, as IAM does, changes answers, and its clock can be wrong."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import urlsplit
 
 
 @dataclass
 class Gate:
-    """``denied``: pairs of an action, such as 'SendMessageBatch', and the end of a queue's address."""
+    """``denied``: pairs of an action, such as 'SendMessageBatch', and the end of a queue's address.
+
+    ``changed`` returns what is answered instead of an answer of the emulator to an action, after it has done that.
+    """
 
     address: str
     denied: set[tuple[str, str]] = field(default_factory=set)
     clock: timedelta = timedelta(0)
+    changed: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda _action, answer: answer
 
 
 @contextmanager
@@ -47,8 +53,11 @@ def gate(emulator: str) -> Iterator[Gate]:
                 for name, value in answer.getheaders()
                 if name.lower().startswith(("x-", "content-type"))
             }
-            self._answer(answer.status, answer.read(), kept)
+            content = answer.read()
             there.close()
+            if answer.status == HTTPStatus.OK and content:
+                content = json.dumps(own.changed(action, json.loads(content))).encode()
+            self._answer(answer.status, content, kept)
 
         def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
             self.send_response_only(status)

@@ -1,0 +1,157 @@
+"""Commands against an SQS whose answers are not about what was asked: nothing is lost, nothing twice, and no text is untrue."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from jobs.models import DeadLetter, Outbox
+from tests.conftest import TestQueue
+from tests.factories import job, letter
+from tests.field.sqs_gate import Gate, gate
+from tests.programs import program
+from tests.repository import REPOSITORY
+from tests.serving import database_url
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Answer = dict[str, Any]
+JOBS = 23
+LETTERS = 13
+
+
+@pytest.fixture
+def door(sqs_queue: TestQueue) -> Iterator[Gate]:
+    with gate(sqs_queue.client.meta.endpoint_url) as opened:
+        yield opened
+
+
+def environment(door: Gate, queue: TestQueue) -> dict[str, str]:
+    return {
+        "DATABASE_URL": database_url(),
+        "AWS_ENDPOINT_URL": door.address,
+        "SQS_QUEUE_URL": queue.url,
+        "SQS_DLQ_URL": queue.dlq_url,
+    }
+
+
+def run(door: Gate, queue: TestQueue, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | environment(door, queue),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def only(action: str, change: Callable[[Answer], Answer]) -> Callable[[str, Answer], Answer]:
+    return lambda asked, answer: change(answer) if asked == action else answer
+
+
+def with_each(change: Callable[[Answer], Answer]) -> Callable[[Answer], Answer]:
+    return lambda answer: answer | {"Successful": [change(each) for each in answer.get("Successful", [])]}
+
+
+BATCHES: dict[str, Callable[[Answer], Answer]] = {
+    "not mentioned": lambda _answer: {"Successful": []},
+    "of others": with_each(lambda each: each | {"Id": f"-{each['Id']}"}),
+    "twice": lambda answer: {"Successful": answer["Successful"] * 2},
+    "sent and failed": lambda answer: (
+        answer
+        | {
+            "Failed": [
+                {"Id": each["Id"], "Code": "InternalError", "SenderFault": False}
+                for each in answer["Successful"]
+            ]
+        }
+    ),
+    "damaged": with_each(lambda each: each | {"MD5OfMessageBody": "0" * 32}),
+    "without an id": with_each(lambda each: each | {"MessageId": ""}),
+}
+
+
+@pytest.mark.parametrize("oddity", BATCHES)
+def test_messages_are_sent_until_an_answer_is_about_them(
+    door: Gate, sqs_queue: TestQueue, oddity: str
+) -> None:
+    sent = {str(letter(job()).job_id) for _ in range(JOBS)}
+    door.changed = only("SendMessageBatch", BATCHES[oddity])
+
+    once = run(door, sqs_queue, "dispatch_outbox", "--json")
+    assert once.returncode == 1, once.stderr
+    assert json.loads(once.stdout)["sent"] == 0
+    assert set(Outbox.objects.values_list("state", "message_id")) == {("waiting", "")}
+    said = set(Outbox.objects.values_list("last_error", flat=True))
+    assert all("may have been sent" in each or "does not answer like SQS" in each for each in said), said
+
+    # One that is killed while it waits for an answer leaves its messages to the next.
+    Outbox.objects.update(available_at=timezone.now())
+    stuck = threading.Event()
+    asked: list[str] = []
+
+    def hang(action: str, answer: Answer) -> Answer:
+        asked.append(action)
+        stuck.wait(60)
+        return answer
+
+    door.changed = hang
+    command = [sys.executable, "manage.py", "dispatch_outbox"]
+    variables = os.environ | environment(door, sqs_queue)
+    with program(command, cwd=REPOSITORY, env=variables, stdout=subprocess.DEVNULL) as dispatcher:
+        wait_until(lambda: bool(asked), 60)
+        dispatcher.kill()
+    stuck.set()
+
+    door.changed = lambda _action, answer: answer
+    Outbox.objects.update(available_at=timezone.now())
+    last = run(door, sqs_queue, "dispatch_outbox", "--json")
+    assert last.returncode == 0, last.stderr
+    assert set(Outbox.objects.values_list("state", flat=True)) == {"sent"}
+    assert {json.loads(body)["job_id"] for body in sqs_queue.bodies()} == sent
+
+
+def bury(queue: TestQueue) -> set[str]:
+    return {
+        queue.client.send_message(QueueUrl=queue.dlq_url, MessageBody=json.dumps({"their": number}))[
+            "MessageId"
+        ]
+        for number in range(LETTERS)
+    }
+
+
+def test_letters_are_stored_once_and_counts_that_are_none_are_unknown(
+    door: Gate, sqs_queue: TestQueue
+) -> None:
+    buried = bury(sqs_queue)
+
+    def odd(action: str, answer: Answer) -> Answer:
+        match action:
+            case "ReceiveMessage":
+                return {"Messages": answer.get("Messages", []) * 3}
+            case "GetQueueAttributes":
+                return {"Attributes": answer["Attributes"] | {"ApproximateNumberOfMessages": "-4"}}
+            case _:
+                return answer
+
+    door.changed = odd
+    unknown = run(door, sqs_queue, "check_dlq", "--json")
+    assert unknown.returncode != 0
+    [told] = json.loads(unknown.stdout)
+    assert told["dead_letters"] != 0 and "does not answer like SQS" in told["problem"]
+
+    door.changed = only("ReceiveMessage", lambda answer: {"Messages": answer.get("Messages", []) * 3})
+    for _ in range(2):
+        run(door, sqs_queue, "check_dlq")
+    assert sorted(DeadLetter.objects.values_list("message_id", flat=True)) == sorted(buried)
