@@ -36,6 +36,7 @@ __all__ = [
     "monitor_ok",
     "open_among",
     "resolve",
+    "retell",
     "unknown",
 ]
 
@@ -67,6 +68,11 @@ def resolve(fingerprint: str, *, news: str = "") -> bool:
     ``news`` says why. Return False if no alert is open.
     """
     return open_alerts.resolve(fingerprint, news=news)
+
+
+def retell(fingerprint: str, *, summary: str, title: str = "", value: float | None = None) -> None:
+    """Let the open alert say something else, without a notification; '' and None: what it says already. Nothing else changes."""
+    open_alerts.retell(fingerprint, Trouble(title=title, summary=summary, value=value))
 
 
 def open_among(fingerprints: Collection[str]) -> list[str]:

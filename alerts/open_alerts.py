@@ -17,7 +17,7 @@ from alerts import notification_policy, notifications, rules
 from alerts.models import Alert, Rule
 from alerts.models.alert import DatedAlert, Severity
 from alerts.notification_policy import HeldNews, PlannedNotification
-from alerts.trouble import Trouble
+from alerts.trouble import Trouble, storable
 from opsconsole.kit.row_locks import locked
 
 # Opening an alert is retried if another process opens and resolves it meanwhile. That never happens this often.
@@ -68,6 +68,17 @@ def resolve(fingerprint: str, *, news: str = "") -> bool:
             return False
         notifications.close(alert, news=news)
         return True
+
+
+def retell(fingerprint: str, trouble: Trouble) -> None:
+    """Change the words and the value of the open alert, as far as they are given."""
+    told = {
+        "title": storable(trouble.title, 300),
+        "summary": storable(trouble.summary, 3_000),
+        "value": trouble.value,
+    }
+    words = {name: given for name, given in told.items() if given not in {"", None}}
+    Alert.objects.open().filter(fingerprint=fingerprint).update(**words)
 
 
 def _open(fingerprint: str, trouble: Trouble, rule: Rule | None) -> DatedAlert:

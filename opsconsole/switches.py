@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from jobs.recovery import hold_alert
 from opsconsole.kit import pauses
 from opsconsole.kit.display import clock_time
 from opsconsole.kit.models import Pause
@@ -101,6 +104,30 @@ def locked_state(switch: Switch) -> Pause | None:
     """Return the pause that is in force, which nobody else changes until the transaction ends."""
     pauses.take_turns()
     return locked(active().filter(name=switch.name)).first()
+
+
+def pause(
+    switch: Switch, *, by: str, reason: str, lasting: timedelta | None = None, shorten: bool = False
+) -> Pause:
+    """Pause it; see ``pauses.begin``, also for what is refused."""
+    with transaction.atomic():
+        begun = pauses.begin(switch.name, by=by, reason=reason, lasting=lasting, shorten=shorten)
+        _retell(switch)
+        return begun
+
+
+def resume(switch: Switch, *, by: str, reason: str) -> Pause | None:
+    """Resume it; see ``pauses.end``."""
+    with transaction.atomic():
+        ended = pauses.end(switch.name, by=by, reason=reason)
+        _retell(switch)
+        return ended
+
+
+def _retell(switch: Switch) -> None:
+    """Let an alert say what recovery does now."""
+    if switch.name == pauses.RECOVERY:
+        hold_alert.retell()
 
 
 def sentence(switch: Switch, pause: Pause) -> str:

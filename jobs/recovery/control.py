@@ -18,6 +18,7 @@ from jobs.models.worker import stale_after
 from jobs.recovery.decision import Policy
 from jobs.runs.timeline import Actor
 from opsconsole.kit import activity, addresses, intervals, reasons, single_rows
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.durations import spell
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.lateness import INTERVALS
@@ -193,6 +194,10 @@ def mass(at_once: int, policy: Policy) -> int:
     return at_once if at_once >= settings.OPSCONSOLE_MASS_STALE_SHARE * running.count() else 0
 
 
+def went_silent(number: int) -> str:
+    return f"{exactly(number, 'run')} went silent at once"
+
+
 def _begin_hold(stale: int) -> None:
     with transaction.atomic():
         RecoveryControl.objects.filter(pk=1, hold_until=None).update(
@@ -201,7 +206,7 @@ def _begin_hold(stale: int) -> None:
         notify.fire(
             MASS_STALENESS,
             Trouble(
-                title=f"{stale} runs went silent at once",
+                title=went_silent(stale),
                 severity="critical",
                 summary=f"Recovery is held for {spell(stale_after())}: the network or the database may be at fault, "
                 "and the workers may be alive. Check the workers, then release the hold or let it end automatically.",

@@ -20,6 +20,7 @@ from jobs.models import Job, Sweep
 from jobs.models.worker import stale_after
 from jobs.recovery import (
     control,
+    hold_alert,
     hung_runs,
     lost_messages,
     passed_over,
@@ -70,6 +71,7 @@ def _sweep(trigger: str, every: timedelta | None) -> Sweep:
     else:
         passed_over.watch(row, around.read_at)
         refused_runs.watch(row)
+    hold_alert.retell()
     observations.look_at_beats()
     hung_runs.watch()
     notify.monitor_ok(monitor_alerts.SWEEP, every or control.configured_interval())

@@ -22,7 +22,7 @@ from django.utils import timezone
 from jobs.messaging.outbox import RESTORED
 from jobs.models import Job, JobEvent, Restore, Status
 from jobs.models.columns import JOBS
-from jobs.recovery import control
+from jobs.recovery import control, hold_alert
 from jobs.restores import signs
 from jobs.runs import timeline
 from jobs.runs.timeline import Actor
@@ -195,6 +195,7 @@ def _begin(actor: Actor, reason: str, *, again: bool, record: Callable[[], objec
         if latest and (latest.finished_at is None or not (again or noticed)):
             return latest, False
         control.disarm(actor, reason)
+        hold_alert.retell()
         restore = Restore.objects.create(
             actor=actor.name, reason=reason, fence=_new_fence(highest), signs=noticed, depths=depths
         )

@@ -141,8 +141,8 @@ class SwitchesAdmin(OnePageAdmin):
                 reason, by = form.cleaned_data["reason"], request.user.get_username()
                 shorten = form.is_meant_to_end_earlier(pauses.active(switch.name))
                 try:
-                    pause = pauses.begin(
-                        switch.name, by=by, reason=reason, lasting=form.lasting(), shorten=shorten
+                    pause = switches.pause(
+                        switch, by=by, reason=reason, lasting=form.lasting(), shorten=shorten
                     )
                 except pauses.WouldEndEarlier as refused:
                     form.refuse(refused)
@@ -158,7 +158,7 @@ class SwitchesAdmin(OnePageAdmin):
             form = ReasonForm(request.POST, prefix=_prefix(switch), version=_locked_version(switch))
             if form.is_valid():
                 reason, by = form.cleaned_data["reason"], request.user.get_username()
-                pause = pauses.end(switch.name, by=by, reason=reason)
+                pause = switches.resume(switch, by=by, reason=reason)
                 if pause is None:
                     messages.warning(request, "It was no longer paused. Nothing was changed.")
                     return redirect(PAGE)

@@ -91,8 +91,8 @@ def begin_pause(request: OperatorRequest, change: BeginPause) -> Any:
     switch = _look(request, change.name, change.version)
     lasting = None if change.minutes is None else timedelta(minutes=change.minutes)
     try:
-        pause = pauses.begin(
-            switch.name,
+        pause = switches.pause(
+            switch,
             by=request.auth.name,
             reason=change.reason,
             lasting=lasting,
@@ -110,7 +110,7 @@ def begin_pause(request: OperatorRequest, change: BeginPause) -> Any:
 def end_pause(request: OperatorRequest, change: EndPause) -> Any:
     """409 with `reason` `refused`: nothing was paused."""
     switch = _look(request, change.name, change.version)
-    pause = pauses.end(switch.name, by=request.auth.name, reason=change.reason)
+    pause = switches.resume(switch, by=request.auth.name, reason=change.reason)
     if pause is None:
         raise operator_api.refused("It is not paused", _item(switch, None).model_dump(mode="json"))
     operator_api.log(request, [pause], switch.did_resume, why=change.reason)

@@ -69,7 +69,7 @@ class Command(commands.ConsoleCommand):
         # With its line of the audit, or not at all (I10).
         with transaction.atomic():
             if options["resume"]:
-                changed = pauses.end(switch.name, by=by, reason=reason)
+                changed = switches.resume(switch, by=by, reason=reason)
             else:
                 changed = _begin(switch, by, reason, lasting, shorten=options["shorten"])
             if changed is None:
@@ -82,7 +82,7 @@ def _begin(
     switch: switches.Switch, by: str, reason: str, lasting: timedelta | None, *, shorten: bool
 ) -> Pause:
     try:
-        return pauses.begin(switch.name, by=by, reason=reason, lasting=lasting, shorten=shorten)
+        return switches.pause(switch, by=by, reason=reason, lasting=lasting, shorten=shorten)
     except pauses.WouldEndEarlier as refused:
         raise CommandError(
             f"{refused} To let it end earlier on purpose, add --shorten. Nothing was changed."
