@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Case, Count, IntegerField, Min, Value, When
+from django.db.models import Case, Count, IntegerField, Min, Q, Value, When, Window
+from django.db.models.functions import RowNumber
 
 from alerts.models import Alert
 from alerts.models.alert import Severity
-from opsconsole.kit.one_statement import Reading, models_of, records_of
+from opsconsole.kit.one_statement import Reading, records_of
 
-# Rules are few, and each is named. This many alerts are read, those that harm most first.
-ALERTS_READ = 200
+# Rules are few, and each is named with this many of its alerts, those that harm most first, however many others fire.
+READ_OF_A_RULE = 10
 NUMBERS, ROWS = "firing_numbers", "firing_rows"
 
+_READ = ("pk", "title", "severity", "rule", "fingerprint", "unknown_since", "clear_since")
 _BY_HARM = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
 _PLACE = Case(
     *(When(severity=severity, then=Value(place)) for place, severity in enumerate(_BY_HARM)),
@@ -46,12 +48,16 @@ class FiringAlert:
 
 @dataclass(frozen=True)
 class FiringRule:
-    """The alerts of a rule that fire; '': those without one. ``alerts``: the first of them, worst and newest first."""
+    """The alerts of a rule that fire; '': those without one. ``alerts``: the first of them, worst and newest first.
+
+    ``gone_number``: of how many the problem is away.
+    """
 
     rule: str
     number: int
     severity: str = Severity.WARNING
     alerts: tuple[FiringAlert, ...] = field(default=())
+    gone_number: int = 0
 
     @property
     def is_critical(self) -> bool:
@@ -60,18 +66,19 @@ class FiringRule:
     @property
     def gone(self) -> bool:
         """Tell whether the problems of all its alerts are away."""
-        return len(self.alerts) == self.number and all(each.gone for each in self.alerts)
+        return self.gone_number == self.number
 
 
 def readings() -> dict[str, Reading[Any]]:
     firing = Alert.objects.firing()
     by_rule = firing.order_by("rule").values_list("rule")
-    named = firing.order_by(_PLACE, "-since", "-pk").only(
-        "title", "severity", "rule", "fingerprint", "unknown_since", "clear_since"
-    )
+    by_harm = (_PLACE, "-since", "-pk")
+    of_rule = Window(RowNumber(), partition_by="rule", order_by=by_harm)
+    first = firing.annotate(number=of_rule).filter(number__lte=READ_OF_A_RULE).order_by(*by_harm)
+    gone = Count("pk", filter=Q(clear_since__isnull=False))
     return {
-        NUMBERS: records_of(by_rule.annotate(number=Count("pk"), worst=Min(_PLACE))),
-        ROWS: models_of(named[:ALERTS_READ]),
+        NUMBERS: records_of(by_rule.annotate(number=Count("pk"), worst=Min(_PLACE), gone=gone)),
+        ROWS: records_of(first.values_list(*_READ)),
     }
 
 
@@ -79,23 +86,22 @@ def of_rows(read: Mapping[str, Any]) -> tuple[FiringRule, ...]:
     """Return the rules of what was read: those that harm most first, and of these the one that fired last."""
     alerts = [_named(row) for row in read[ROWS]]
     order = list(dict.fromkeys(each.rule for each in alerts))
-    numbers = sorted(
-        read[NUMBERS],
-        key=lambda each: (each[2], order.index(each[0]) if each[0] in order else len(order)),
-    )
+    numbers = {rule: (number, worst, gone) for rule, number, worst, gone in read[NUMBERS]}
     return tuple(
-        FiringRule(rule, number, _BY_HARM[worst], tuple(each for each in alerts if each.rule == rule))
-        for rule, number, worst in numbers
+        FiringRule(rule, number, _BY_HARM[worst], tuple(each for each in alerts if each.rule == rule), gone)
+        for rule in order
+        for number, worst, gone in [numbers[rule]]
     )
 
 
-def _named(row: Alert) -> FiringAlert:
+def _named(row: Sequence[Any]) -> FiringAlert:
+    key, title, severity, rule, fingerprint, unknown_since, clear_since = row
     return FiringAlert(
-        row.pk,
-        row.title,
-        row.severity,
-        row.rule,
-        scope=row.fingerprint.partition(":")[2],
-        unknown=row.unknown_since is not None,
-        gone=row.clear_since is not None,
+        key,
+        title,
+        severity,
+        rule,
+        scope=fingerprint.partition(":")[2],
+        unknown=unknown_since is not None,
+        gone=clear_since is not None,
     )
