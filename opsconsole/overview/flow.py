@@ -35,7 +35,8 @@ class FlowStep:
     """One figure of the flow. ``query``: of the list of jobs that it counts, or '' where only the chart tells them apart.
 
     ``anchor``: of the chart of its hours, whose bars open what they count. ``since``: the full hour from which on it counts,
-    '' where it is exact to the minute.
+    '' where it is exact to the minute. ``counted_by_hour``: what the hours count, where that is not what the figure counts: a job
+    that failed, was requeued and failed again is one job and two runs.
     """
 
     label: str
@@ -43,14 +44,21 @@ class FlowStep:
     query: str
     course: Course
     anchor: str
-    tone: str = ""
     since: str = ""
+    counted_by_hour: str = ""
 
     @property
     def before(self) -> str:
         """Return in words from when on it counts, and yesterday's figure, if it is known."""
-        yesterday = "" if self.course.day_before is None else f"yesterday {self.course.day_before:,}"
+        before = self.course.day_before
+        yesterday = "" if before is None else f"yesterday {before:,} {self.counted_by_hour}".rstrip()
         return ", ".join(filter(None, [self.since, yesterday]))
+
+    @property
+    def by_hour(self) -> str:
+        """Return what the line is of."""
+        counted = f", {self.counted_by_hour}" if self.counted_by_hour else ""
+        return f"{self.label}{counted}, by hour"
 
 
 def steps(seen: Overview, user: Person) -> list[FlowStep]:
@@ -61,12 +69,16 @@ def steps(seen: Overview, user: Person) -> list[FlowStep]:
     done = of[DONE].last_day
     return [
         FlowStep(
-            "Arrived in 24\u00a0h", _or_unknown(seen.arrived_day), "?age=day", of[ARRIVED], ARRIVED_ANCHOR
+            "Jobs arrived in 24\u00a0h",
+            _or_unknown(seen.arrived_day),
+            "?age=day",
+            of[ARRIVED],
+            ARRIVED_ANCHOR,
         ),
-        FlowStep("Waiting", figure(seen.waiting), "?status=waiting", of[WAITING], READINGS_ANCHOR),
-        FlowStep("Running", figure(seen.running), "?status=in_progress", of[RUNNING], READINGS_ANCHOR),
+        FlowStep("Jobs waiting", figure(seen.waiting), "?status=waiting", of[WAITING], READINGS_ANCHOR),
+        FlowStep("Jobs running", figure(seen.running), "?status=in_progress", of[RUNNING], READINGS_ANCHOR),
         FlowStep(
-            "Done in 24\u00a0h",
+            "Runs done in 24\u00a0h",
             _or_unknown(done),
             "",
             of[DONE],
@@ -74,7 +86,12 @@ def steps(seen: Overview, user: Person) -> list[FlowStep]:
             since=f"since {figures.hours_to_now(HOURS)[0]:%H:%M}",
         ),
         FlowStep(
-            "Failed in 24\u00a0h", figure(seen.failed), "?status=failed_day", of[FAILED], OUTCOMES_ANCHOR
+            "Jobs failed in 24\u00a0h",
+            figure(seen.failed),
+            "?status=failed_day",
+            of[FAILED],
+            OUTCOMES_ANCHOR,
+            counted_by_hour="runs",
         ),
     ]
 

@@ -104,7 +104,7 @@ def stale_to_requeue(walk: Walk) -> None:
 
 def everything_about_a_customer(walk: Walk) -> None:
     page = walk.page
-    walk.link(re.compile("^Failed in 24 h"))
+    walk.link(re.compile("^Jobs failed in 24 h"))
     walk.click(page.locator("#result_list").get_by_role("link", name=re.compile("^CUST-")).first)
     for part in ("Jobs", "Dead letters", "Limits", "Open alerts"):
         expect(page.locator("#content-main").get_by_role("heading", name=part, exact=True)).to_be_visible()
@@ -230,7 +230,7 @@ def api_page(walk: Walk) -> None:
 
 def running_job_watched(walk: Walk) -> None:
     page = walk.page
-    walk.link(re.compile("^Running"))
+    walk.link(re.compile("^Jobs running"))
     walk.click(page.locator("#result_list a code").first)
     job = Job.objects.get(pk=re.search(r"job/([0-9a-f-]{36})/", page.url)[1])  # type: ignore[index]  # it is there
     JobEvent.objects.create(

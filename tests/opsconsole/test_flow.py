@@ -50,16 +50,18 @@ def test_flow_shows_today_and_the_day_before() -> None:
     }
 
     assert [(label, step.shown) for label, step in steps.items()] == [
-        ("Arrived in 24 h", "4"),
-        ("Waiting", "2"),
-        ("Running", "1"),
-        ("Done in 24 h", "5"),
-        ("Failed in 24 h", "1"),
+        ("Jobs arrived in 24 h", "4"),
+        ("Jobs waiting", "2"),
+        ("Jobs running", "1"),
+        ("Runs done in 24 h", "5"),
+        ("Jobs failed in 24 h", "1"),
     ]
-    assert steps["Arrived in 24 h"].before == "yesterday 7"
-    assert steps["Done in 24 h"].before == f"since {_hours_ago(23):%H:%M}", "nobody counted the day before"
-    assert steps["Waiting"].before == "", "nobody read it yesterday at this hour"
-    assert len(steps["Waiting"].course.line.parts) == 1, "the hours before are unknown, not zero"
+    assert steps["Jobs arrived in 24 h"].before == "yesterday 7"
+    assert steps["Runs done in 24 h"].before == f"since {_hours_ago(23):%H:%M}", (
+        "nobody counted the day before"
+    )
+    assert steps["Jobs waiting"].before == "", "nobody read it yesterday at this hour"
+    assert len(steps["Jobs waiting"].course.line.parts) == 1, "the hours before are unknown, not zero"
 
 
 def _hours_ago(hours: int) -> datetime:

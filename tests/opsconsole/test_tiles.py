@@ -108,7 +108,7 @@ def test_each_tile_opens_a_list_of_as_many_rows(client: Client) -> None:
 
     # No list has as many rows as were done in a day: the figure leads to its chart, whose bars open lists.
     to_charts = {label for label, (address, _) in counted.items() if address.startswith("#")}
-    assert to_charts == {"Done in 24 h"}
+    assert to_charts == {"Runs done in 24 h"}
     charts = client.get(reverse("admin:index")).content.decode()
     assert all(f'id="{counted[label][0][1:]}"' in charts for label in to_charts)
 

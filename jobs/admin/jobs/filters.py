@@ -105,7 +105,7 @@ class StatusFilter(UnindexedFilter, CountedFilter):
                 for status in Status
                 if status != Status.PENDING
             ),
-            (FAILED_TODAY, "Failed in the last 24 hours"),
+            (FAILED_TODAY, "Failed in the last 24 hours, created in 7 days"),
             (OTHER, "Other (not known here)"),
         ]
 
