@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -28,6 +28,7 @@ from alerts.trouble import shown_facts
 from jobs.admin import labels
 from jobs.admin.dead_letters import letter_badges
 from jobs.admin.job_search import newest_of_customer
+from jobs.admin.jobs.filters import OTHER
 from jobs.dead_letters import replay_results
 from jobs.models import DeadLetter, Job, Status
 from jobs.runs import status_wording
@@ -41,6 +42,7 @@ from ratelimits.identity.client_names import NamedClient
 # The newest jobs that are counted, and those that are shown.
 MOST_COUNTED = 1_000
 MOST_SHOWN = 20
+OTHERS_NAMED = 5
 LONGEST = 500
 
 
@@ -91,15 +93,21 @@ def view(request: HttpRequest) -> HttpResponse:
 
 def _counts(customer_id: str, ids: Sequence[Any]) -> list[Count]:
     found = Counter(Job.objects.filter(pk__in=ids).order_by().values_list("status", flat=True))
-    known = [status.value for status in Status if found[status.value]]
+    counts = {_counted_as(status): (found.pop(status.value, 0), status.value) for status in Status}
+    # One list has the jobs of all statuses that are not known here.
+    counts[_of_others(found)] = (found.total(), OTHER)
     return [
-        Count(_counted_as(name), found[name], _list("jobs_job", customer=customer_id, status=name))
-        for name in known
-    ] + [
-        Count(name, number, _list("jobs_job", customer=customer_id, status="other"))
-        for name, number in sorted(found.items())
-        if name not in Status.values
+        Count(label, number, _list("jobs_job", customer=customer_id, status=value))
+        for label, (number, value) in counts.items()
+        if number
     ]
+
+
+def _of_others(found: Mapping[str, int]) -> str:
+    """Name the statuses that are not known here, as far as they are few."""
+    names = [name or "no text" for name in sorted(found, key=lambda name: (-found[name], name))]
+    more = ["…"] if len(names) > OTHERS_NAMED else []
+    return f"Other ({', '.join(names[:OTHERS_NAMED] + more)})"
 
 
 def _counted_as(status: str) -> str:

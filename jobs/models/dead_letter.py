@@ -46,7 +46,7 @@ def failed_deliveries() -> Case:
 
 class DeadLetterQuerySet(models.QuerySet["DeadLetter"]):
     def open(self) -> Self:
-        """Return letters that may still need a decision."""
+        """Return letters that are undecided or being replayed; see ``OPEN_LABEL``."""
         return self.filter(state__in=DeadLetter.OPEN)
 
     def present(self) -> Self:
@@ -78,6 +78,8 @@ class DeadLetter(models.Model):
         GONE = "gone", "left the queue without the console"
 
     OPEN = (State.IN_QUEUE, State.REPLAYING, State.OUTCOME_UNKNOWN, State.KEPT)
+    # What ``OPEN`` is called, wherever such letters are counted or listed.
+    OPEN_LABEL = "undecided or being replayed"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, db_default=RandomUUID(), editable=False)
     dlq = models.ForeignKey(DeadLetterQueue, models.PROTECT, db_index=False, related_name="letters")

@@ -13,7 +13,7 @@ from opsconsole.kit.operator_api import ListQuery
 
 
 class LettersQuery(ListQuery):
-    """The filters of the page *Dead letters*. Without `state`, undecided letters are listed, as there."""
+    """The filters of the page *Dead letters*. Without `state`, letters undecided or being replayed are listed, as there."""
 
     state: Identifier | None = Field(None, description="`in_queue`, `kept`, `replayed`, ..., or `all`.")
     group: Identifier | None = Field(None, description="The number of a failure group.")

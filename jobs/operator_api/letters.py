@@ -77,7 +77,7 @@ def restore_letter(request: OperatorRequest, letter_id: UUID, change: Change) ->
     summary="List dead letters",
 )
 def list_letters(request: OperatorRequest, query: Query[letter_schemas.LettersQuery]) -> Any:
-    """Return dead letters newest first, with the filters of the page *Dead letters*; without `state` the undecided ones."""
+    """Return dead letters newest first, with the filters of the page *Dead letters*; without `state`, undecided or being replayed."""
     request.auth.require(VIEW)
     operator_api.refuse_unknown(request, letter_schemas.LettersQuery)
     after = operator_api.read_cursor(query, UUID)

@@ -63,8 +63,8 @@ class Overview:
 
     None means unknown, which is not zero (I8). ``stale_day`` and ``recovered`` count jobs of 24 hours,
     ``limited_hour`` the 429s of one; a ``_line`` is the figure above which their rules fire.
-    ``dead_letters`` is what SQS counts, ``undecided`` the letters that the navigation counts and the list shows at first:
-    also those that are being replayed or kept in the console.
+    ``dead_letters`` is what SQS counts, ``open_letters`` those that the navigation counts and the list shows at first:
+    undecided, also kept in the console, or being replayed.
     """
 
     read_at: datetime
@@ -111,7 +111,7 @@ class Overview:
     oldest_wait: timedelta | None = None
     dead_letters: int | None = None
     dead_letters_by_queue: Mapping[str, int] = field(default_factory=dict)
-    undecided: int = 0
+    open_letters: int = 0
     soonest_expiry: datetime | None = None
     alerts_open: int = 0
     limited_hour: int | None = None
@@ -126,14 +126,15 @@ class Overview:
 
     @property
     def letters_read(self) -> int | None:
-        """Return the undecided dead letters, or None when what SQS holds is unknown."""
-        return None if self.dead_letters is None else self.undecided
+        """Return the letters that are undecided or being replayed, or None when what SQS holds is unknown."""
+        return None if self.dead_letters is None else self.open_letters
 
     @property
     def letters_note(self) -> str:
-        """Return the target, or how many SQS counts when that is another number."""
-        same = self.dead_letters is None or self.dead_letters == self.undecided
-        return "target 0" if same else f"SQS counts {self.dead_letters:,}"
+        """Return what is counted, with the target, or with how many SQS counts when that is another number."""
+        same = self.dead_letters is None or self.dead_letters == self.open_letters
+        other = "target 0" if same else f"SQS counts {self.dead_letters:,}"
+        return f"{DeadLetter.OPEN_LABEL}; {other}"
 
     @property
     def expires_in(self) -> timedelta | None:
@@ -249,7 +250,7 @@ def _readings() -> dict[str, Reading[Any]]:
         "unsent": count_of(Outbox.objects.due()),
         "overdue": count_of(Outbox.objects.stuck()),
         "in_vain": count_of(waiting.having(MessageTrouble.USED_UP)),
-        "undecided": count_of(DeadLetter.objects.open()),
+        "open_letters": count_of(DeadLetter.objects.open()),
         "soonest_expiry": last_day.soonest_expiry(),
         "waiting_since": waits.oldest(),
         "dead_letter_queues": models_of(last_day.dead_letter_queues()),

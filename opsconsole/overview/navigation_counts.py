@@ -1,4 +1,4 @@
-"""What the navigation counts, and the lists of exactly that: alerts that fire, and the undecided dead letters."""
+"""What the navigation counts, and the lists of exactly that: alerts that fire, and the open dead letters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opsconsole.overview.current_figures import KEPT_SECONDS, Overview
 from opsconsole.overview.memory import memory
 
 ALERTS, LETTERS = "Alerts", "Dead letters"
-WHAT = {ALERTS: "firing", LETTERS: "undecided"}
+WHAT = {ALERTS: "firing", LETTERS: DeadLetter.OPEN_LABEL}
 # Of the list of an entry: at first, that of alerts also shows those that are acknowledged or snoozed.
 QUERIES = {ALERTS: "?state=firing", LETTERS: ""}
 
@@ -39,7 +39,7 @@ def _counts() -> dict[str, int]:
     """Return the counts of the overview if it was read just now, at most ``KEPT_SECONDS`` old."""
     seen: Overview | None = memory.get("overview")
     if seen is not None:
-        return {ALERTS: seen.firing, LETTERS: seen.undecided}
+        return {ALERTS: seen.firing, LETTERS: seen.open_letters}
     kept: dict[str, int] | None = memory.get("navigation")
     if kept is None:
         kept = {ALERTS: count(Alert.objects.firing()), LETTERS: count(DeadLetter.objects.open())}

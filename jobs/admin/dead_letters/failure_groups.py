@@ -120,11 +120,11 @@ class FailureGroupAdmin(AgedAdmin, VersionedAdmin):
     def kind_shown(self, group: FailureGroup) -> str:
         return group.get_kind_display().capitalize()
 
-    @admin.display(description="undecided")
+    @admin.display(description=DeadLetter.OPEN_LABEL)
     def undecided(self, group: ShownGroup) -> SafeString:
         return self.letters(group)
 
-    @admin.display(description="undecided letters")
+    @admin.display(description=f"letters {DeadLetter.OPEN_LABEL}")
     def letters(self, group: ShownGroup) -> SafeString:
         count = group.open_letters
         if not count:

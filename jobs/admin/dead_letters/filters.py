@@ -1,4 +1,4 @@
-"""Filters of the dead letters list. Undecided letters are the default; listing the choices never reads the letters."""
+"""Filters of the dead letters list. Those undecided or being replayed are the default; listing the choices never reads the letters."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class LetterStateFilter(CountedFilter):
         ]
 
     def choices(self, changelist: Any) -> Iterator[Any]:
-        """Return the choices; the default is not "All" but the undecided letters."""
+        """Return the choices; the default is not "All" but the letters that are undecided or being replayed."""
         first, *others = super().choices(changelist)
-        yield first | {"display": "Undecided"}
+        yield first | {"display": DeadLetter.OPEN_LABEL.capitalize()}
         yield from others
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:

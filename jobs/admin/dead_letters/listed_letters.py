@@ -34,7 +34,7 @@ ListedLetter: TypeAlias = "WithAnnotations[DeadLetter, ListedColumns]"
 
 
 def letters_of_group(group_id: int, state: str = "") -> str:
-    """Return the address of the list of a failure group's letters: the undecided ones, or those of a choice of its filter."""
+    """Return the address of the list of a failure group's letters: the open ones, or those of a choice of its filter."""
     chosen = f"&state={state}" if state else ""
     return reverse("admin:jobs_deadletter_changelist") + f"?group={group_id}{chosen}"
 

@@ -135,12 +135,12 @@ def _throughput(name: str) -> list[Throughput]:
 
 def _letters(name: str) -> dict[str, Any]:
     lines: Sequence[CoverageLine] = [line for line in coverage.lines() if name in line.row.queues]
-    undecided = DeadLetter.objects.filter(queue=name, state__in=DeadLetter.OPEN)
+    letters = DeadLetter.objects.open().filter(queue=name)
     return {
         "dlqs": lines,
         "letters": Figure(
-            "Undecided dead letters",
-            state_counts.of_all({"letters": undecided})["letters"],
+            f"Dead letters {DeadLetter.OPEN_LABEL}",
+            state_counts.of_all({"letters": letters})["letters"],
             _list("jobs_deadletter", queue=name),
         ),
     }
