@@ -100,7 +100,7 @@ def test_wording_of_what_stops_sweeps(armed: None, settings: Any) -> None:
     assert of(made).sentence == (
         "Recovery is paused until somebody resumes it. A sweep after that requeues it, unless its worker sends a heartbeat before."
     )
-    pause = pauses.begin(pauses.RECOVERY, by="ada", reason="deploy", lasting=HOUR)
+    pause = pauses.begin(pauses.RECOVERY, by="ada", reason="deploy", lasting=HOUR, shorten=True)
     told = of(made)
     assert told.at is not None
     assert (told.reason, told.when, told.at) == (Stop.PAUSED, When.AFTER_PAUSE, pause.until)
