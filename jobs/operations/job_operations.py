@@ -33,7 +33,7 @@ from jobs.runs.diagnosis import Reason, diagnose
 from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor, NewEvent
 from opsconsole.kit import reasons
-from opsconsole.kit.changed_rows import require_changed
+from opsconsole.kit.changed_rows import RowKept, require_changed
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.row_locks import WaitBudget
@@ -142,7 +142,7 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
     left |= {step.job_id: changed(found.get(step.job_id)) for step in wanted if step.job_id not in jobs}
     busy = _existing([step.job_id for step in wanted if step.job_id not in found])
     return [
-        Outcome.locked_by_others(step)
+        not_locked(step, decision.budget)
         if step.job_id in busy
         else Outcome(step.job_id, done=step.job_id in written, sentence=(written | left)[step.job_id])
         for step in steps
@@ -154,6 +154,14 @@ def _lock(job_ids: Sequence[UUID], budget: WaitBudget) -> dict[UUID, JobWithTime
     # Always in the same order, so that two operations on the same jobs can't deadlock.
     jobs = Job.objects.filter(pk__in=job_ids).order_by("pk").only(*_READ_WITH_THE_LOCK).annotate(db_now=Now())
     return {job.pk: job for job in budget.lock(jobs)}
+
+
+def not_locked(step: Step, budget: WaitBudget) -> Outcome:
+    """Return the outcome for a job that exists and was not locked: with time left to wait, nobody else holds it.
+
+    A policy of row-level security that lets the row be read, and not changed, hides it from whoever locks it.
+    """
+    return Outcome.of_refusal(step, RowKept(JOBS.name)) if budget.left else Outcome.locked_by_others(step)
 
 
 def is_as_seen(job: Job | None, step: Step) -> bool:

@@ -123,7 +123,7 @@ def _edit(seen: Step, digest: str, payload: str, actor: Actor, reason: str) -> O
         return (
             Outcome(seen.job_id, done=False, sentence="It no longer exists in the database.")
             if gone
-            else Outcome.locked_by_others(seen)
+            else job_operations.not_locked(seen, budget)
         )
     now = look(seen.job_id)
     if now is None or (now.step.seen_status, now.step.seen_epoch) != (seen.seen_status, seen.seen_epoch):

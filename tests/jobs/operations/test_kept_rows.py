@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import DatabaseError, connection
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.django_db
 
 HOUR = timedelta(hours=1)
 ADA, OPERATOR = Worker("ada"), Actor("operator:olga")
-RULE = "a trigger or a row-level policy of table 'jobs'"
+RULE = "a trigger that returns NULL, or a row-level policy, of table 'jobs'"
 KEEPS = """
 CREATE FUNCTION keep_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
 CREATE TRIGGER keep_it BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION keep_it()
@@ -157,3 +158,37 @@ def test_sweep_tells_a_kept_run_as_refused_and_recovers_the_others(kept_and_free
     }
     assert row(kept)[:2] == ("in_progress", 1)
     assert row(free)[:2] == ("pending", 2)
+
+
+READ_ONLY_FOR_OTHERS = """
+CREATE ROLE {role}; GRANT USAGE ON SCHEMA public, opsconsole TO {role};
+GRANT ALL ON ALL TABLES IN SCHEMA public, opsconsole TO {role};
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA public, opsconsole TO {role};
+ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY readable ON jobs FOR SELECT USING (true);
+SET LOCAL ROLE {role}
+"""
+
+
+def test_row_that_a_policy_lets_nobody_change_is_refused_and_neither_locked_nor_superseded() -> None:
+    waiting, running = factories.job(), factories.job()
+    assert not isinstance(lifecycle.claim(running.pk, 1, ADA), Refused)
+    seen = payload_edits.look(waiting.pk)
+    assert seen
+    with connection.cursor() as cursor:
+        cursor.execute(READ_ONLY_FOR_OTHERS.format(role=f"kept_out_{uuid4().hex[:8]}"))
+    refused = lifecycle.claim(waiting.pk, 1, ADA)
+    assert isinstance(refused, Refused) and refused.refusal is Refusal.REFUSED_BY_DATABASE
+    with pytest.raises(DatabaseError) as raised:
+        lifecycle.complete(Run(running.pk, 1, ADA))
+    assert refusals.of(raised.value)
+    steps = job_operations.plan(JobAction.CANCEL, [waiting.pk])
+    for outcome in (
+        *job_operations.carry_out(steps, OPERATOR, "because"),
+        payload_edits.carry_out(seen.step, seen.digest, '{"a": 1}', OPERATOR, "because"),
+    ):
+        assert (outcome.done, outcome.failed) == (False, True)
+        assert RULE in outcome.sentence
+    with connection.cursor() as cursor:
+        cursor.execute("RESET ROLE")
+    assert row(waiting) == ("pending", 1, None)
