@@ -28,12 +28,14 @@ from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.verification.check import Judgement, Wishes, ok, skipped, unknown, wrong
 from opsconsole.verification.services import urls
 from opsconsole_worker import refusals, sqs
+from opsconsole_worker.kept_rows import RowKept
 from opsconsole_worker.messages import JobMessage, MalformedMessage, parse_body
 from opsconsole_worker.runs import lifecycle
 from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.lifecycle import Refused, Run
 
 CUSTOMER = "opsconsole-verify"
+LOOK_AT_TRIGGERS = "Look at the triggers of the table of jobs, and run inspect_database."
 ACTOR, WORKER = Actor(CUSTOMER), Worker(CUSTOMER)
 ROUNDS, WAIT_SECONDS, HIDDEN_SECONDS = 6, 2, 60
 # Left by a verification that was killed. A younger message may be another verification's.
@@ -193,7 +195,10 @@ def _judged(walk: Callable[[], object], *, fine: str) -> Judgement:
     try:
         walk()
     except ProbeFailed as error:
-        return wrong(str(error), "Look at the triggers of the table of jobs, and run inspect_database.")
+        return wrong(str(error), LOOK_AT_TRIGGERS)
+    except RowKept as error:
+        # It would keep the rows of workers, too.
+        return wrong(f"A row could not be changed: {error}.", LOOK_AT_TRIGGERS)
     except Error as error:
         if refusal := refusals.of(error):
             return unknown(
