@@ -69,8 +69,10 @@ class PersonForm(WithPermissions, UserChangeForm[User]):
         if may_log_in := self.fields.get("is_staff"):
             may_log_in.label, may_log_in.help_text = role_words.MAY_LOG_IN, role_words.WHY_MAY_LOG_IN
         if given := cast("forms.ModelMultipleChoiceField[Group] | None", self.fields.get("groups")):
-            names = given.queryset.values_list("name", flat=True) if given.queryset is not None else ()
-            given.help_text = role_words.explained(names)
+            offered = list(given.queryset.values_list("pk", "name")) if given.queryset is not None else []
+            # The boxes, too, are made of what was read here.
+            given.choices = offered
+            given.help_text = role_words.explained(name for _, name in offered)
 
 
 class NewPersonForm(AdminUserCreationForm[User]):

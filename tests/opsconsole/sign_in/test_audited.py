@@ -121,7 +121,7 @@ def test_roles_and_flags_are_told_before_and_after_with_the_reason(client: Clien
     assert send(client, address, given | {"reason": "she is on call"}).status_code == 302
     who, did, why = lines()[-1]
     assert (who, why) == ("olga", "she is on call")
-    assert did == "Active: yes to no; Superuser status: no to yes; Groups: Viewer to Operator."
+    assert did == "Active: yes to no; Superuser status: no to yes; Roles: Viewer to Operator."
 
 
 def test_permissions_of_a_role_are_told(client: Client) -> None:
