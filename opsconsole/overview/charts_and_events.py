@@ -126,7 +126,7 @@ def _charts() -> list[QuotedChart]:
     arrived = [Series("arrived", "running", whole(ARRIVED), [_arrived_url(hour) for hour in hours])]
     threshold = lines["dlq_not_empty"].threshold
     return [
-        QuotedChart("jobs_job", charts.stacked("Jobs by outcome, UTC", labels, jobs), OUTCOMES_ANCHOR),
+        QuotedChart("jobs_job", charts.stacked("Runs by outcome, UTC", labels, jobs), OUTCOMES_ANCHOR),
         QuotedChart("jobs_job", charts.stacked("Jobs that arrived", labels, arrived), ARRIVED_ANCHOR),
         QuotedChart("jobs_job", _waiting_and_running(labels, values), READINGS_ANCHOR),
         QuotedChart("jobs_sweep", charts.stacked("Runs recovered", labels, recovered), list_page="jobs_job"),

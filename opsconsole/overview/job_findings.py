@@ -25,10 +25,15 @@ def of_recovery(seen: Overview, around: Surroundings) -> list[Finding]:
             advice = "Check whether the workers are alive. Once recovery is held, you can release the hold."
         return [Finding("bad", sentence, advice, "Open recovery", page, rule="mass_staleness")]
     if not around.armed:
-        sentence = f"Recovery only observes: {runs(seen.stale)} would be recovered."
+        sentence = f"Recovery only observes: {_silent(seen.stale)}."
         advice = outlook_wording.UNTIL_ARMED
         return [Finding("warning" if seen.stale else "quiet", sentence, advice, "Review and arm", page)]
     return []
+
+
+def _silent(stale: int) -> str:
+    """Name the runs without saying what recovery would do: the database may refuse some."""
+    return f"{runs(stale)} lost {'its' if stale == 1 else 'their'} worker"
 
 
 def of_switches(pauses_now: Iterable[Pause] | None = None) -> list[Finding]:
@@ -49,7 +54,7 @@ def of_stale_runs(seen: Overview, around: Surroundings) -> list[Finding]:
     problems = []
     page = ("Show runs", "jobs_job_changelist")
     if seen.stale and around.armed:
-        sentence = f"{runs(seen.stale)} lost {'its' if seen.stale == 1 else 'their'} worker."
+        sentence = f"{_silent(seen.stale)}."
         problems.append(
             Finding("warning", sentence, outlook.of_sweeps(around).sentence, *page, "?stale=recoverable")
         )

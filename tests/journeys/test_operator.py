@@ -95,7 +95,7 @@ def test_arm_after_a_preview(visitor: Visitor) -> None:
     RecoveryControl.objects.update(mode=RecoveryControl.Mode.OBSERVE)
     page = visitor.log_in("olga")
     page.goto(f"{visitor.address}/admin/jobs/job/")
-    expect(page.locator(".banner")).to_contain_text("Recovery only observes: 1 run would be recovered.")
+    expect(page.locator(".banner")).to_contain_text("Recovery only observes: 1 run lost its worker.")
 
     page.get_by_role("link", name="Review and arm").click()
     page.get_by_label("all runs, however old").check()

@@ -87,7 +87,7 @@ def listed(client: Client, url: str) -> int:
 @pytest.mark.parametrize(
     ("title", "figures"),
     [
-        ("Jobs by outcome, UTC", 8),
+        ("Runs by outcome, UTC", 8),
         ("Jobs that arrived", 2),
         ("Runs recovered", 2),
         ("Requests refused with 429", 2),
@@ -117,7 +117,7 @@ def test_each_figure_of_the_flow_leads_to_its_list_and_its_hours(day: Client) ->
     page = day.get(reverse("admin:index"))
     for step in page.context["flow"]:
         assert f'<section class="panel" id="{step.anchor}">' in page.text
-        assert f'href="#{step.anchor}" aria-label="{step.label}, by hour"' in page.text
+        assert f'href="#{step.anchor}" aria-label="{step.by_hour}"' in page.text
 
 
 def test_who_sees_no_jobs_gets_no_links_to_them(day: Client) -> None:

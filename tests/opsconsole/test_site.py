@@ -280,7 +280,7 @@ def test_observing_banner_is_on_every_page(operator: Client) -> None:
 
     for model in (Job, Sweep, User):
         page = operator.get(changelist(model)).content.decode()
-        assert "Recovery only observes: 1 run would be recovered." in page
+        assert "Recovery only observes: 1 run lost its worker." in page
         assert changelist(RecoveryControl) in page
 
 
@@ -304,7 +304,7 @@ def test_anonymous_users_see_only_login(client: Client) -> None:
     for model in MODELS:
         assert client.get(changelist(model)).headers["Location"].startswith(reverse("admin:login"))
     page = client.get(reverse("admin:login")).content.decode()
-    assert "would be recovered" not in page
+    assert "Recovery only observes" not in page
     assert changelist(Job) not in page
 
 

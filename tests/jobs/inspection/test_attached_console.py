@@ -171,7 +171,7 @@ def test_large_old_database_is_shown_and_only_newer_runs_are_requeued(
 
 def check_pages_while_observing(client: Client) -> None:
     front = read(client, reverse("admin:index"))
-    assert "Recovery only observes: 10,000+ runs would be recovered." in front
+    assert "Recovery only observes: 10,000+ runs lost their worker." in front
     assert "10,000+ jobs waiting for a lost message. Recovery only observes" in front
     assert listed(client)[:3] == [1, 2, 3]
     assert listed(client, status="in_progress")[:3] == [2, 7, 12]
