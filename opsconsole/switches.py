@@ -50,7 +50,7 @@ def table() -> tuple[Switch, ...]:
             "Pause it for a deploy, when workers restart on purpose: meanwhile nothing is recovered or re-sent. Sweeps continue "
             "to look.",
             "Recovery is paused",
-            "Runs that lost their worker wait until it ends.",
+            "Runs that lost their worker wait until it is resumed.",
         ),
         Switch(
             pauses.DEAD_LETTER_CHECKS,

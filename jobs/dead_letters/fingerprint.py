@@ -96,7 +96,8 @@ def legend(title: str) -> str:
         for placeholder, meaning in _MEANINGS.items()
         if placeholder in title
     ]
-    return f"{', '.join(used)}: it differs between the letters of a group." if used else ""
+    differ = "it differs" if len(used) == 1 else "they differ"
+    return f"{', '.join(used)}: {differ} between the letters of a group." if used else ""
 
 
 def _not_delivered(undelivered: Undelivered) -> Fingerprint:

@@ -94,7 +94,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
         if schedule.repeats == schedules.PAUSED or schedule.next_run is None:
             return NOTHING
         due = schedule.next_run <= timezone.now()
-        return format_html("due for {}" if due else "{}", age(schedule.next_run))
+        return format_html("{} overdue" if due else "{}", age(schedule.next_run))
 
     @admin.display(description="what it does")
     def why(self, schedule: Schedule) -> str:

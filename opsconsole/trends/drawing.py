@@ -60,10 +60,11 @@ class LineRow:
 
 COUNTS_HEADER = ("Ended", "Completed", "Retried", "Failed", "Lost", "Errors", "Ended before")
 TIMES_HEADER = (
-    "Wait p50", "Wait p95", "Wait p99", "p95 before", "Run p50", "Run p95", "Run p99", "p95 before",
+    "Wait p50", "Wait p95", "Wait p99", "Wait p95 before", "Run p50", "Run p95", "Run p99", "Run p95 before",
 )  # fmt: skip
 LINE_HEADER = (
-    "Ended", "Ended before", "Errors", "Wait p50", "Wait p95", "Wait p99", "p95 before", "Run p50", "Run p95", "Run p99", "p95 before",
+    "Ended", "Ended before", "Errors", "Wait p50", "Wait p95", "Wait p99", "Wait p95 before",
+    "Run p50", "Run p95", "Run p99", "Run p95 before",
 )  # fmt: skip
 
 

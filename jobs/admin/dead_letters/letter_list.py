@@ -115,7 +115,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
     @admin.display(description="failure")
     def failure(self, letter: DeadLetter) -> SafeString:
         return format_html(
-            '<a href="?group={}">{}</a>{}',
+            '<a href="?group={}">{}</a> {}',
             letter.group_id,
             letter.group.shown_title,
             letter_badges.returns(letter),

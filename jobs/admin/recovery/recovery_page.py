@@ -110,7 +110,7 @@ class RecoveryAdmin(OnePageAdmin):
             "refused": refused,
             "refused_advice": refused_runs.ADVICE,
             "held": bool(around.armed and around.hold_until and around.hold_until > around.read_at),
-            "arm_form": ArmForm(prefix="arm", version=version),
+            "arm_form": ArmForm(prefix="arm", version=version, initial=control_versions.chosen_scope(state)),
             "disarm_form": ReasonForm(prefix="disarm", version=version),
             "release_form": ReasonForm(
                 prefix="release",

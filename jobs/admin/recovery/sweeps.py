@@ -114,7 +114,7 @@ class SweepAdmin(AgedAdmin):
             tone = "warning" if sweep.mode == Sweep.Mode.HELD else "waiting"
             return badge(sweep.get_mode_display().capitalize(), tone)
         if sweep.requeued or sweep.quarantined:
-            return badge("Recovered", "good")
+            return badge("Recovered", "good") if sweep.requeued else badge("Quarantined", "warning")
         if sweep.locked:
             return badge("Locked by others", "warning")
         return badge("Left alone", "waiting") if sweep.found else badge("Nothing found")
