@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -160,7 +161,7 @@ def show_bulk(request: OperatorRequest, number: int, query: Query[bulk_schemas.B
         "next": (seen["after"] or None) if seen["members"] else None,
         "events": [
             {"at": event.at, "kind": event.kind, "actor": event.actor, "reason": event.reason}
-            for event in seen["events"]
+            for event in sorted(seen["events"], key=attrgetter("pk"))
         ],
     }
 

@@ -92,7 +92,7 @@ def complaints() -> dict[str, tuple[str, dict[str, Any]]]:
     return {
         "Password change": ("password_change/", {}),
         "Add user": ("auth/user/add/", {}),
-        "Add group": ("auth/group/add/", {}),
+        "Add role": ("auth/group/add/", {}),
         "Add policy": ("ratelimits/policy/add/", {}),
         "Create API key": ("ratelimits/apikey/make/", {}),
         "Limiter": ("ratelimits/limitercontrol/", opened("ratelimits/limitercontrol/")),

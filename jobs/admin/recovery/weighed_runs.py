@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
-from django.db import OperationalError, transaction
+from django.db import OperationalError
 from psycopg.errors import QueryCanceled
 
 from jobs.admin.recovery.decision_rows import decision_rows
@@ -30,11 +30,11 @@ def weighed(around: Surroundings) -> tuple[Surroundings, dict[str, Any]]:
     Where reading them takes too long, the page shows the rest: ``unread``.
     """
     try:
-        with transaction.atomic():
-            if around.armed:
-                around = surroundings.counted(around)
-                return around, _of_stale_runs(around, WEIGHED)
-            return around, _of_stale_runs(surroundings.if_armed(around, around.policy.cutoff), WEIGHED)
+        # Each statement is a transaction of its own: one that was cancelled leaves the session as it was.
+        if around.armed:
+            around = surroundings.counted(around)
+            return around, _of_stale_runs(around, WEIGHED)
+        return around, _of_stale_runs(surroundings.if_armed(around, around.policy.cutoff), WEIGHED)
     except OperationalError as error:
         if not isinstance(error.__cause__, QueryCanceled):
             raise

@@ -252,7 +252,7 @@ def test_operation_is_cancelled_and_resumed() -> None:
     assert (stale.status_code, stale.json()["reason"]) == (409, "changed")
     resumed = program.change(f"bulk/{operation['number']}/resume", cancelled.json()["version"])
     assert resumed.json()["state"] == "running"
-    assert [line[2].partition(":")[0] for line in audited()] == ["Begun", "Cancelled", "Resumed"]
+    assert [line[2].partition(":")[0] for line in audited()] == ["Begun", "Stopped", "Resumed"]
 
 
 @pytest.mark.parametrize(

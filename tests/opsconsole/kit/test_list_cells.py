@@ -108,4 +108,4 @@ def test_cell_made_by_django_is_marked_too(client: Client) -> None:
 
     [cells] = list_cells.rows(changes, list(result_headers(changes)))
 
-    assert '<th class="field-__str__ long">' in cells
+    assert '<th class="field-name long">' in cells
