@@ -16,12 +16,11 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
-from redis.connection import ConnectionPool
 from redis.exceptions import NoScriptError
 
 from ratelimits.engine import script
 from ratelimits.engine.connections import Connections
-from ratelimits.engine.store_client import Script
+from ratelimits.engine.store_client import Script, Store
 
 _script = Script(script.source())
 
@@ -63,7 +62,7 @@ def asking(request: HttpRequest) -> JsonResponse:
 
 @cache
 def _connections() -> Connections:
-    return Connections(ConnectionPool.from_url(settings.OPSCONSOLE_RATE_LIMIT_STORE or ""))
+    return Store(settings.OPSCONSOLE_RATE_LIMIT_STORE or "").connections
 
 
 urlpatterns = [path("api/limits/check", asking if os.environ["BENCH_VIEW"] in {"asking", "both"} else check)]
