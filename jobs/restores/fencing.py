@@ -4,7 +4,6 @@ The epochs of all jobs that may still run jump to the fence, in batches, so that
 matches. Runs that were going on stay as they are, without a worker that counts, until an operator decides. Pending jobs are
 sent again. Recovery only observes afterwards.
 """
-# ruff: noqa: S608 - only names and pieces of SQL from this code are put together; values are parameters
 
 from __future__ import annotations
 
@@ -20,16 +19,15 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from jobs.messaging.outbox import RESTORED
-from jobs.models import Job, JobEvent, Restore, Status
-from jobs.models.columns import JOBS
+from jobs.models import Job, JobEvent, Restore
 from jobs.recovery import control, hold_alert
 from jobs.restores import signs
+from jobs.restores.fencing_statements import COMPLETE, FENCE, FENCED
 from jobs.runs import timeline
 from jobs.runs.timeline import Actor
 from opsconsole.kit import actors, job_ids, reasons, round_trip
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.errors import OpsConsoleError
-from opsconsole.kit.row_locks import if_free_in_statement
 from opsconsole_worker import sqs
 
 BATCH = 1_000
@@ -40,91 +38,6 @@ FENCE_SECONDS = 10
 # One new run every twelve seconds for the fourteen days that SQS keeps a message.
 FURTHEST_BACK = 100_000
 BEGINNING: UUID = job_ids.BEFORE_ALL
-# A completed job never runs again.
-FENCED = tuple(status.value for status in Status if status != Status.COMPLETED)
-
-_JOBS, _STATUS, _ID = JOBS.aliased_rows, JOBS.our_status(), JOBS.sql_column("id", "job")
-
-# Their times are not trusted: an epoch below the fence is from before. Only a later call, which goes on with a fencing, leaves
-# runs alone that seem to have been created since it began. A pending job is sent again in any case, which is harmless.
-# A candidate without a status was passed over, because another transaction keeps it locked.
-_FENCE = f"""
-WITH candidates AS MATERIALIZED (
-    SELECT id
-      FROM {_JOBS}
-     WHERE id > %(behind)s AND run_epoch < %(fence)s AND {_STATUS} = ANY(%(fenced)s)
-       AND id <> ALL(%(told)s::{JOBS.id_type}[])
-       AND (%(begun)s OR {_STATUS} = 'pending'
-            OR created_at <= %(began_at)s OR created_at > statement_timestamp())
-     ORDER BY id LIMIT %(size)s
-), page AS MATERIALIZED (
-    SELECT id, {_STATUS} AS was, run_epoch AS from_epoch, worker_id::text AS worker
-      FROM {_JOBS}
-     WHERE id = ANY(ARRAY(SELECT id FROM candidates))
-       AND run_epoch < %(fence)s AND {_STATUS} = ANY(%(fenced)s)
-     ORDER BY id
-       {if_free_in_statement()}
-), fenced AS (
-    UPDATE {JOBS.sql} AS job
-       SET run_epoch = %(fence)s,
-           claimed_epoch = CASE WHEN page.was = 'in_progress' AND job.claimed_epoch = page.from_epoch
-                                THEN %(fence)s ELSE job.claimed_epoch END
-      FROM page WHERE {_ID} = page.id
-    RETURNING {JOBS.returned("id", "job")}, {JOBS.returned("queue", "job")}, job.not_before, page.was, page.from_epoch, page.worker
-), armed AS (
-    INSERT INTO outbox (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry, available_at)
-    SELECT id, %(fence)s, 'queue', NULL, queue, %(why)s, true,
-           greatest(coalesce(not_before, statement_timestamp()), statement_timestamp())
-      FROM fenced WHERE was = 'pending'
-    ON CONFLICT (job_id, run_epoch, destination) DO NOTHING
-), letters AS (
-    UPDATE outbox SET run_epoch = %(fence)s
-      FROM fenced
-     WHERE outbox.job_id = fenced.id AND outbox.run_epoch = fenced.from_epoch AND outbox.destination = 'dlq'
-       AND outbox.state = 'waiting' AND fenced.was IN ('failed', 'quarantined')
-), told AS (
-    INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
-    SELECT id, %(fence)s, 'fenced', %(actor)s, %(reason)s, jsonb_build_object(
-               'restore', %(restore)s, 'was', was, 'from_epoch', from_epoch, 'worker', worker)
-      FROM fenced
-)
-SELECT id, page.was FROM candidates LEFT JOIN page USING (id) ORDER BY id
-"""
-
-_COMPLETE = f"""
-WITH candidates AS MATERIALIZED (
-    SELECT id
-      FROM {_JOBS}
-     WHERE id = ANY(%(ids)s::{JOBS.id_type}[]) AND {
-    _STATUS
-} IN ('pending', 'in_progress', 'failed', 'quarantined')
-), page AS MATERIALIZED (
-    SELECT id, {_STATUS} AS was, run_epoch AS from_epoch, worker_id::text AS worker
-      FROM {_JOBS}
-     WHERE id = ANY(ARRAY(SELECT id FROM candidates))
-       AND {_STATUS} IN ('pending', 'in_progress', 'failed', 'quarantined')
-     ORDER BY id
-       {if_free_in_statement()}
-), ended AS (
-    UPDATE {JOBS.sql} AS job
-       SET run_epoch = greatest(job.run_epoch, %(fence)s), {
-    JOBS.assignments(
-        status=JOBS.status_written(Status.COMPLETED),
-        error_message=JOBS.no_error,
-        completed_at="statement_timestamp()",
-        updated_at="statement_timestamp()",
-    )
-}
-      FROM page WHERE {_ID} = page.id
-    RETURNING {JOBS.returned("id", "job")}, job.run_epoch, page.was, page.from_epoch, page.worker
-), told AS (
-    INSERT INTO job_events (job_id, run_epoch, kind, actor, reason, details)
-    SELECT id, run_epoch, 'completed', %(actor)s, %(reason)s, jsonb_build_object(
-               'restore', %(restore)s, 'was', was, 'from_epoch', from_epoch, 'worker', worker, 'told_by_operator', true)
-      FROM ended
-)
-SELECT id, ended.id IS NOT NULL FROM candidates LEFT JOIN ended USING (id)
-"""
 
 
 class RestoreRefused(OpsConsoleError):
@@ -135,7 +48,8 @@ class RestoreRefused(OpsConsoleError):
 class Fencing:
     """What a call did. ``begun``: it began a new fencing.
 
-    ``locked``: jobs that are not fenced or not completed, because other transactions keep them locked.
+    ``locked``: jobs that are not fenced or not completed, because other transactions keep them locked, or a trigger or policy of
+    theirs the rows as they are.
     """
 
     restore: Restore
@@ -223,7 +137,7 @@ def _depth(url: str) -> int | None:
 
 
 def _fence_all(restore: Restore, *, begun: bool, told: Told) -> set[UUID]:
-    """Fence page after page, and return what others keep locked: it is tried again once at the end.
+    """Fence page after page, and return what others keep: it is tried again once at the end.
 
     Jobs that were told to be completed and could not be, because they were locked, are not sent again.
     """
@@ -240,7 +154,7 @@ def _fence_all(restore: Restore, *, begun: bool, told: Told) -> set[UUID]:
 def _fence_page(restore: Restore, behind: UUID, given: dict[str, object]) -> list[tuple[UUID, str | None]]:
     """Fence a page of jobs in one round trip, and count it."""
     parameters = _parameters(restore) | given | {"behind": behind, "size": BATCH, "why": RESTORED}
-    [page] = round_trip.run(_FENCE, parameters)
+    [page] = round_trip.run(FENCE, parameters)
     was = [status for _, status in page if status is not None]
     timeline.log_each(
         JobEvent.Kind.FENCED,
@@ -288,7 +202,7 @@ def _complete(restore: Restore, ids: Sequence[UUID], actor: Actor, reason: str, 
     locked: set[UUID] = set()
     for start in range(0, len(ids), BATCH):
         given = {"ids": list(ids[start : start + BATCH]), "actor": actor.name, "reason": reason}
-        [rows] = round_trip.run(_COMPLETE, _parameters(restore) | given)
+        [rows] = round_trip.run(COMPLETE, _parameters(restore) | given)
         completed += sum(ended for _, ended in rows)
         timeline.log_each(
             JobEvent.Kind.COMPLETED,

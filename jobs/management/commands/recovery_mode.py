@@ -23,6 +23,7 @@ from jobs.runs import status_wording, worker_kinds
 from jobs.runs.timeline import Actor
 from opsconsole.kit import actors, audit, commands, job_ids
 from opsconsole.kit.command_arguments import required_reason, wrong
+from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ class Command(commands.ConsoleCommand):
         'recovery_mode observe --reason "the plan\'s rollback"',
         'recovery_mode restored --completed done.txt --reason "restored the backup of 03:00"',
     )
-    exit_codes: ClassVar = {1: "refused, or (restored) some jobs are locked by others and not fenced yet"}
+    exit_codes: ClassVar = {
+        1: "refused, or (restored) some jobs are not fenced yet: locked by others, or kept by a trigger or policy"
+    }
 
     def add_arguments(self, parser: CommandParser) -> None:
         steps = parser.add_subparsers(dest="step", required=True)
@@ -225,8 +228,8 @@ def _restore_as_text(done: Fencing, suspicion: Suspicion) -> list[str]:
     ]
     if done.locked:
         lines.append(
-            f"{done.locked:,} jobs are locked by other transactions, and not fenced or completed. Run the command again, "
-            "with the same file if you gave one."
+            f"{exactly(done.locked, 'job')} not fenced or completed: locked by other transactions, or kept from being "
+            "changed by a trigger or policy of yours. Run the command again, with the same file if you gave one."
         )
     lines += [each.sentence for each in suspicion.queues]
     if not suspicion.jobs:

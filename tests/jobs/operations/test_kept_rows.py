@@ -16,6 +16,7 @@ from jobs.models import Job, JobEvent, Outbox, Status
 from jobs.operations import job_operations, payload_edits
 from jobs.operations.steps import JobAction
 from jobs.recovery import control, sweeps
+from jobs.restores import fencing
 from jobs.runs.timeline import Actor
 from opsconsole_worker import refusals
 from opsconsole_worker.environment import QueueConfig
@@ -192,3 +193,23 @@ def test_row_that_a_policy_lets_nobody_change_is_refused_and_neither_locked_nor_
     with connection.cursor() as cursor:
         cursor.execute("RESET ROLE")
     assert row(waiting) == ("pending", 1, None)
+
+
+def test_kept_row_is_not_told_as_fenced() -> None:
+    job = factories.run(worker="ada")
+    keep()
+
+    fenced = fencing.restored(OPERATOR, "a backup was restored")
+
+    assert fenced.locked == 1
+    assert fenced.restore.finished_at is None
+    assert fenced.restore.fenced_running == 0
+    assert row(job)[1] < fenced.restore.fence
+    assert "fenced" not in kinds(job)
+
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TRIGGER keep_it ON jobs")
+    again = fencing.restored(OPERATOR, "the trigger is gone")
+    assert (again.begun, again.locked, again.restore.fenced_running) == (False, 0, 1)
+    assert again.restore.finished_at
+    assert row(job)[1] == again.restore.fence

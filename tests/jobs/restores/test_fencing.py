@@ -305,7 +305,7 @@ class TestOperatorTells:
                     "recovery_mode", "restored", "--reason", REASON, "--completed", str(file), stdout=out
                 )
         assert ended.value.code == 1
-        assert "1 jobs are locked by other transactions, and not fenced or completed." in out.getvalue()
+        assert "1 job not fenced or completed: locked by other transactions, or kept from" in out.getvalue()
         restore = Restore.objects.get()
         assert (restore.finished_at, restore.told_completed) == (None, 1)
         assert epoch(waiting) == restore.fence
