@@ -102,7 +102,7 @@ def test_arm_after_a_preview(visitor: Visitor) -> None:
     arming = page.locator("form", has=page.get_by_role("button", name="Show preview"))
     arming.get_by_label("Reason").fill("the list is right")
     page.get_by_role("button", name="Show preview").click()
-    expect(page.locator("#content")).to_contain_text("1 requeued")
+    expect(page.locator("#content")).to_contain_text("1 to requeue")
     assert RecoveryControl.load().mode == RecoveryControl.Mode.OBSERVE
     page.get_by_role("button", name="Arm recovery").click()
 

@@ -66,7 +66,7 @@ def test_page_shows_what_sweep_would_do(operator: Client) -> None:
 
     assert "Recovery only observes." in text
     assert str(stale.pk)[:8] in text
-    assert "<strong>1 requeued</strong>, 1 quarantined, 0 left alone" in text
+    assert "<strong>1 to requeue</strong>, 1 to quarantine, 0 to leave alone" in text
     assert "A run is taken no earlier than 10 min after the last heartbeat that named it." in text
 
 
@@ -117,7 +117,7 @@ def test_run_of_an_unknown_queue_is_shown_as_left_alone(operator: Client) -> Non
 
     text = operator.get(PAGE).content.decode()
 
-    assert "0 requeued</strong>, 0 quarantined, 1 left alone" in text
+    assert "0 to requeue</strong>, 0 to quarantine, 1 to leave alone" in text
     assert "is not configured" in text
 
 
@@ -133,7 +133,7 @@ def test_page_names_the_queues_whose_stale_runs_are_left_alone(operator: Client,
 
     for address in (PAGE, queue):
         assert told in operator.get(address).content.decode()
-    assert "0 requeued</strong>, 0 quarantined, 1 left alone" in operator.get(PAGE).content.decode()
+    assert "0 to requeue</strong>, 0 to quarantine, 1 to leave alone" in operator.get(PAGE).content.decode()
 
 
 def test_page_says_when_nothing_is_stale(operator: Client) -> None:

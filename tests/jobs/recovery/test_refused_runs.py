@@ -122,7 +122,7 @@ def test_outlook_promises_nothing_that_the_database_refuses(operator: Client) ->
         "1 stale run: 0 to requeue, 0 to quarantine, 0 to skip, 0 locked by others, 1 refused by the database"
     )
     page = operator.get(reverse("admin:jobs_recoverycontrol_changelist")).content.decode()
-    assert "0 left alone, 1 refused by the database" in page and escape(sentence) in page
+    assert "0 to leave alone, 1 refused by the database" in page and escape(sentence) in page
     page = operator.get(reverse("admin:jobs_job_change", args=[dead.pk])).content.decode()
     assert escape(sentence) in page
 
@@ -156,7 +156,7 @@ def test_preview_knows_what_was_refused_although_later_sweeps_tried_nothing(
         "The database refused its recovery in the last sweep that acted, by constraint 'their_words'" in said
     )
     page = operator.get(reverse("admin:jobs_recoverycontrol_changelist")).text
-    assert "1 requeued</strong>, 0 quarantined, 0 left alone, 1 refused by the database" in page
+    assert "1 to requeue</strong>, 0 to quarantine, 0 to leave alone, 1 refused by the database" in page
     asked = {"decision": "preview", "arm-scope": "all", "arm-reason": "It is time."}
     page = operator.post(reverse("admin:jobs_recoverycontrol_changelist"), asked).text
     assert "1 refused by the database" in page
