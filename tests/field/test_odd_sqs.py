@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from jobs.models import DeadLetter, Outbox
 from tests.conftest import TestQueue
-from tests.factories import job, letter
+from tests.factories import failure_group, job, letter
 from tests.field.sqs_gate import Gate, gate
 from tests.programs import program
 from tests.repository import REPOSITORY
@@ -155,3 +155,25 @@ def test_letters_are_stored_once_and_counts_that_are_none_are_unknown(
     for _ in range(2):
         run(door, sqs_queue, "check_dlq")
     assert sorted(DeadLetter.objects.values_list("message_id", flat=True)) == sorted(buried)
+
+
+def test_redrive_ends_with_1_while_nobody_knows_whether_letters_were_sent(
+    door: Gate, sqs_queue: TestQueue
+) -> None:
+    bury(sqs_queue)
+    door.changed = only("SendMessageBatch", BATCHES["not mentioned"])
+    first = run(door, sqs_queue, "redrive_dlq", "--reason", "the answer is lost")
+    assert first.returncode == 1, first.stderr
+    assert set(DeadLetter.objects.values_list("state", flat=True)) == {"outcome_unknown"}
+
+    door.changed = lambda _action, answer: answer
+    again = run(door, sqs_queue, "redrive_dlq", "--reason", "once more")
+    preview = run(door, sqs_queue, "redrive_dlq", "--dry-run", "--json")
+    of_another = run(door, sqs_queue, "redrive_dlq", "--reason", "x", "--group", str(failure_group().pk))
+
+    assert again.returncode == 1, again.stdout
+    for said in (first.stderr, again.stderr, " ".join(json.loads(preview.stdout)["left"])):
+        assert f"{LETTERS} dead letters of unknown outcome. Nobody knows whether they were sent" in said
+        assert "mark each as sent or as not sent on its page" in said and "and 10 more." in said
+    assert of_another.returncode == 0, of_another.stderr
+    assert len(sqs_queue.bodies()) == LETTERS

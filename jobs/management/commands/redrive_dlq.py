@@ -15,7 +15,7 @@ from django.core.management.base import CommandError
 from django.db.models import Count, Q
 
 from jobs.bulk.registry import kind_of
-from jobs.dead_letters import check, fifo_order, fulfilment, operations, origins
+from jobs.dead_letters import check, fifo_order, fulfilment, left_over, operations, origins
 from jobs.dead_letters.check import CheckedQueue
 from jobs.dead_letters.queue_visit import unseen_in_words
 from jobs.letter_ledger import entries
@@ -47,7 +47,7 @@ class Command(commands.ConsoleCommand):
     )
     exit_codes: ClassVar = {
         0: "all were replayed",
-        1: "some were skipped, are not done yet or were not seen",
+        1: "some were skipped, are not done yet, were not seen, or nobody knows whether they were sent",
         COULD_NOT: "a queue was not read; all that is known of was replayed",
     }
 
@@ -73,22 +73,26 @@ class Command(commands.ConsoleCommand):
             self._redrive(options, Actor.operator(options["operator"], None), reason)
 
     def _preview(self, options: dict[str, Any]) -> None:
-        chosen = _untried(options, {}, _chosen(options))
+        letters = _chosen(options)
+        chosen = _untried(options, {}, letters.present())
         steps = list(_plans(chosen))
         known = list(origins.known())
         unseen = [why for queues, why in origins.unread(known) if _concerns(queues, options)]
         unseen += [why for dlq in known if _concerns(dlq.queues, options) and (why := unseen_in_words(dlq))]
         lines = [f"{'replay ' if step.will else 'skip   '}  {step.job_id}  {step.sentence}" for step in steps]
-        lines += [f"{exactly(len(chosen), 'dead letter')}; nothing was changed.", *unseen]
-        letters = [{"id": str(step.job_id), "replay": step.will, "sentence": step.sentence} for step in steps]
-        self.tell({"dry_run": True, "letters": letters, "unseen": unseen}, lines, as_json=self._as_json)
+        left = list(left_over.told(letters))
+        lines += [f"{exactly(len(chosen), 'dead letter')}; nothing was changed.", *left, *unseen]
+        plans = [{"id": str(step.job_id), "replay": step.will, "sentence": step.sentence} for step in steps]
+        answer = {"dry_run": True, "letters": plans, "left": left, "unseen": unseen}
+        self.tell(answer, lines, as_json=self._as_json)
 
     def _redrive(self, options: dict[str, Any], actor: Actor, reason: str) -> None:
         """Replay in rounds, because a FIFO queue shows more letters once those before them have left.
 
         Letters that come back from their replay meanwhile are not tried again.
         """
-        chosen_letters = _chosen(options)
+        letters = _chosen(options)
+        chosen_letters = letters.present()
         tried: dict[UUID, None] = {}
         checked = self._look()
         for _ in range(MOST_ROUNDS):
@@ -100,9 +104,12 @@ class Command(commands.ConsoleCommand):
                 break
             tried |= dict.fromkeys(chosen)
             self._replay(chosen, actor, reason)
-        left = [each for each in checked if _concerns(each.dlq.queues, options)]
+        concerned = [each for each in checked if _concerns(each.dlq.queues, options)]
         self._progress.clear()
-        self._account(list(tried), left if _has_room(options, tried) else [])
+        if _has_room(options, tried):
+            self._account(list(tried), concerned, letters)
+        else:
+            self._account(list(tried), [], letters.none())
 
     def _look(self) -> list[CheckedQueue]:
         checked = check.check()
@@ -143,7 +150,9 @@ class Command(commands.ConsoleCommand):
             still = still + 1 if left == waiting else 0
             waiting = left
 
-    def _account(self, tried: Sequence[UUID], checked: Sequence[CheckedQueue]) -> None:
+    def _account(
+        self, tried: Sequence[UUID], checked: Sequence[CheckedQueue], concerned: DeadLetterQuerySet
+    ) -> None:
         states = _states(tried)
         done, skipped = states.get(DeadLetter.State.REPLAYED, 0), len(self._skipped)
         for state, count in sorted(states.items()):
@@ -155,12 +164,14 @@ class Command(commands.ConsoleCommand):
                 "the page of each letter shows its state."
             )
         problems += [why for why in [fifo_order.told(tried)] if why]
+        left = list(left_over.told(concerned, just_begun=states.get(DeadLetter.State.REPLAYING, 0)))
+        problems += left
         problems += [why for each in checked if (why := _why_not_all_seen(each))]
         if self._as_json:
             answer = {"tried": len(tried), "replayed": done, "skipped": self._skipped, "states": states}
             self.tell(answer | {"problems": problems}, (), as_json=True)
         if problems:
-            unread = done == len(tried) and any(each.visited.depth is None for each in checked)
+            unread = done == len(tried) and not left and any(each.visited.depth is None for each in checked)
             raise (could_not if unread else CommandError)(" ".join(problems))
         self._line(f"{done:,} replayed.")
 
@@ -186,7 +197,7 @@ def _has_room(options: dict[str, Any], tried: Collection[UUID]) -> bool:
 
 
 def _chosen(options: dict[str, Any]) -> DeadLetterQuerySet:
-    letters = DeadLetter.objects.present().order_by("sent_at", "pk")
+    letters = DeadLetter.objects.order_by("sent_at", "pk")
     if options["queue"]:
         if options["queue"] not in settings.QUEUES:
             raise wrong(f"No queue '{options['queue']}' is configured.")
