@@ -69,7 +69,7 @@ class AlertAdmin(DecidableAlerts):
     def value_and_threshold(self, alert: Alert) -> SafeString:
         return labels.value_and_threshold(alert)
 
-    @admin.display(description="since")
+    @admin.display(description="began")
     def firing_since(self, alert: DatedAlert) -> SafeString:
         return age(alert.since, alert.db_now, suffix=" ago")
 

@@ -66,13 +66,13 @@ def _proven(job: JobWithMessage, trouble: MessageTrouble, proof: Proof | None) -
     return MessageTrouble.LOST if lost else trouble
 
 
-# A label with a time or words.
-Fact: TypeAlias = tuple[str, str | datetime | None]
+# A label with words, a time (shown as an age) or how long something has lasted.
+Fact: TypeAlias = tuple[str, str | datetime | timedelta | None]
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """``facts``: labels with a time or words, the evidence."""
+    """``facts``: labels with words, a time or a duration, the evidence."""
 
     trouble: MessageTrouble
     sentence: str
@@ -128,7 +128,7 @@ def explain(job: JobWithMessageState, trouble: MessageTrouble, around: MessageSu
     if trouble == MessageTrouble.UNSENT:
         return Waiting(trouble, _unsent(job), _sending(job))
     facts: list[Fact] = [
-        ("No worker took it since", job.waiting_since),
+        ("No worker took it", waited),
         *_sending(job),
         ("Proof", _proof(job, around)),
     ]

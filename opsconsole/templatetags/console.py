@@ -101,6 +101,12 @@ def age_at(at: datetime | None, now: datetime) -> SafeString:
 
 
 @register.filter
+def lasting_at(began: datetime | None, now: datetime) -> SafeString:
+    """Show how long something has lasted by the clock of ``now``: '45 min', where an age would be '45 min ago'."""
+    return display.age(began, now)
+
+
+@register.filter
 def clock_time(at: datetime) -> str:
     return display.clock_time(at)
 
@@ -217,8 +223,10 @@ def list_of_rows(of_list: Any) -> dict[str, Any]:
 
 
 @register.simple_tag
-def fact(value: str | datetime | None, now: datetime) -> str | None:
-    """Show a time as an age by the clock of ``now``; show words unchanged."""
+def fact(value: str | datetime | timedelta | None, now: datetime) -> str | None:
+    """Show a time as an age by the clock of ``now``, and a duration as what has lasted; show words unchanged."""
+    if isinstance(value, timedelta):
+        return f"for {display.rough(value)}"
     return display.age(value, now, suffix=" ago") if isinstance(value, datetime) else value
 
 

@@ -25,6 +25,8 @@ pytestmark = pytest.mark.django_db
 QUOTED = {"code", "pre", "script", "style", "textarea", "template"}
 # Pages about tables and columns name these.
 ABOUT_TABLES = ("/admin/jobs/attachment/", "/admin/opsconsole/tablesize/")
+# "Since 10:00", "for 45 min" and "45 min ago" are times; this is none.
+SINCE_AN_AGE = re.compile(r"\b[Ss]ince (?:\d+ \w+ )+ago")
 
 
 class Reader(HTMLParser):
@@ -92,6 +94,7 @@ def test_no_page_shows_what_is_stored_for_programs() -> None:
     texts = dict(read(client, [*pages(), *mine]))
 
     assert [(address, found) for address, text in texts.items() for found in looks_raw.findall(text)] == []
+    assert [(address, found) for address, text in texts.items() for found in SINCE_AN_AGE.findall(text)] == []
     assert set(mine) <= set(texts)
     assert "worker host-1" in texts[mine[1]] and "API key crm" in texts[mine[1]]
     assert "recovery of a stale run" in texts[mine[2]]
