@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult, Order, Result, Results, Trial
-from jobs.dead_letters import cluster_work, operations, origins, queue_visit, replay_results
+from jobs.dead_letters import cluster_work, fifo_order, operations, origins, queue_visit, replay_results
 from jobs.dead_letters.replay_results import ReplayResult
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
@@ -88,6 +88,10 @@ def not_seen() -> list[str]:
     return [*(why for _, why in origins.unread(known)), *rounds]
 
 
+def _of_replays() -> list[str]:
+    return [*not_seen(), *fifo_order.doubtful_groups()]
+
+
 def _kind(
     action: LetterAction,
     verb: str,
@@ -112,7 +116,7 @@ def _kind(
         states=dict(DeadLetter.State.choices),
         trial=trial,
         results=results,
-        caveats=not_seen,
+        caveats=_of_replays if action == LetterAction.REPLAY else not_seen,
     )
 
 

@@ -7,7 +7,7 @@ from copy import copy
 from django.conf import settings
 from django.db import transaction
 
-from jobs.dead_letters import letter_locks, operations, origins, requeue
+from jobs.dead_letters import fifo_order, letter_locks, operations, origins, requeue
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
@@ -38,7 +38,9 @@ def why_not(letter: DeadLetter, job: NamedJob | None) -> str:
 
 def preview(letter: DeadLetter, queue: str) -> str:
     """Return what sending this letter to the queue would do."""
-    return _step(letter, queue).sentence
+    there = _in(letter, queue)
+    [step] = fifo_order.with_waits([operations.step_for(LetterAction.REPLAY, there, None)], [there])
+    return step.sentence
 
 
 def send_to(letter: DeadLetter, queue: str, actor: Actor, reason: str) -> bool:
@@ -58,6 +60,10 @@ def send_to(letter: DeadLetter, queue: str, actor: Actor, reason: str) -> bool:
 
 
 def _step(letter: DeadLetter, queue: str) -> Step:
+    return operations.step_for(LetterAction.REPLAY, _in(letter, queue), None)
+
+
+def _in(letter: DeadLetter, queue: str) -> DeadLetter:
     there = copy(letter)
     there.queue = queue
-    return operations.step_for(LetterAction.REPLAY, there, None)
+    return there

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from django.db.models import Q
+from django.conf import settings
+from django.db.models import Count, Q
 
-from jobs.letter_ledger.entries import State
+from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, ReplayAttempt
-from opsconsole.kit.counting import exactly
+from jobs.operations.steps import Step
+from opsconsole.kit.counting import exactly, plural
+from opsconsole_worker import sqs
 
 WAITS = (
     "It waits: nobody knows whether an earlier letter of its message group was sent. It is sent once somebody has marked that one "
@@ -78,6 +82,52 @@ def _doubtful(queue: str, groups: Collection[str]) -> dict[str, list[_Place]]:
     for attributes, sent_at in letters.filter(unknown).values_list("system_attributes", "sent_at"):
         found[attributes["MessageGroupId"]].append(_Place(attributes.get("SequenceNumber", ""), sent_at))
     return found
+
+
+def with_waits(steps: Sequence[Step], to_send: Iterable[DeadLetter]) -> list[Step]:
+    """Return the steps; those that replay one of these letters say so where it will wait behind one of unknown outcome.
+
+    ``to_send``: the letters that are sent as they are. One whose job is requeued waits for no other letter.
+    """
+    replays = {step.job_id for step in steps if step.action == LetterAction.REPLAY and step.will}
+    behind = _behind([letter for letter in to_send if letter.pk in replays])
+    return [
+        replace(step, sentence=f"{step.sentence} {WAITS}") if step.job_id in behind & replays else step
+        for step in steps
+    ]
+
+
+def _behind(letters: Sequence[DeadLetter]) -> set[UUID]:
+    """Return which of these letters stand behind one of unknown outcome in the message group of their queue."""
+    queues = {letter.pk: letter.queue for letter in letters if _is_fifo(letter.queue)}
+    by_queue: dict[str, list[tuple[UUID, dict[str, str], datetime | None]]] = defaultdict(list)
+    rows = DeadLetter.objects.filter(pk__in=queues).values_list("pk", "system_attributes", "sent_at")
+    for pk, attributes, sent_at in rows if queues else ():
+        by_queue[queues[pk]].append((pk, attributes, sent_at))
+    found: set[UUID] = set()
+    for queue, some in by_queue.items():
+        doubtful = _doubtful(queue, {group for _, each, _ in some if (group := each.get("MessageGroupId"))})
+        for pk, attributes, sent_at in some:
+            here = _Place(attributes.get("SequenceNumber", ""), sent_at)
+            if any(place.is_before(here) for place in doubtful.get(attributes.get("MessageGroupId", ""), ())):
+                found.add(pk)
+    return found
+
+
+def _is_fifo(queue: str) -> bool:
+    return queue in settings.QUEUES and sqs.is_fifo(settings.QUEUES[queue].url)
+
+
+def doubtful_groups() -> list[str]:
+    """Return a sentence per FIFO queue with letters of unknown outcome, behind which others of their groups wait."""
+    fifo = [name for name in settings.QUEUES if _is_fifo(name)]
+    unknown = DeadLetter.objects.filter(state=DeadLetter.State.OUTCOME_UNKNOWN, queue__in=fifo)
+    counts = unknown.order_by("queue").values_list("queue").annotate(Count("pk")) if fifo else ()
+    return [
+        f"Of {exactly(count, 'dead letter')} of the FIFO queue {queue} nobody knows whether {plural(count, 'it was', 'they were')} "
+        "sent: later ones of the same message group wait until somebody has marked it as sent or as not sent."
+        for queue, count in counts
+    ]
 
 
 def told(letter_ids: Collection[UUID]) -> str:

@@ -16,7 +16,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from jobs.dead_letters import letter_locks, requeue
+from jobs.dead_letters import fifo_order, letter_locks, requeue
 from jobs.dead_letters.requeue import LetterResult, LetterResults, NamedJob
 from jobs.dead_letters.verdicts import judge
 from jobs.letter_ledger import entries
@@ -40,8 +40,9 @@ def plan(action: LetterAction, letter_ids: Iterable[UUID]) -> list[Step]:
     ids = list(letter_ids)
     letters_by_id = DeadLetter.objects.light().select_related("dlq").in_bulk(ids)
     jobs = requeue.jobs_of(letters_by_id.values())
-    letters = (letters_by_id[letter_id] for letter_id in ids if letter_id in letters_by_id)
-    return [step_for(action, letter, jobs.get(letter.job_id)) for letter in letters]
+    letters = [letters_by_id[letter_id] for letter_id in ids if letter_id in letters_by_id]
+    steps = [step_for(action, letter, jobs.get(letter.job_id)) for letter in letters]
+    return fifo_order.with_waits(steps, (letter for letter in letters if letter.job_id not in jobs))
 
 
 def step_for(action: str, letter: DeadLetter, job: NamedJob | None) -> Step:

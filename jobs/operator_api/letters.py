@@ -11,7 +11,7 @@ from ninja import Query, Router
 from jobs.admin.dead_letters import letter_page
 from jobs.admin.dead_letters.letter_actions import apart_from_job
 from jobs.bulk.registry import kind_of
-from jobs.dead_letters import cluster_work, operations, redaction, replay_results, requeue
+from jobs.dead_letters import cluster_work, fifo_order, operations, redaction, replay_results, requeue
 from jobs.dead_letters.replay_results import Followed
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction
@@ -145,8 +145,9 @@ def _as_seen(
 
 def _actions(request: OperatorRequest, letter: DeadLetter, job: NamedJob | None) -> list[job_schemas.Step]:
     permitted = [action for action in ACTIONS if request.auth.has_perm(kind_of(action).permission)]
+    alone = [operations.step_for(action, letter, job) for action in permitted]
     steps: list[tuple[LetterAction, Step]] = [
-        (action, operations.step_for(action, letter, job)) for action in permitted
+        *zip(permitted, fifo_order.with_waits(alone, () if job else (letter,)), strict=True)
     ]
     return [
         job_schemas.Step(

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.urls import reverse
 
-from jobs.dead_letters import check, fulfilment, origins, queue_visit, scan
+from jobs.dead_letters import check, fifo_order, fulfilment, origins, queue_visit, scan
 from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter
 from opsconsole_worker.environment import QueueConfig
 from tests.conftest import TestQueue
 from tests.jobs.dead_letters.account import FIFO_DLQ, Account, letters, replay
+from tests.operators import Program
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -98,6 +100,41 @@ def test_check_says_why_it_did_not_see_all(fifo_queue: TestQueue) -> None:
     [checked] = check.check()
 
     assert "10 of about 13 seen; SQS shows at most the first ten letters of a message group" in str(checked)
+
+
+def test_previews_say_what_will_wait_behind_a_letter_of_unknown_outcome(
+    fifo_queue: TestQueue, operator: Client
+) -> None:
+    bury(fifo_queue, "one", 3)
+    bury(fifo_queue, "two", 1)
+    check.check()
+    for number, each in enumerate(DeadLetter.objects.order_by("body")):
+        # The emulator's numbers are no numbers of a sequence.
+        each.system_attributes["SequenceNumber"] = f"{number:020}"
+        each.save(update_fields=["system_attributes"])
+    first, doubtful, behind = DeadLetter.objects.filter(body__startswith="one").order_by("body")
+    [other] = DeadLetter.objects.filter(body__startswith="two")
+    replay(doubtful)
+    doubtful.attempts.update(state="unknown")
+    DeadLetter.objects.filter(pk=doubtful.pk).update(state=State.OUTCOME_UNKNOWN)
+
+    out = StringIO()
+    call_command("redrive_dlq", "--dry-run", stdout=out)
+    plans = {line.split()[1]: line for line in out.getvalue().splitlines() if line.startswith("replay")}
+    chosen = "&".join(f"id={each.pk}" for each in (first, behind, other))
+    preview = operator.get(f"/admin/jobs/deadletter/operate/replay/?{chosen}")
+    program = Program("letters:read", "letters:operate")
+    told = {each.pk: program.get(f"letters/{each.pk}").json()["actions"][0] for each in (first, behind)}
+    bulk = operator.post(
+        reverse("admin:jobs_failuregroup_bulk", args=[behind.group_id, "replay"]), follow=True
+    )
+
+    assert [str(each.pk) for each in (first, behind, other) if fifo_order.WAITS in plans[str(each.pk)]] == [
+        str(behind.pk)
+    ]
+    assert preview.text.count(fifo_order.WAITS) == 1
+    assert [told[each.pk]["sentence"].endswith(fifo_order.WAITS) for each in (first, behind)] == [False, True]
+    assert "Of 1 dead letter of the FIFO queue default nobody knows whether it was sent" in bulk.text
 
 
 def test_dry_run_names_what_was_not_seen(fifo_queue: TestQueue) -> None:
