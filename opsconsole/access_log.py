@@ -140,6 +140,8 @@ def _route(request: HttpRequest) -> str:
 
 def count(method: str, route: str, status: int, seconds: float) -> None:
     """Count one request for /metrics."""
+    if not metrics.are_on():
+        return
     method = _method(method)
     metrics.REQUESTS.count(method=method, route=route, status=str(status))
     area = route.strip("/").partition("/")[0]
@@ -148,20 +150,12 @@ def count(method: str, route: str, status: int, seconds: float) -> None:
 
 def write(method: str, path: str, status: int, seconds: float, **facts: object) -> None:
     """Write the line of one request, unless OPSCONSOLE_ACCESS_LOG is off."""
-    if settings.OPSCONSOLE_ACCESS_LOG:
+    if settings.OPSCONSOLE_ACCESS_LOG and logger.isEnabledFor(logging.INFO):
         known = {"status": status, "ms": round(seconds * 1000, 1)} | facts
         told = {name: fact for name, fact in known.items() if fact is not None}
-        if logger.isEnabledFor(logging.INFO):
-            # As logger.info does, without searching the stack for the place in the code, which is always this one.
-            logger.handle(
-                logger.makeRecord(
-                    logger.name,
-                    logging.INFO,
-                    __file__,
-                    0,
-                    "%s %s",
-                    (method, path),
-                    None,
-                    extra={"facts": told},
-                )
+        # As logger.info does, without searching the stack for the place in the code, which is always this one.
+        logger.handle(
+            logger.makeRecord(
+                logger.name, logging.INFO, __file__, 0, "%s %s", (method, path), None, extra={"facts": told}
             )
+        )

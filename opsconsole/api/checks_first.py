@@ -14,10 +14,10 @@ from io import BytesIO
 from typing import Any, cast
 
 from django.contrib.auth.models import AnonymousUser
-from django.core.exceptions import DisallowedHost, RequestDataTooBig
+from django.core.exceptions import DisallowedHost
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIRequest
-from django.http import HttpResponse, UnreadablePostError
+from django.http import HttpResponse
 from django.urls import ResolverMatch, resolve
 from django.utils.module_loading import import_string
 
@@ -42,8 +42,9 @@ Headers = Sequence[tuple[str, str]]
 
 
 class Check(WSGIRequest):
-    """A call of the route. ``asked``: what it asks, once that was found well-formed."""
+    """A call of the route, whose ``body`` was read. ``asked``: what it asks, once that was found well-formed."""
 
+    body = b""
     asked: LimitRequest
 
 
@@ -90,9 +91,10 @@ def _well_formed(environ: dict[str, Any]) -> Check | None:
         return None
     try:
         check.get_host()
-        environ["wsgi.input"] = BytesIO(check.body)
-    except (DisallowedHost, RequestDataTooBig, UnreadablePostError):
+        check.body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+    except (DisallowedHost, OSError):
         return None
+    environ["wsgi.input"] = BytesIO(check.body)
     asked = short_way.well_formed(check, api)
     if asked is None:
         return None

@@ -24,13 +24,16 @@ class StrictParser(Parser):
         if is_too_deep(text):
             raise Problem(422, f"The body is nested more than {DEEPEST} levels deep.")
         try:
-            return json.loads(text, object_pairs_hook=each_key_once, parse_constant=_refuse_constant)
+            return _DECODER.decode(text)
         except KeyTwice as error:
             raise Problem(422, f"Body: {error}. Nothing was done.") from error
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=each_key_once, parse_constant=_refuse_constant)
 
 
 class ConsoleAPI(NinjaAPI):

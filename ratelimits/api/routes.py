@@ -115,4 +115,4 @@ def check_limit(request: HttpRequest, check: LimitRequest) -> HttpResponse:
         "headers": responses.headers([decision]),
         "body": None if decision.allowed else responses.body([decision]),
     }
-    return HttpResponse(json.dumps(answer), content_type=MEDIA_TYPE)
+    return HttpResponse(json.dumps(answer).encode(), content_type=MEDIA_TYPE)

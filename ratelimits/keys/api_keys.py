@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from django.conf import settings
@@ -25,7 +25,6 @@ from django.db import IntegrityError, InterfaceError, OperationalError, transact
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.http import HttpRequest
-from django.utils import timezone
 
 from opsconsole.kit import reasons
 from opsconsole.kit.errors import OpsConsoleError
@@ -159,7 +158,7 @@ def authenticate_as_known(request: HttpRequest) -> ApiKey | None:
     key = _known(_digests(_text_from(request)))
     if key is not None:
         request._api_key = key  # type: ignore[attr-defined]  # noqa: SLF001 - our own attribute
-        _cache.last_used[key.pk] = timezone.now()
+        _cache.last_used[key.pk] = datetime.now(UTC)
     return key
 
 
@@ -209,7 +208,7 @@ def _find(request: HttpRequest) -> ApiKey | None:
         request._api_key_lookup_failed = True  # type: ignore[attr-defined]  # noqa: SLF001 - our own attribute
         return None
     if key is not None:
-        _cache.last_used[key.pk] = timezone.now()
+        _cache.last_used[key.pk] = datetime.now(UTC)
     return key
 
 

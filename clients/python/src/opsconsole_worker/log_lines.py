@@ -118,7 +118,7 @@ def clean(parts: Sequence[Mapping[str, Any]], style: str, secrets: Sequence[str]
         {name: value if type(value) is str else str(value) for name, value in part.items()} for part in parts
     ]
     # Nearly every line has none and is short, which is seen sooner in all of it than in each fact.
-    whole = "\n".join([text for texts in told for text in texts.values()])
+    whole = "\n".join(["\n".join(texts.values()) for texts in told])
     hidden = [secret for secret in secrets if secret in whole]
     cleaned = told if style == TEXT else [dict(part) for part in parts]
     if hidden or len(whole) > LONGEST_FACT:
@@ -166,14 +166,16 @@ def _as_json(line: Mapping[str, Any]) -> str:
 def _as_text(told: dict[str, str], rows: Sequence[Mapping[str, str]]) -> str:
     traceback = told.pop("traceback", "")
     head = f"{told.pop('time')} {told.pop('level'):<7} {told.pop('logger')}: {told.pop('event')}"
-    facts = [item for each in (told, *rows) for item in each.items()]
-    texts = [text for _, text in facts]
+    line = _printable(head + "".join(map(_facts_as_text, [told, *rows])))
+    return line + "".join(f"\n  {_printable(each)}" for each in traceback.split("\n")) if traceback else line
+
+
+def _facts_as_text(facts: Mapping[str, str]) -> str:
+    texts = facts.values()
     # Nearly all are words, which is seen sooner in all of them together.
-    if not (all(texts) and _WORD.fullmatch("".join(texts))):
-        facts = [(name, _word(text)) for name, text in facts]
-    return _printable(head + "".join([f" {name}={text}" for name, text in facts])) + "".join(
-        f"\n  {_printable(each)}" for each in traceback.split("\n") if traceback
-    )
+    if all(texts) and _WORD.fullmatch("".join(texts)):
+        return "".join([f" {name}={text}" for name, text in facts.items()])
+    return "".join([f" {name}={_word(text)}" for name, text in facts.items()])
 
 
 def _word(text: str) -> str:
