@@ -79,11 +79,13 @@ def address(kind: Kind, keys: Sequence[str]) -> str:
 
 
 def tone(totals: Sequence[tuple[MemberResult, int]]) -> str:
-    """Return how the sentence is coloured: by the worst result, once none is under way."""
-    tones = {result.tone for result, count in totals if count}
-    if "bad" in tones:
-        return "bad"
-    return "quiet" if not tones or tones - {"good"} else "good"
+    """Return how the sentence is coloured: bad where at least half failed again, good once all have completed."""
+    counts: Counter[str] = Counter()
+    for result, number in totals:
+        counts[result.tone] += number
+    if bad := counts["bad"]:
+        return "bad" if 2 * bad >= counts.total() else "warning"
+    return "good" if counts["good"] and counts["good"] == counts.total() else "quiet"
 
 
 def may_have_failed(totals: Sequence[tuple[MemberResult, int]]) -> bool:

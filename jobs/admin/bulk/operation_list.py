@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from django import forms
 from django.contrib import admin, messages
@@ -19,19 +19,22 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django_stubs_ext import WithAnnotations
 
-from jobs.admin.bulk import member_lines, operation_page
+from jobs.admin.bulk import member_lines, operation_page, operation_results
 from jobs.admin.bulk.start import actor_of, may
 from jobs.admin.known_choices import StateFilter
 from jobs.bulk import decisions
 from jobs.bulk.kinds import BulkRefused, Kind
-from jobs.bulk.registry import KINDS, kind_of
+from jobs.bulk.registry import KINDS, kind_of, results_of
 from jobs.models import BulkMember, BulkOperation
 from jobs.models.bulk import DatedOperation
 from jobs.operations import previews
 from opsconsole.kit import actors, audit, exports, form_versions
+from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
-from opsconsole.kit.display import age
+from opsconsole.kit.declared_lookups import DeclaredChangeList
+from opsconsole.kit.display import NOTHING, age
 from opsconsole.kit.form_versions import Version
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import PageAdmin
@@ -64,6 +67,28 @@ class OperationStateFilter(StateFilter):
     states = tuple(state for state in State if state not in BulkOperation.UNCONFIRMED)
 
 
+class Became(DbNow):
+    """What the list adds to an operation."""
+
+    became: SafeString
+
+
+FollowedOperation: TypeAlias = "WithAnnotations[BulkOperation, Became]"
+
+
+class OperationChangeList(DeclaredChangeList):
+    """Reads what became of the members of the shown operations, by three statements for all of them."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        operations = list(self.result_list)
+        followed = operation_results.followed({each.pk for each in operations}, request.user)
+        became = followed.shown(results_of(followed.subjects()))
+        for each in operations:
+            each.became = became.get(each.pk, NOTHING)
+        self.result_list = operations
+
+
 @admin.register(BulkOperation)
 class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
     when_empty = (
@@ -71,7 +96,7 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
     )
     missing = "There is no bulk operation with this number."
     live_on = ("jobs.BulkOperation", "jobs.BulkMember", "jobs.Job", "jobs.DeadLetter", "jobs.ReplayAttempt")
-    list_display = ("what", "condition", "progress", "selection", "by", "reason", "begun")
+    list_display = ("what", "condition", "progress", "became", "selection", "by", "reason", "begun")
     list_filter = (OperationStateFilter,)
     list_display_links = None
     ordering = ("-id",)
@@ -80,6 +105,9 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Leave out previews, which nobody has confirmed."""
         return super().get_queryset(request).exclude(state__in=BulkOperation.UNCONFIRMED)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[DeclaredChangeList]:
+        return OperationChangeList
 
     @admin.display(description="operation")
     def what(self, operation: BulkOperation) -> SafeString:
@@ -101,6 +129,11 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
             f"{operation.worked:,}",
             f"{operation.will:,}",
         )
+
+    @admin.display(description="since then")
+    def became(self, operation: FollowedOperation) -> SafeString:
+        """Say how the members stand now that were done."""
+        return operation.became
 
     @admin.display(description="selection")
     def selection(self, operation: BulkOperation) -> str:
@@ -147,8 +180,11 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
             template, context = "freezing", operation_page.freezing_context(row, kind)
         else:
             template, context = "page", operation_page.page_context(row, kind, request.GET)
+        seen = member_lines.as_far_as_seen(context, kind, request.user)
+        if template == "page":
+            seen["tone"] = operation_page.verdict_tone(row, seen["results"])
         common = {
-            **member_lines.as_far_as_seen(context, kind, request.user),
+            **seen,
             "operation": row,
             "kind": kind,
             "may_decide": may(request, kind),

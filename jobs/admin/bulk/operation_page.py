@@ -15,8 +15,8 @@ from django.utils.safestring import SafeString
 
 from jobs.admin import what_became
 from jobs.admin.bulk import followed_members, member_lines
-from jobs.bulk import freezing, trial
-from jobs.bulk.kinds import MOST_NAMED, Kind
+from jobs.bulk import freezing, registry, trial
+from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult
 from jobs.models import BulkMember, BulkOperation, Job
 from opsconsole.kit import job_ids
 from opsconsole.kit.counting import of_selected
@@ -38,6 +38,8 @@ STATE_TONES: dict[str, str] = {
     State.STOPPED: "bad",
     State.ENDED: "good",
 }
+# From the best to the worst.
+TONES = ("good", "quiet", "warning", "bad")
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,32 @@ class Figure:
 
 
 def state_badge(operation: BulkOperation) -> SafeString:
+    """Return the state. That it ended is no success yet where what became of its members is told beside it."""
     tone = STATE_TONES.get(operation.state, "quiet")
     if operation.state == State.ENDED and operation.failed:
         tone = "warning"
+    elif operation.state == State.ENDED and _is_followed(operation):
+        tone = "quiet"
     return badge(_state_word(operation), tone)
+
+
+def _is_followed(operation: BulkOperation) -> bool:
+    kind = registry.KINDS.get(operation.action)
+    return kind is not None and kind.results is not None
+
+
+def verdict_tone(operation: BulkOperation, results: Sequence[tuple[MemberResult, int]]) -> str:
+    """Return the tone of the page: the worse one of how the operation went and of what became of its members.
+
+    ``results``: what this person may see of them.
+    """
+    if operation.state == State.RUNNING:
+        return "quiet"
+    went = STATE_TONES.get(operation.state, "quiet")
+    if went == "good" and operation.failed:
+        went = "warning"
+    became = what_became.tone(results) if _is_followed(operation) else "good"
+    return max(went, became, key=TONES.index)
 
 
 def _state_word(operation: BulkOperation) -> str:
