@@ -13,13 +13,15 @@ from datetime import datetime
 from enum import StrEnum
 
 from jobs.models import Job
+from jobs.models.columns import JOBS
 from jobs.models.job import JobWithEvidence
 from jobs.models.staleness import changed_in_the_future
 from jobs.recovery import outlook_wording
 from jobs.recovery.decision import Decision, SweepAction, Why, decide
-from jobs.recovery.stale_pages import locked_by_others
+from jobs.recovery.stale_pages import not_to_be_locked
 from jobs.recovery.surroundings import Stop, Surroundings
 from opsconsole.kit.built_once import built_once
+from opsconsole.kit.changed_rows import RowKept
 from opsconsole.kit.compiled_rows import CompiledRows
 from opsconsole.kit.counting import many
 
@@ -115,7 +117,9 @@ def preview(around: Surroundings, limit: int, *, probing: bool = False) -> list[
     """
     runs = [run for rows in _silent(limit) for run in rows.all()][:limit]
     if probing:
-        around = replace(around, locked=locked_by_others([run.pk for run in runs]), more_in_the_way=False)
+        locked, hidden = not_to_be_locked([run.pk for run in runs])
+        kept = dict.fromkeys(hidden, RowKept(JOBS.name).rule)
+        around = replace(around, locked=locked, refused={**around.refused, **kept}, more_in_the_way=False)
     return [of_run(run, around) for run in runs]
 
 

@@ -17,6 +17,7 @@ from django.db.backends.utils import CursorWrapper
 
 from jobs.models import Job, Status, WorkerHeartbeat, evidence_of_death
 from jobs.models.columns import JOBS
+from jobs.models.hidden_rows import hidden_from_changes
 from jobs.models.staleness import last_seen_of
 from jobs.models.worker_observation import CountedBeat
 from opsconsole.kit import job_ids
@@ -85,17 +86,18 @@ class StaleRun(NamedTuple):
 class Page:
     """A page of stale runs: ``held`` are locked by this transaction, ``passed_over`` by others.
 
-    ``changed`` are no longer stale: a worker or somebody else was quicker.
+    ``hidden`` are kept from any lock by a policy. ``changed`` are no longer stale: a worker or somebody else was quicker.
     """
 
     held: list[StaleRun] = field(default_factory=list)
     passed_over: list[StaleRun] = field(default_factory=list)
+    hidden: list[StaleRun] = field(default_factory=list)
     changed: list[StaleRun] = field(default_factory=list)
     end: Place | None = None
 
     @property
     def size(self) -> int:
-        return len(self.held) + len(self.passed_over) + len(self.changed)
+        return len(self.held) + len(self.passed_over) + len(self.hidden) + len(self.changed)
 
     @classmethod
     def of(cls, runs: Sequence[StaleRun], held_ids: set[UUID]) -> Page:
@@ -103,9 +105,11 @@ class Page:
         held = [run for run in runs if run.pk in held_ids]
         others = [run for run in runs if run.pk not in held_ids]
         still_stale = _still_stale(others) if others else set()
+        hidden = hidden_from_changes(still_stale)
         return cls(
             held=_with_beats_of_workers(held),
-            passed_over=[run for run in others if run.pk in still_stale],
+            passed_over=[run for run in others if run.pk in still_stale - hidden],
+            hidden=[run for run in others if run.pk in hidden],
             changed=[run for run in others if run.pk not in still_stale],
             end=runs[-1].place if runs else None,
         )
@@ -158,13 +162,18 @@ def lock_again(runs: Sequence[StaleRun]) -> Page:
     return Page.of(runs, set(locked_if_free(jobs).values_list("pk", flat=True)))
 
 
-def locked_by_others(job_ids: Sequence[UUID]) -> frozenset[UUID]:
-    """Return which of these jobs others have locked. The free ones are locked for a moment only."""
+def not_to_be_locked(job_ids: Sequence[UUID]) -> tuple[frozenset[UUID], frozenset[UUID]]:
+    """Return which of these jobs others have locked, and which a policy hides from changes.
+
+    The free ones are locked for a moment only.
+    """
     jobs = Job.objects.filter(pk__in=job_ids)
     with transaction.atomic():
         free = set(locked_if_free(jobs).values_list("pk", flat=True))
+        others = frozenset(jobs.exclude(pk__in=free).values_list("pk", flat=True))
+        hidden = hidden_from_changes(others)
         transaction.set_rollback(True)
-    return frozenset(jobs.exclude(pk__in=free).values_list("pk", flat=True))
+    return others - hidden, hidden
 
 
 def _with_beats_of_workers(runs: list[StaleRun]) -> list[StaleRun]:

@@ -10,8 +10,10 @@ from uuid import UUID
 
 from django.db import DatabaseError
 
+from jobs.models.columns import JOBS
 from jobs.recovery.decision import SweepAction
 from jobs.recovery.stale_pages import Page, StaleRun
+from opsconsole.kit.changed_rows import RowKept
 from opsconsole.kit.errors import first_line
 from opsconsole_worker import refusals
 
@@ -51,8 +53,10 @@ class Totals:
 
     @classmethod
     def of_untaken(cls, page: Page) -> Totals:
-        """Return the totals of the runs that others hold or changed, before anything is decided."""
+        """Return the totals of the runs that others hold or changed, or a policy hides, before anything is decided."""
         totals = cls(locked=[run.pk for run in page.passed_over])
+        for run in page.hidden:
+            totals.fail(run, RowKept(JOBS.name))
         for run in page.changed:
             totals.skip(run.pk, CHANGED)
         return totals

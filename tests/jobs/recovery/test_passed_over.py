@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
@@ -393,3 +394,50 @@ def test_rules_beyond_those_kept_are_counted_together() -> None:
     for each in range(totals.RULES_KEPT + 3):
         counted._refuse(f"rule {each}", "no", ["id"], 2)
     assert sum(kept["runs"] for kept in counted.refused.values()) == 2 * (totals.RULES_KEPT + 3)
+
+
+POLICY = """
+CREATE ROLE {role}; GRANT USAGE ON SCHEMA public, opsconsole TO {role};
+GRANT ALL ON ALL TABLES IN SCHEMA public, opsconsole TO {role};
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA public, opsconsole TO {role};
+ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
+CREATE POLICY readable ON jobs FOR SELECT USING (true);
+CREATE POLICY insertable ON jobs FOR INSERT WITH CHECK (true);
+CREATE POLICY changeable ON jobs FOR UPDATE USING (customer_id <> 'theirs') WITH CHECK (true);
+SET ROLE {role}
+"""
+UNDO = """
+RESET ROLE; DROP POLICY readable ON jobs; DROP POLICY insertable ON jobs; DROP POLICY changeable ON jobs;
+ALTER TABLE jobs DISABLE ROW LEVEL SECURITY;
+DROP OWNED BY {role}; DROP ROLE {role}
+"""
+
+
+@pytest.fixture
+def hides_theirs() -> Iterator[None]:
+    """Connect as a role from which a policy of row-level security hides the rows of one customer when it changes rows."""
+    role = f"kept_out_{uuid4().hex[:8]}"
+    with connection.cursor() as cursor:
+        cursor.execute(POLICY.format(role=role))
+        yield
+        cursor.execute(UNDO.format(role=role))
+
+
+@pytest.mark.usefixtures("hides_theirs")
+def test_run_that_a_policy_hides_is_told_as_refused_and_not_as_locked(other: OtherSession) -> None:
+    hidden, held, free = (dead_run(worker=name, customer_id=name) for name in ("theirs", "held", "free"))
+    other.execute(LOCK, [held.pk])
+    rule = "a trigger that returns NULL, or a row-level policy, of table 'jobs'"
+
+    seen = {each.job.pk: each for each in outlook.preview(surroundings.glance(), 10, probing=True)}
+    swept = sweeps.sweep("test")
+
+    assert {each.pk: (seen[each.pk].locked, seen[each.pk].refused) for each in (hidden, held, free)} == {
+        hidden.pk: (False, True),
+        held.pk: (True, False),
+        free.pk: (False, False),
+    }
+    assert rule in seen[hidden.pk].sentence
+    assert (swept.found, swept.requeued, swept.locked, swept.errors) == (3, 1, 1, 1)
+    assert list(swept.details["locked"]) == [str(held.pk)]
+    assert swept.details["refused"][rule]["jobs"] == [str(hidden.pk)]
