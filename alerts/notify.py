@@ -7,7 +7,7 @@ with their cause (I7). ``alerts.sending.delivery`` sends the notifications.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -70,9 +70,19 @@ def resolve(fingerprint: str, *, news: str = "") -> bool:
     return open_alerts.resolve(fingerprint, news=news)
 
 
-def retell(fingerprint: str, *, summary: str, title: str = "", value: float | None = None) -> None:
-    """Let the open alert say something else, without a notification; '' and None: what it says already. Nothing else changes."""
-    open_alerts.retell(fingerprint, Trouble(title=title, summary=summary, value=value))
+def retell(
+    fingerprint: str,
+    *,
+    summary: str = "",
+    title: str = "",
+    value: float | None = None,
+    facts: Sequence[Fact] = (),
+) -> None:
+    """Let the open alert say something else, without a notification; '' and None: what it says already. Nothing else changes.
+
+    ``facts`` take the place of those with the same labels; where it has none of such a label, none is added.
+    """
+    open_alerts.retell(fingerprint, Trouble(title=title, summary=summary, value=value, facts=facts))
 
 
 def open_among(fingerprints: Collection[str]) -> list[str]:

@@ -17,7 +17,7 @@ from alerts import notification_policy, notifications, rules
 from alerts.models import Alert, Rule
 from alerts.models.alert import DatedAlert, Severity
 from alerts.notification_policy import HeldNews, PlannedNotification
-from alerts.trouble import Trouble, storable
+from alerts.trouble import Trouble, storable, stored_fact
 from opsconsole.kit.row_locks import locked
 
 # Opening an alert is retried if another process opens and resolves it meanwhile. That never happens this often.
@@ -71,14 +71,19 @@ def resolve(fingerprint: str, *, news: str = "") -> bool:
 
 
 def retell(fingerprint: str, trouble: Trouble) -> None:
-    """Change the words and the value of the open alert, as far as they are given."""
+    """Change the words and the value of the open alert, as far as they are given, and its facts with the labels of those given."""
     told = {
         "title": storable(trouble.title, 300),
         "summary": storable(trouble.summary, 3_000),
         "value": trouble.value,
     }
-    words = {name: given for name, given in told.items() if given not in {"", None}}
-    Alert.objects.open().filter(fingerprint=fingerprint).update(**words)
+    words: dict[str, Any] = {name: given for name, given in told.items() if given not in {"", None}}
+    with transaction.atomic():
+        if trouble.facts and (alert := _locked(fingerprint)):
+            newer = {fact[0]: list(fact) for fact in map(stored_fact, trouble.facts)}
+            words["facts"] = [newer.get(fact[0], fact) for fact in alert.facts]
+        if words:
+            Alert.objects.open().filter(fingerprint=fingerprint).update(**words)
 
 
 def _open(fingerprint: str, trouble: Trouble, rule: Rule | None) -> DatedAlert:

@@ -51,7 +51,7 @@ class Trouble:
             severity=Severity(self.severity),
             summary=storable(self.summary, 3_000),
             link=storable(self.link, 1_000),
-            facts=[_stored(fact) for fact in self.facts[:MAX_PAIRS]],
+            facts=[stored_fact(fact) for fact in self.facts[:MAX_PAIRS]],
             links=[(storable(label, 100), storable(to, 2_900)) for label, to in self.links[:MAX_PAIRS]],
             news=storable(self.news, 1_000),
         )
@@ -61,7 +61,8 @@ class Trouble:
 UNTITLED = Trouble()
 
 
-def _stored(fact: Fact) -> Fact:
+def stored_fact(fact: Fact) -> Fact:
+    """Return a fact in a form and size that can be stored."""
     label, text, *version = fact
     pair = storable(label, 100), storable(text, 1_000)
     return (*pair, version[0]) if version else pair

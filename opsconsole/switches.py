@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from jobs.recovery import hold_alert
+from jobs.recovery import recovery_alerts
 from opsconsole.kit import pauses
 from opsconsole.kit.display import clock_time
 from opsconsole.kit.models import Pause
@@ -127,7 +127,7 @@ def resume(switch: Switch, *, by: str, reason: str) -> Pause | None:
 def _retell(switch: Switch) -> None:
     """Let an alert say what recovery does now."""
     if switch.name == pauses.RECOVERY:
-        hold_alert.retell()
+        recovery_alerts.retell()
 
 
 def sentence(switch: Switch, pause: Pause) -> str:

@@ -20,10 +20,10 @@ from jobs.models import Job, Sweep
 from jobs.models.worker import stale_after
 from jobs.recovery import (
     control,
-    hold_alert,
     hung_runs,
     lost_messages,
     passed_over,
+    recovery_alerts,
     refused_runs,
     surroundings,
     untried_runs,
@@ -71,7 +71,7 @@ def _sweep(trigger: str, every: timedelta | None) -> Sweep:
     else:
         passed_over.watch(row, around.read_at)
         refused_runs.watch(row)
-    hold_alert.retell()
+    recovery_alerts.retell()
     observations.look_at_beats()
     hung_runs.watch()
     notify.monitor_ok(monitor_alerts.SWEEP, every or control.configured_interval())

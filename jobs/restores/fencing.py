@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from jobs.messaging.outbox import RESTORED
 from jobs.models import Job, JobEvent, Restore
-from jobs.recovery import control, hold_alert
+from jobs.recovery import control, recovery_alerts
 from jobs.restores import signs
 from jobs.restores.fencing_statements import COMPLETE, FENCE, FENCED
 from jobs.runs import timeline
@@ -109,7 +109,7 @@ def _begin(actor: Actor, reason: str, *, again: bool, record: Callable[[], objec
         if latest and (latest.finished_at is None or not (again or noticed)):
             return latest, False
         control.disarm(actor, reason)
-        hold_alert.retell()
+        recovery_alerts.retell()
         restore = Restore.objects.create(
             actor=actor.name, reason=reason, fence=_new_fence(highest), signs=noticed, depths=depths
         )

@@ -7,17 +7,16 @@ from collections import Counter
 from django.conf import settings
 from django.db.models import Count, QuerySet
 
-from alerts.notify import Trouble
+from alerts.notify import Fact, Trouble
 from jobs.models import Job, JobEvent, RecoveryControl, Status
 from jobs.models.job import UNKNOWN_CUSTOMER, JobQuerySet
-from jobs.recovery import outlook, outlook_wording, surroundings
+from jobs.recovery import outlook_wording, recovery_alerts, surroundings
 from jobs.recovery.decision import Policy
 from jobs.watch import lost_workers
 from jobs.watch import refused_claims as jobs_refused
 from jobs.watch.gauge_reading import Reading, list_of
 from opsconsole.kit import counting, one_statement
 from opsconsole.kit.counting import figure, many
-from opsconsole.kit.display import clock_time
 from opsconsole.kit.one_statement import column_of, records_of
 
 
@@ -31,17 +30,12 @@ def stale_jobs_day() -> Reading:
     now = counting.count(Job.objects.stale()) if asked["possibly_silent"] else 0
     # The jobs of these events and the stale ones are the same where there are none of the first.
     lost = counting.count(lost_workers.within_a_day()) if taken else now
-    return told_stale(lost, taken, now, _prospect() if now else "")
+    prospect = recovery_alerts.prospect(surroundings.read()) if now else None
+    return told_stale(lost, taken, now, prospect)
 
 
 def _possibly_silent() -> JobQuerySet:
     return Job.objects.possibly_silent().longest_unchanged()
-
-
-def _prospect() -> str:
-    """Return what sweeps do about the runs that are stale now, with the time, because the alert may be read later."""
-    around = surroundings.read()
-    return f"At {clock_time(around.read_at)}: {outlook.of_sweeps(around).sentence}"
 
 
 def taken_in_a_day() -> QuerySet[JobEvent, tuple[str, int]]:
@@ -52,8 +46,11 @@ def taken_in_a_day() -> QuerySet[JobEvent, tuple[str, int]]:
     return lost_workers.events().values_list("kind").annotate(Count("pk"))
 
 
-def told_stale(total: int, taken: Counter[str], now: int, prospect: str) -> Reading:
-    """Say how many jobs lost a worker: those that the overview counts and its list shows. Of a job, several runs may be lost."""
+def told_stale(total: int, taken: Counter[str], now: int, prospect: Fact | None) -> Reading:
+    """Say how many jobs lost a worker: those that the overview counts and its list shows. Of a job, several runs may be lost.
+
+    ``prospect``: what sweeps do about those that are stale now.
+    """
     by_hand = sum(taken[kind] for kind in lost_workers.BY_HAND)
     return Reading(
         total,
@@ -66,7 +63,7 @@ def told_stale(total: int, taken: Counter[str], now: int, prospect: str) -> Read
                 ("Quarantined", figure(taken[lost_workers.Kind.QUARANTINED])),
                 *((("Requeued or cancelled by hand", figure(by_hand)),) if by_hand else ()),
                 ("Stale now", figure(now)),
-                *((("Recovery", prospect),) if prospect else ()),
+                *((prospect,) if prospect else ()),
             ),
         ),
     )

@@ -24,10 +24,10 @@ from jobs.models.worker import stale_after
 from jobs.operations import previews
 from jobs.recovery import (
     control,
-    hold_alert,
     outlook,
     outlook_wording,
     passed_over,
+    recovery_alerts,
     refused_runs,
     surroundings,
     what_if,
@@ -216,7 +216,7 @@ class RecoveryAdmin(OnePageAdmin):
     def _decided(
         self, request: HttpRequest, before: RecoveryControl, sentence: str, reason: str
     ) -> HttpResponse:
-        hold_alert.retell()
+        recovery_alerts.retell()
         after = RecoveryControl.load()
         seen, now = (form_versions.of([each], control_versions.settings_of(each)) for each in (before, after))
         changed = form_versions.difference(seen, now)

@@ -17,7 +17,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.timezone import is_naive
 
 from jobs.models import RecoveryControl
-from jobs.recovery import control, hold_alert, outlook, outlook_wording, surroundings
+from jobs.recovery import control, outlook, outlook_wording, recovery_alerts, surroundings
 from jobs.restores import fencing, signs, suspects
 from jobs.runs import status_wording, worker_kinds
 from jobs.runs.timeline import Actor
@@ -115,7 +115,7 @@ class Command(commands.ConsoleCommand):
                 # With its line of the audit, or not at all (I10).
                 with transaction.atomic():
                     self._change(options)
-                    hold_alert.retell()
+                    recovery_alerts.retell()
                     _log(options)
         except OpsConsoleError as error:
             raise CommandError(str(error)) from error

@@ -1,4 +1,4 @@
-"""Tests of the alert about mass staleness: it says what recovery does now, after each sweep and each decision."""
+"""Tests of the alerts about mass staleness and stale jobs: they say what recovery does now, after each sweep and each decision."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from psycopg.errors import QueryCanceled
 
 from alerts import notify
 from alerts.models import Alert, Notification
+from alerts.notify import Trouble
 from jobs.models import Job, RecoveryControl
-from jobs.recovery import control, outlook, surroundings, sweeps
+from jobs.recovery import control, outlook, recovery_alerts, surroundings, sweeps
 from jobs.runs.timeline import Actor
+from jobs.watch import gauges
 from opsconsole.kit.display import clock_time
 from opsconsole_worker.environment import QueueConfig
 from tests.factories import run
@@ -112,6 +114,31 @@ def test_each_decision_changes_the_words_and_sends_nothing(
     assert "release the hold or let it end" not in alert.summary
     assert (alert.title, alert.value, alert.severity) == ("2 runs went silent at once", 2, "critical")
     assert Notification.objects.count() == sent
+
+
+@pytest.mark.parametrize(("decide", "sentence"), DECISIONS.values(), ids=DECISIONS)
+def test_each_decision_changes_what_the_alert_about_stale_jobs_promises(
+    operator: Client, decide: Callable[[Client], object], sentence: str
+) -> None:
+    dead_runs("third", "fourth", "fifth", "sixth")
+    gauges.watch()
+    before = Alert.objects.open().get(fingerprint=recovery_alerts.STALE_JOBS)
+    assert "UTC: Recovery is held until" in dict(before.facts)["Recovery"]
+    sent = Notification.objects.count()
+
+    decide(operator)
+
+    alert = Alert.objects.open().get(fingerprint=recovery_alerts.STALE_JOBS)
+    assert f" UTC: {sentence}" in dict(alert.facts)["Recovery"]
+    assert [label for label, _ in alert.facts] == [label for label, _ in before.facts]
+    assert (alert.title, alert.value, alert.summary) == (before.title, before.value, before.summary)
+    assert Notification.objects.count() == sent
+
+
+def test_alert_without_this_fact_gets_none() -> None:
+    notify.fire(recovery_alerts.STALE_JOBS, Trouble(title="Jobs lost their worker", severity="warning"))
+    sweeps.sweep("test")
+    assert Alert.objects.open().get(fingerprint=recovery_alerts.STALE_JOBS).facts == []
 
 
 def test_pause_and_its_end_on_the_page_change_the_words(operator: Client) -> None:
