@@ -10,6 +10,7 @@ from jobs.messaging import dispatcher, queue_depths
 from jobs.recovery import sweeps
 from jobs.restores import signs
 from jobs.watch import event_partitions, gauges, hourly_counts, retention
+from jobs.watch.batched_deletes import KeptRows
 from opsconsole.kit import figures, removals
 from opsconsole.kit.intervals import EACH_MINUTE
 
@@ -43,11 +44,13 @@ def bulk() -> str:
 
 
 def prune() -> str:
-    deleted = retention.prune() | {"figures": figures.prune()}
+    deleted = retention.prune(kept := KeptRows()) | {"figures": figures.prune()}
     removals.tell(deleted)
     removals.prune()
     deleted_rows = [f"{name}: {count}" for name, count in deleted.items()]
-    return ", ".join([*deleted_rows, f"event partitions: {event_partitions.create_missing()}"])
+    return ", ".join(
+        [*deleted_rows, f"event partitions: {event_partitions.create_missing()}", *kept.sentences]
+    )
 
 
 def count_hours() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 from django.db.models import BigIntegerField, Exists, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
@@ -22,33 +21,34 @@ from jobs.models import (
 from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.runs import observations
 from jobs.watch import settled_letters
+from jobs.watch.batched_deletes import KeptRows, delete
 from opsconsole.kit.mapping import WORKER_BEATS
 from opsconsole.kit.removals import kept
 
-BATCH = 5_000
 WORKERS_KEPT = timedelta(days=7)
 PREVIEWS_KEPT = timedelta(days=1)
 State = BulkOperation.State
 
 
-def prune() -> dict[str, int]:
+def prune(kept_rows: KeptRows | None = None) -> dict[str, int]:
     """Delete old sweeps, sent or dropped messages, settled letters and their groups, dead workers, stored answers, and what
     bulk operations and trends don't need.
 
-    Return how many of each.
+    Return how many of each. ``kept_rows`` is told which the database refused to delete: a table of theirs has rules of theirs.
     """
+    stay = KeptRows() if kept_rows is None else kept_rows
     _give_up_old_preparations()
     deleted = {
-        "sweeps": _delete(old_sweeps()),
-        "messages": _delete(old_messages()),
+        "sweeps": delete(old_sweeps(), "sweeps", stay),
+        "messages": delete(old_messages(), "messages", stay),
         "dead letters": settled_letters.delete(),
         "failure groups": settled_letters.delete_empty_groups(),
-        "workers": _delete(dead_workers()),
-        "bulk members": _delete(old_members()),
-        "bulk previews": _delete(old_previews()),
-        "kept answers": _delete(IdempotencyKey.objects.expired()),
-        "progress of runs": _delete(RunProgress.objects.expired()),
-        "rollups of runs": _delete(RunRollup.objects.expired()),
+        "workers": delete(dead_workers(), "workers", stay),
+        "bulk members": delete(old_members(), "bulk members", stay),
+        "bulk previews": delete(old_previews(), "bulk previews", stay),
+        "kept answers": delete(IdempotencyKey.objects.expired(), "kept answers", stay),
+        "progress of runs": delete(RunProgress.objects.expired(), "progress of runs", stay),
+        "rollups of runs": delete(RunRollup.objects.expired(), "rollups of runs", stay),
     }
     observations.forget_gone_workers()
     observations.forget_ended_runs()
@@ -112,12 +112,3 @@ def _give_up_old_preparations() -> None:
 
 def _abandoned() -> QuerySet[BulkOperation]:
     return BulkOperation.objects.filter(state=State.PREVIEW, created_at__lt=Now() - PREVIEWS_KEPT)
-
-
-def _delete(rows: QuerySet[Any]) -> int:
-    total = 0
-    while True:
-        deleted = rows.filter(pk__in=rows.order_by("pk").values("pk")[:BATCH]).delete()[0]
-        total += deleted
-        if deleted < BATCH:
-            return total

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from django.core.management.base import CommandParser
 from django.template.defaultfilters import filesizeformat
 
+from jobs.watch.batched_deletes import KeptRows
 from opsconsole.kit import audit, commands
 from opsconsole.kit.counting import exactly
 from opsconsole.retention import months, once, sizes, subjects
@@ -26,7 +27,9 @@ class Command(commands.ConsoleCommand):
     )
     examples = ("retention --dry-run", "retention", "retention --dry-run --json")
     patience_seconds = commands.LONG_STATEMENT_SECONDS
-    exit_codes: ClassVar = {1: "a month of the timeline that is due could not be exported or dropped"}
+    exit_codes: ClassVar = {
+        1: "the database refused to remove some rows, or a month of the timeline that is due could not be exported or dropped"
+    }
 
     def add_arguments(self, parser: CommandParser) -> None:
         commands.add_dry_run(parser)
@@ -36,14 +39,19 @@ class Command(commands.ConsoleCommand):
         if options["dry_run"]:
             self._show(as_json=options["json"])
             return
-        removed, results = once.run(audit.command_actor(""))
+        removed, results = once.run(audit.command_actor(""), kept := KeptRows())
         total = sum(removed.values()) + sum(result.rows or 0 for result in results)
         lines = [f"{rows:>12,}  {name}" for name, rows in removed.items() if rows]
         lines += [f"{result.month}: {result.sentence}" for result in results]
+        lines += kept.sentences
         lines.append(f"{exactly(total, 'row')} removed." if total else "Nothing was removed.")
-        answer = {"removed": removed, "months": [asdict(result) for result in results]}
+        answer = {
+            "removed": removed,
+            "kept": kept.sentences,
+            "months": [asdict(result) for result in results],
+        }
         self.tell(answer, lines, as_json=options["json"])
-        if any(result.rows is None and not result.waits for result in results):
+        if kept.sentences or any(result.rows is None and not result.waits for result in results):
             sys.exit(1)
 
     def _show(self, *, as_json: bool) -> None:

@@ -25,6 +25,7 @@ from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.lifecycle import Refusal, Refused, Run
 from tests import factories
 from tests.factories import SECOND
+from tests.jobs.bulk.helpers import begun, finish, many
 from tests.keys import key, sent
 
 pytestmark = pytest.mark.django_db
@@ -93,6 +94,24 @@ def test_kept_end_of_a_run_is_refused_and_not_thrown_away(retryable: bool) -> No
     assert row(job) == ("in_progress", 1, "ada")
     assert kinds(job) == before
     assert not Outbox.objects.exists()
+
+
+def test_kept_run_is_not_given_back_and_that_is_told(client: Client, limiter: None) -> None:
+    run = factories.job()
+    _, secret = key()
+    said = json.dumps({"worker_id": "ada", "run_epoch": 1})
+    claimed = client.post(f"/api/jobs/{run.pk}/claim", said, "application/json", headers=sent(secret))
+    assert claimed.status_code == 200
+    before = kinds(run)
+    keep()
+
+    said = json.dumps({"worker_id": "ada"})
+    answer = client.post(f"/api/jobs/{run.pk}/give-back", said, "application/json", headers=sent(secret))
+
+    problem = answer.json()
+    assert (answer.status_code, problem["reason"]) == (422, "refused_by_database")
+    assert RULE in problem["detail"] and problem["detail"].endswith("Nothing was changed.")
+    assert (row(run)[0], kinds(run)) == ("in_progress", before)
 
 
 def test_api_tells_a_worker_that_its_result_is_refused(client: Client, limiter: None) -> None:
@@ -213,3 +232,16 @@ def test_kept_row_is_not_told_as_fenced() -> None:
     assert (again.begun, again.locked, again.restore.fenced_running) == (False, 0, 1)
     assert again.restore.finished_at
     assert row(job)[1] == again.restore.fence
+
+
+def test_bulk_operation_over_kept_jobs_ends_and_says_which_were_refused() -> None:
+    kept, free = many(4), many(3, customer_id="free")
+    with connection.cursor() as cursor:
+        cursor.execute(KEEPS.replace("FOR EACH ROW", "FOR EACH ROW WHEN (OLD.customer_id <> 'free')"))
+
+    ended = finish(begun(kept + free))
+
+    assert (ended.state, ended.done, ended.failed, ended.remaining) == ("ended", 3, 4, 0)
+    sentences = set(ended.members.filter(outcome="failed").values_list("sentence", flat=True))
+    assert len(sentences) == 1 and RULE in sentences.pop()
+    assert {row(each)[:2] for each in kept} == {("failed", 1)}

@@ -6,8 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.db.models.functions import Now
+from django.utils.module_loading import import_string
 
 from jobs.models import (
     BulkMember,
@@ -19,7 +21,8 @@ from jobs.models import (
     Sweep,
     WorkerHeartbeat,
 )
-from jobs.watch import retention
+from jobs.watch import batched_deletes, retention
+from jobs.watch.batched_deletes import KeptRows
 from opsconsole.kit.removals import kept
 from tests import factories
 
@@ -46,7 +49,7 @@ def sweep(age: timedelta) -> Sweep:
 
 @pytest.fixture(params=[1, 2, 5_000])
 def batch(request: Any, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(retention, "BATCH", request.param)
+    monkeypatch.setattr(batched_deletes, "BATCH", request.param)
     return int(request.param)
 
 
@@ -105,6 +108,54 @@ def test_message_of_waiting_run_is_kept_for_its_resend_count() -> None:
     assert list(Outbox.objects.all()) == [current]
 
 
+REFERS = """
+CREATE TABLE registrations (worker text REFERENCES worker_heartbeats (worker_id));
+INSERT INTO registrations VALUES ('referred to')
+"""
+KEEPS = """
+CREATE FUNCTION keep_it() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER keep_it BEFORE DELETE ON worker_heartbeats FOR EACH ROW
+  WHEN (OLD.worker_id LIKE 'kept%') EXECUTE FUNCTION keep_it()
+"""
+
+
+@pytest.mark.usefixtures("batch")
+def test_rows_that_the_database_keeps_are_told_and_keep_nothing_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old = retention.WORKERS_KEPT + MOMENT
+    for worker in ("kept 1", "kept 2", "kept 3", "referred to", "z 1", "z 2"):
+        factories.beat(worker, ago=old)
+    stored = IdempotencyKey.objects.create(caller="c", key="1", request="r", answer={})
+    IdempotencyKey.objects.filter(pk=stored.pk).update(created_at=Now() - timedelta(days=30))
+    with connection.cursor() as cursor:
+        cursor.execute(REFERS)
+        cursor.execute(KEEPS)
+
+    kept = KeptRows()
+    deleted = retention.prune(kept)
+    with pytest.raises(SystemExit) as ended:
+        call_command("retention")
+    told = import_string("jobs.tasks.prune")()
+
+    assert deleted == NOTHING | {"workers": 2, "kept answers": 1}
+    assert sorted(WorkerHeartbeat.objects.values_list("pk", flat=True)) == [
+        "kept 1",
+        "kept 2",
+        "kept 3",
+        "referred to",
+    ]
+    for said in (" ".join(kept.sentences), capsys.readouterr().out, told):
+        assert (
+            "workers: 3 rows could not be removed, by a trigger that returns NULL, or a row-level policy"
+            in said
+        )
+        assert (
+            "workers: 1 row could not be removed, by constraint 'registrations_worker_fkey' of table" in said
+        )
+    assert ended.value.code == 1
+
+
 def test_old_messages_are_found_by_their_key() -> None:
     done = factories.job(status=Status.COMPLETED)
     with connection.cursor() as cursor:
@@ -148,14 +199,14 @@ def test_preview_that_is_still_being_prepared_is_deleted_as_a_whole(monkeypatch:
     abandoned = unconfirmed("freezing", old)
     goes_on = unconfirmed("freezing", young)
     states: list[str] = []
-    delete = retention._delete
+    delete = batched_deletes.delete
 
-    def look_and_delete(rows: Any) -> int:
+    def look_and_delete(rows: Any, subject: str, kept_rows: KeptRows) -> int:
         found = BulkOperation.objects.filter(pk=abandoned.pk).values_list("state", "choice")
         states.extend(f"{state}{choice}" for state, choice in found)
-        return delete(rows)
+        return delete(rows, subject, kept_rows)
 
-    monkeypatch.setattr(retention, "_delete", look_and_delete)
+    monkeypatch.setattr(retention, "delete", look_and_delete)
     assert retention.prune() == NOTHING | {"bulk members": 1, "bulk previews": 1}
     # Nobody could have gone on with it since before its first member went.
     assert set(states) == {"preview"}

@@ -204,11 +204,13 @@ def put_off(job_id: UUID, run_epoch: int | None, delay: timedelta) -> bool:
 def give_back(job_id: UUID, worker: Worker) -> bool:
     """Requeue the run that this worker claimed without getting the answer and can no longer begin.
 
-    Return False when it has claimed none.
+    Return False when it has claimed none. Raise ``RowKept`` where the database keeps the row as it was.
     """
     reason = "Claimed when the connection broke and the worker was told to stop. The run never began."
     parameters = {"job_id": job_id, "reason": reason}
-    [back] = door.run(statements.GIVE_BACK, parameters | worker.parameters)
+    back, kept = door.run(statements.GIVE_BACK, parameters | worker.parameters)
+    if kept and not back:
+        raise door.current().row_kept(JOBS.name)
     if back:
         run_log.given_back(job_id, worker.id)
     return bool(back)

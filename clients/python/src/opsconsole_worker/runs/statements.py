@@ -213,11 +213,14 @@ WITH before AS (
 SELECT NOT (details ->> 'late')::bool FROM (SELECT details FROM told UNION ALL SELECT details FROM before) AS note
 """
 
+_CLAIMED_BY_IT = f"""{_ID} = %(job_id)s AND {_STATUS} = 'in_progress' AND worker_id::text = %(worker)s
+       AND claimed_epoch = run_epoch AND {fence.key_in_statement()}"""
+
+# The last statement tells of a run that should have been given back, and whose row is as before: a trigger or a policy kept it.
 GIVE_BACK = f"""
 WITH back AS (
     UPDATE {JOBS.sql} AS job SET {restart_in_statement("job")}
-     WHERE {_ID} = %(job_id)s AND {_STATUS} = 'in_progress' AND worker_id::text = %(worker)s
-       AND claimed_epoch = run_epoch AND {fence.key_in_statement()}
+     WHERE {_CLAIMED_BY_IT}
     RETURNING {JOBS.returned("id")}, run_epoch, {JOBS.returned("queue")}
 ), posted AS (
     INSERT INTO outbox (job_id, run_epoch, destination, dead_letter_id, queue, reason, retry)
@@ -227,7 +230,9 @@ WITH back AS (
     INSERT INTO job_events (job_id, run_epoch, kind, actor, reason)
     SELECT id, run_epoch, 'requeued', %(actor)s, %(reason)s FROM back
 )
-SELECT id FROM back
+SELECT id FROM back;
+
+SELECT 1 FROM {_JOBS} WHERE {_CLAIMED_BY_IT}
 """
 
 # It reads the job's row as it was before the transaction that locks it. If that ends the wait, the message is dropped.
