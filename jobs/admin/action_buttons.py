@@ -11,13 +11,17 @@ from jobs.operations.steps import Step
 
 @dataclass(frozen=True)
 class Button:
-    """A button on the page of a row. ``why`` says what would happen, or why it is disabled."""
+    """A button on the page of a row. ``why`` says what would happen, or why it is disabled.
+
+    ``plain``: it is not what this page advises first.
+    """
 
     action: str
     label: str
     url: str
     enabled: bool
     why: str
+    plain: bool = False
 
 
 def button(page: str, step: Step, label: str) -> Button:

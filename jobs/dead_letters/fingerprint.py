@@ -102,12 +102,17 @@ def legend(title: str) -> str:
 
 def _not_delivered(undelivered: Undelivered) -> Fingerprint:
     """Return the fingerprint of the service's reason. Each rule and target is a failure of its own."""
+    title = of_delivery(undelivered, normalise(undelivered.message))
+    return _of(Kind.NOT_DELIVERED, title, f"\n{undelivered.rule}\n{undelivered.addressee}")
+
+
+def of_delivery(undelivered: Undelivered, message: str) -> str:
+    """Return in words why a service could not deliver a message, with what it says as ``message``."""
     code = undelivered.code[:LONGEST_NAME]
-    reason = ": ".join(part for part in (code, normalise(undelivered.message)) if part)
+    reason = ": ".join(part for part in (code, message) if part)
     named = (arn for arn in (undelivered.rule, undelivered.addressee) if arn not in {"", undelivered.service})
     about = f"{undelivered.service} {' to '.join(_resource(arn) for arn in named)}".strip()
-    title = f"{reason} ({about})" if reason else f"Not delivered by {about}"
-    return _of(Kind.NOT_DELIVERED, title, f"\n{undelivered.rule}\n{undelivered.addressee}")
+    return f"{reason} ({about})" if reason else f"Not delivered by {about}"
 
 
 def _resource(arn: str) -> str:
@@ -118,7 +123,12 @@ def _resource(arn: str) -> str:
 def _of_error(error: str) -> Fingerprint:
     """Return the fingerprint of a job's error. An error of the library's own has one, whatever its module was called."""
     key = _of(Kind.JOB_ERROR, normalise(_PERMANENT.sub(_FIRST_NAME, error[:LONGEST_READ]))).key
-    return Fingerprint(key, Kind.JOB_ERROR, normalise(_PERMANENT.sub("", error[:LONGEST_READ])))
+    return Fingerprint(key, Kind.JOB_ERROR, title_of(Kind.JOB_ERROR, error))
+
+
+def title_of(kind: str, reason: str) -> str:
+    """Return the title of the group of letters that failed for this reason, of those kinds whose title is the reason itself."""
+    return normalise(_PERMANENT.sub("", reason[:LONGEST_READ]) if kind == Kind.JOB_ERROR else reason)
 
 
 def _of(kind: FailureGroup.Kind, title: str, more: str = "") -> Fingerprint:

@@ -69,16 +69,21 @@ def read(body: str, attributes: Mapping[str, Attribute], system_attributes: Mapp
 
 def fingerprint_of(read_message: ReadMessage, error: str) -> Fingerprint:
     """Return the fingerprint of the failure; ``error``: that of its job, '' when unknown."""
-    document = read_message.document
-    is_copy = read_message.message is not None and read_message.message.dead_letter_id is not None
     return fingerprint(
         poison=read_message.poison,
         undelivered=read_message.shown_delivery,
         error=error,
-        given=str(document.get("reason") or "") if is_copy and isinstance(document, dict) else "",
-        document=document,
+        given=given_reason(read_message),
+        document=read_message.document,
         is_job=read_message.run is not None,
     )
+
+
+def given_reason(read_message: ReadMessage) -> str:
+    """Return the reason in the body of a copy that a worker or the console put on a dead letter queue; '' in other messages."""
+    document = read_message.document
+    is_copy = read_message.message is not None and read_message.message.dead_letter_id is not None
+    return str(document.get("reason") or "") if is_copy and isinstance(document, dict) else ""
 
 
 def of_letter(letter: DeadLetter) -> ReadMessage:

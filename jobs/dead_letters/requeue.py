@@ -64,7 +64,7 @@ def judge(letter: DeadLetter, job: NamedJob) -> tuple[bool, str]:
         kind = "released from quarantine" if job.status == Status.QUARANTINED else "requeued"
         return (
             True,
-            f"Its job will be {kind} as run {job.run_epoch + 1}{sending(job)} Then the letter is deleted.",
+            f"Its job will be {kind} as run {job.run_epoch + 1}{sending(job)} {_then(letter)}",
         )
     if job.status == Status.PENDING:
         return _judge_waiting(letter, job)
@@ -75,6 +75,12 @@ def judge(letter: DeadLetter, job: NamedJob) -> tuple[bool, str]:
     if job.status == Status.CANCELLED:
         return False, "Its job was cancelled: requeue it on its page if it should run after all."
     return False, f"Its job has the status '{job.status}', which the console does not know."
+
+
+def _then(letter: DeadLetter) -> str:
+    """Say what becomes of the letter once its job was requeued: one that is not in its queue can't be deleted there."""
+    is_there = letter.state == DeadLetter.State.IN_QUEUE
+    return "Then the letter is deleted." if is_there else "The letter then counts as replayed."
 
 
 def _of_running(job: NamedJob) -> str:
@@ -93,7 +99,7 @@ def _judge_waiting(letter: DeadLetter, job: NamedJob) -> tuple[bool, str]:
     if its_message_died:
         return True, (
             f"Its job is waiting for a message that will never arrive: it will wait for run {job.run_epoch + 1}{sending(job)} "
-            "Then the letter is deleted."
+            f"{_then(letter)}"
         )
     return False, f"Its job is already waiting for run {job.run_epoch}."
 

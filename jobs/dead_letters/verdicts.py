@@ -10,8 +10,10 @@ from jobs.dead_letters import requeue, undelivered
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
+from jobs.runs import status_wording
 
 State = DeadLetter.State
+_LEFT = "It left its queue without the console: SQS deleted it when its time there was over, or somebody else received it."
 Verdict = tuple[bool, str]
 # The sentences are stored with bulk operations, and the redaction may hide the name later.
 NAMED = "(see “Not delivered to” on its page)"
@@ -21,6 +23,21 @@ CHOICE = "If a queue of the console is the right one, choose it with “Send to 
 def judge(action: LetterAction, letter: DeadLetter, job: NamedJob | None) -> Verdict:
     """Tell whether the action will be carried out on the letter, with a sentence. ``job``: the job it names, if known."""
     return _JUDGES[action](letter, job)
+
+
+def of_departure(letter: DeadLetter, job: NamedJob | None, *, may_replay: bool) -> str:
+    """Say of a letter that left its queue what that means, and what a replay does then; '' of others.
+
+    ``job``: the job it names, if known; ``may_replay``: whoever reads this is offered a replay. Pure.
+    """
+    if letter.state != State.GONE:
+        return ""
+    will, _ = _judge_replay(letter, job)
+    if job is not None:
+        again = f" Its job is still {status_wording.within_sentence(job.status)}: a replay runs it again."
+        return f"{_LEFT}{again if will and may_replay else ''}"
+    check = f" Check that before you replay it: a replay sends the stored copy to the queue {letter.queue} once more."
+    return f"{_LEFT} Nothing tells whether its work was done.{check if will and may_replay else ''}"
 
 
 def _judge_replay(letter: DeadLetter, job: NamedJob | None) -> Verdict:

@@ -18,7 +18,7 @@ from jobs.admin.action_buttons import Button, button
 from jobs.admin.dead_letters.letter_actions import apart_from_job
 from jobs.bulk import turns
 from jobs.bulk.turns import Turn
-from jobs.dead_letters import editing, fingerprint, operations, reading, redaction
+from jobs.dead_letters import editing, fingerprint, operations, own_words, reading, redaction, verdicts
 from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction, State
 from jobs.models import DeadLetter, JobEvent, ReplayAttempt
@@ -27,10 +27,11 @@ from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import badge
 from opsconsole.kit.page_permissions import Asker, may_see
 from opsconsole.kit.short_ids import short_id
-from opsconsole_worker.working.poison import POISON_ATTRIBUTE
 
 EVENTS_SHOWN = 8
 RETURNS_SHOWN = 20
+# A longer error is shown as it was written, in a box of its own.
+LONGEST_SENTENCE = 300
 WHOLE = 4 * 1_048_576
 LABELS: dict[str, str] = {
     LetterAction.REPLAY: "Replay",
@@ -76,33 +77,48 @@ def letter_page(
     """
     steps = [operations.step_for(action, letter, job) for action in permitted]
     buttons = [button("jobs_deadletter", step, LABELS[step.action]) for step in steps]
+    if letter.state == DeadLetter.State.GONE and job is None:
+        # Its work may be done, and nothing tells.
+        buttons = [replace(each, plain=each.action == LetterAction.REPLAY) for each in buttons]
+    about_job = _about_job(job if sees_jobs else None)
     return {
         "title": f"Dead letter {short_id(letter.pk)}",
         "letter": letter,
-        **why_it_failed(letter),
+        **why_it_failed(letter, job if sees_jobs else None, [event for _, event in about_job["job_events"]]),
         "body": redaction.show(letter.body),
         "addressee": reading.shown_addressee(letter),
         "attributes": redaction.redact_attributes(letter.attributes),
         "system_attributes": redaction.redact(dict(letter.system_attributes)),
-        **_about_job(job if sees_jobs else None),
+        **about_job,
         "sees_jobs": sees_jobs,
         "ledger": [_entry(row, letter) for row in reversed(letter.ledger)],
         "came_back_as": DeadLetter.objects.light().filter(returned_from=letter)[:RETURNS_SHOWN],
         "buttons": [b for b in buttons if b.enabled],
+        "departure": _departure(letter, job, permitted, sees_jobs=sees_jobs),
         "refusal": _refusal(letter, buttons, sees_jobs=sees_jobs),
         "unknown": letter.state == DeadLetter.State.OUTCOME_UNKNOWN,
     }
 
 
-def why_it_failed(letter: DeadLetter) -> dict[str, str]:
-    """Return why it failed as ``failure``: in the words of the worker that set it aside, or as the title of its group.
+def why_it_failed(
+    letter: DeadLetter, job: NamedJob | None = None, events: Sequence[JobEvent] = ()
+) -> dict[str, Any]:
+    """Return why it failed as ``failure``: in the words of its own, or as the title of its group where nothing has them.
 
-    ``legend``: what the placeholders of the title stand for.
+    ``job`` and ``events``: the job that it names, for those who may see jobs. ``legend``: what the placeholders of the title mean.
     """
-    if own_words := redaction.redact_attributes(letter.attributes).get(POISON_ATTRIBUTE):
-        return {"failure": own_words, "legend": ""}
+    if own := own_words.of(letter, job, events):
+        return {"failure": own, "failure_is_long": "\n" in own or len(own) > LONGEST_SENTENCE, "legend": ""}
     title = letter.group.shown_title
     return {"failure": title, "legend": fingerprint.legend(title)}
+
+
+def _departure(
+    letter: ShownLetter, job: NamedJob | None, permitted: Sequence[LetterAction], *, sees_jobs: bool
+) -> str:
+    """Say of a letter that left its queue what a replay does, as far as this person may see and replay it."""
+    may_replay = LetterAction.REPLAY in permitted and (job is None or sees_jobs)
+    return verdicts.of_departure(letter, job, may_replay=may_replay)
 
 
 def _refusal(letter: DeadLetter, buttons: Sequence[Button], *, sees_jobs: bool) -> str:

@@ -6,6 +6,7 @@ import html
 import json
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -16,6 +17,7 @@ from django.urls import reverse
 from django_q.models import OrmQ
 
 from jobs.admin.dead_letters import failure_groups, letter_actions
+from jobs.dead_letters import fingerprint, own_words
 from jobs.models import DeadLetter, FailureGroup, JobEvent, ReplayAttempt, Status
 from opsconsole.kit import audit, pauses
 from opsconsole.kit.line_diffs import digest_of
@@ -626,6 +628,88 @@ def test_words_of_the_worker_stand_on_the_page_and_placeholders_are_explained(op
 
     assert legend in operator.get(page_of(untold)).text
     assert legend in operator.get(reverse("admin:jobs_failuregroup_change", args=[group.pk])).text
+
+
+ERROR = (
+    'ConnectionError: "https://directory.example/4218" did not answer within 30 s\n  at submit (worker.py:12)'
+)
+
+
+def own_error(text: str) -> str:
+    return f'<pre class="error" tabindex="0">{html.escape(text)}</pre>'
+
+
+@pytest.mark.parametrize("told_by", ["job", "event", "body"])
+def test_letter_shows_its_own_error_and_not_the_title_of_its_group(operator: Client, told_by: str) -> None:
+    of = job(status=Status.FAILED, error_message=ERROR if told_by == "job" else "another error since")
+    if told_by == "event":
+        JobEvent.objects.create(
+            job_id=of.pk, run_epoch=1, kind=JobEvent.Kind.FAILED, actor="worker:w", reason=ERROR
+        )
+    message = {"job_id": str(of.pk), "run_epoch": 1, "dead_letter_id": str(uuid4()), "reason": ERROR}
+    group = failure_group(fingerprint.title_of(FailureGroup.Kind.JOB_ERROR, ERROR))
+    letter = dead_letter(of, group=group, body=json.dumps(message) if told_by == "body" else None)
+
+    page = operator.get(page_of(letter)).text
+
+    assert own_error(ERROR) in page
+    assert html.escape(group.title) not in page and "stands for" not in page
+    assert html.escape(group.title) in operator.get(LIST).text
+
+
+def test_another_error_of_the_job_is_not_the_one_of_the_letter(operator: Client) -> None:
+    of = job(status=Status.FAILED, error_message="KeyError: 'town'", run_epoch=3)
+    letter = dead_letter(of, group=failure_group("TimeoutError after <n> s"), run_epoch=1)
+    page = operator.get(page_of(letter)).text
+    assert '<p class="sentence">TimeoutError after &lt;n&gt; s</p>' in page and "town" not in page
+
+
+def test_error_of_a_job_is_not_quoted_to_those_who_may_not_see_jobs(client: Client) -> None:
+    of = job(status=Status.FAILED, error_message="TimeoutError after 30 s")
+    letter = dead_letter(of, group=failure_group("TimeoutError after <n> s"))
+    paul = people.viewer("paul")
+    paul.user_permissions.remove(Permission.objects.get(codename="view_job"))
+    client.force_login(paul)
+    page = client.get(page_of(letter)).text
+    assert "after 30 s" not in page and "TimeoutError after &lt;n&gt; s" in page
+
+
+def test_own_error_is_bounded() -> None:
+    long = "A word. " * 2_000
+    group = failure_group(fingerprint.title_of(FailureGroup.Kind.JOB_ERROR, long))
+    words = own_words.of(dead_letter(group=group), job(error_message=long))
+    assert len(words) == own_words.LONGEST_SHOWN and words.endswith("…")
+
+
+def test_letter_of_no_known_job_that_left_its_queue_warns_before_a_replay(
+    operator: Client, client: Client
+) -> None:
+    left = dead_letter(state=State.GONE)
+    page = operator.get(page_of(left)).text
+    assert (
+        "Nothing tells whether its work was done. Check that before you replay it: a replay sends the stored copy"
+        in page
+    )
+    assert 'class="operation operation-replay operation-plain"' in page
+    assert "left its queue" not in operator.get(page_of(dead_letter())).text
+
+    client.force_login(people.viewer())
+    page = client.get(page_of(left)).text
+    assert "Nothing tells whether its work was done." in page and "replay it" not in page
+
+
+def test_letter_that_left_its_queue_says_what_a_replay_does_with_its_job(operator: Client) -> None:
+    failed = dead_letter(job(status=Status.FAILED), state=State.GONE)
+    page = operator.get(page_of(failed)).text
+    assert "Its job is still failed: a replay runs it again." in page
+    assert 'class="operation operation-replay"' in page
+    preview = operator.get(operate("replay"), {"id": str(failed.pk)}).text
+    assert "The letter then counts as replayed." in preview and "is deleted" not in preview
+
+    done = dead_letter(job(status=Status.COMPLETED), state=State.GONE)
+    page = operator.get(page_of(done)).text
+    assert "SQS deleted it when its time there was over" in page and "runs it again" not in page
+    assert "operation-replay" not in page and "Its job is completed" in page
 
 
 def test_count_of_large_group_is_bounded(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
