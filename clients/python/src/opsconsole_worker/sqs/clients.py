@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from botocore.config import Config
 
-from opsconsole_worker.sqs import followers
+from opsconsole_worker.sqs import answer_deadlines, followers
 from opsconsole_worker.sqs.credentials import RenewableCredentials, session_with
 from opsconsole_worker.sqs.failures import check_answer
-from opsconsole_worker.sqs.message_types import LONGEST_POLL_SECONDS
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 CONFIG = Config(
     connect_timeout=3,
-    read_timeout=LONGEST_POLL_SECONDS + 5,
+    read_timeout=answer_deadlines.SECONDS,
     retries={"mode": "standard", "total_max_attempts": 2},
     max_pool_connections=16,
     # Requests are made by this package, with types; SQS checks their values. It is an eighth of the work of a call.
@@ -34,6 +33,7 @@ def create(region: str, endpoint: str, *, once: bool) -> SQSClient:
     # A separate session, because boto3's default session is not thread-safe while a client is created.
     session = boto3.session.Session(botocore_session=session_with(credentials))
     client = session.client("sqs", region_name=region, endpoint_url=endpoint, config=config)
+    answer_deadlines.limit(client)
     followers.begin(client)
     client.meta.events.register("after-call.sqs", check_answer)
     # The types of boto3 know no handler whose answer counts.
