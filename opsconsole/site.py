@@ -219,7 +219,8 @@ def _decisions(request: HttpRequest) -> list[Finding]:
     """Return the findings that need a decision, for every page but the one where it is made."""
     moment: overview.Moment | None = getattr(request, "moment", None)
     found = _of_moment(moment) if moment else _of_now()
-    return [finding for finding in found if request.path != finding.url and finding.is_for(request.user)]
+    mine = [finding for finding in found if request.path != finding.url and finding.is_for(request.user)]
+    return [shown for finding in mine if (shown := finding.for_user(request.user))]
 
 
 def _of_moment(moment: overview.Moment) -> list[Finding]:

@@ -111,7 +111,10 @@ def _left_to_operators(run: RecoverableRun, policy: Policy) -> tuple[Why, str] |
     """Return why sweeps leave a stale run alone, and what to do; None when they may recover it."""
     if policy.cutoff and began_at(run) < policy.cutoff:
         cutoff = f"{policy.cutoff:%Y-%m-%d %H:%M:%S %Z}"
-        return Why.BEFORE_CUTOFF, f"It began before the cutoff {cutoff}: requeue or cancel it by hand."
+        return (
+            Why.BEFORE_CUTOFF,
+            f"It began before the cutoff {cutoff}, so sweeps leave it until somebody requeues or cancels it.",
+        )
     if run.queue not in policy.queues:
         return (
             Why.UNKNOWN_QUEUE,
@@ -119,8 +122,8 @@ def _left_to_operators(run: RecoverableRun, policy: Policy) -> tuple[Why, str] |
         )
     if run.queue in policy.by_hand:
         return Why.BY_HAND, (
-            f"Sweeps leave stale runs of the queue '{run.queue}' to operators: "
-            "see what the run has done already, then requeue or cancel it."
+            f"Sweeps leave stale runs of the queue '{run.queue}' to operators: it stays as it is until somebody who saw what it has "
+            "done already requeues or cancels it."
         )
     return None
 

@@ -88,9 +88,9 @@ def of_left_alone(decision: Decision) -> str:
         case Why.NOT_RUNNING:
             return "It is not running, so there is nothing to recover."
         case Why.HUNG:
-            return "Its worker sends heartbeats, so recovery leaves it alone. Cancel or requeue it by hand."
+            return "Its worker sends heartbeats, so recovery leaves it alone until somebody cancels or requeues it."
         case Why.UNKNOWN:
-            return f"{decision.sentence} Recovery leaves it alone{_until_given_up(decision)}. Requeue or cancel it by hand."
+            return f"{decision.sentence} Recovery leaves it alone{_until_given_up(decision)}. Somebody may requeue or cancel it."
         case Why.ALIVE:
             return "It is not stale, so recovery leaves it alone."
     return decision.sentence

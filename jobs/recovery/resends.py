@@ -14,7 +14,7 @@ from jobs.recovery.surroundings import Stop, Surroundings
 
 BEFORE_CUTOFF = "It has been waiting since before the cutoff, so no sweep sends its message again."
 # What only a person does about a message that no sweep sends again.
-BY_HAND = "Read the proof on the job's page, then cancel and requeue the job."
+BY_HAND = "Read the proof on the job's page, then cancel the job, and requeue it."
 
 
 def why_none(around: Surroundings, *, resending: bool) -> str:

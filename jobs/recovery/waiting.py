@@ -122,7 +122,7 @@ def explain(job: JobWithMessageState, trouble: MessageTrouble, around: MessageSu
     if trouble == MessageTrouble.REFUSED:
         return Waiting(
             trouble,
-            "SQS refused its message permanently. Correct what it refuses, then cancel the job and requeue it.",
+            "SQS refused its message permanently. Once what it refuses is corrected, the job has to be cancelled, and then requeued.",
             [("SQS said", job.message_error or "nothing"), *_sending(job)],
         )
     if trouble == MessageTrouble.UNSENT:
@@ -152,8 +152,8 @@ def _unsent(job: JobWithMessageState) -> str:
 
 def _used_up(job: JobWithMessageState) -> str:
     return (
-        f"Its message was sent again {job.resends} times, and still no worker claims it. It is not sent again automatically: "
-        f"check that workers of the queue '{job.queue}' run, then cancel the job and requeue it."
+        f"Its message was sent again {job.resends} times, and still no worker claims it. It is not sent again automatically. "
+        f"Once workers of the queue '{job.queue}' run, the job has to be cancelled, and then requeued."
     )
 
 

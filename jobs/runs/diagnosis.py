@@ -91,7 +91,7 @@ def _why_silent(run: Evidence) -> tuple[Reason, str]:
 def _why_unknown(run: Evidence) -> str:
     if is_from_the_future(run.updated_at, run):
         ahead = spell(run.updated_at - run.read_at)
-        return f"Its row changed {ahead} in the future (updated_at), so its age is not known: requeue or cancel it by hand."
+        return f"Its row changed {ahead} in the future (updated_at), so its age is not known."
     if missing := life_wording.missing(run):
         return missing
     if run.worker_beat_at is None or _is_silent(run):

@@ -40,6 +40,7 @@ def in_one_line(rule: FiringRule, seen: Overview) -> Finding:
         "Show alerts",
         "alerts_alert_changelist",
         "?" + urlencode({"state": "firing", "rule": rule.rule or NO_RULE}),
+        acts="" if rule.gone else "alerts.alert",
     )
 
 
@@ -51,6 +52,7 @@ def _of_alert(alert: FiringAlert, seen: Overview) -> Finding:
         "Open alert",
         "alerts_alert_change",
         key=alert.key,
+        acts="" if alert.gone or alert.unknown else "alerts.alert",
     )
 
 

@@ -13,6 +13,9 @@ from opsconsole.kit.models import Pause
 from opsconsole.overview.current_figures import Overview
 from opsconsole.overview.finding import Finding
 
+# On whose page the buttons are that the advice names.
+JOBS = "jobs.job"
+
 
 def of_recovery(seen: Overview, around: Surroundings) -> list[Finding]:
     """Return findings that need a decision about recovery: to arm it, or to end a hold."""
@@ -23,11 +26,12 @@ def of_recovery(seen: Overview, around: Surroundings) -> list[Finding]:
         if around.hold_begins:
             sentence = f"{runs(around.mass)} went silent at once: the next sweep holds recovery."
             advice = "Check whether the workers are alive. Once recovery is held, you can release the hold."
-        return [Finding("bad", sentence, advice, "Open recovery", page, rule="mass_staleness")]
+        acts = "jobs.recoverycontrol"
+        return [Finding("bad", sentence, advice, "Open recovery", page, rule="mass_staleness", acts=acts)]
     if not around.armed:
         sentence = f"Recovery only observes: {_silent(seen.stale)}."
         advice = outlook_wording.UNTIL_ARMED
-        return [Finding("warning" if seen.stale else "quiet", sentence, advice, "Review and arm", page)]
+        return [Finding("warning" if seen.stale else "quiet", sentence, advice, "Open recovery", page)]
     return []
 
 
@@ -63,27 +67,37 @@ def of_stale_runs(seen: Overview, around: Surroundings) -> list[Finding]:
         sentence = f"{runs(seen.unknown)} {verb} silent, and whether the worker is alive is unknown."
         advice = outlook_wording.of_unknown_runs(around)
         problems.append(
-            Finding("warning", sentence, advice, *page, "?stale=unknown_since_cutoff", rule="unknown_runs")
+            Finding(
+                "warning",
+                sentence,
+                advice,
+                *page,
+                "?stale=unknown_since_cutoff",
+                rule="unknown_runs",
+                acts=JOBS,
+            )
         )
     if seen.unknown_before_cutoff:
         sentence = f"{runs(seen.unknown_before_cutoff)} from before the cutoff: alive or dead is unknown."
         advice = "No sweep recovers them. Review the runs, then requeue or cancel them."
-        problems.append(Finding("quiet", sentence, advice, *page, "?stale=unknown_before_cutoff"))
+        problems.append(Finding("quiet", sentence, advice, *page, "?stale=unknown_before_cutoff", acts=JOBS))
     if seen.stale_before_cutoff:
         number = seen.stale_before_cutoff
         sentence = f"{runs(number)} from before the cutoff {_are(number)} stale."
         advice = "No sweep recovers them. Review the runs, then requeue or cancel them."
-        problems.append(Finding("quiet", sentence, advice, *page, "?stale=before_cutoff"))
+        problems.append(Finding("quiet", sentence, advice, *page, "?stale=before_cutoff", acts=JOBS))
     if seen.stale_by_hand:
         whose, wait = ("its", "waits") if seen.stale_by_hand == 1 else ("their", "wait")
         sentence = f"{runs(seen.stale_by_hand)} lost {whose} worker and {wait} for an operator."
         advice = "No sweep takes such runs. See what was done already, then requeue or cancel."
-        problems.append(Finding("warning", sentence, advice, *page, "?stale=by_hand", rule="runs_by_hand"))
+        problems.append(
+            Finding("warning", sentence, advice, *page, "?stale=by_hand", rule="runs_by_hand", acts=JOBS)
+        )
     if seen.stale_unknown_queue:
         number = seen.stale_unknown_queue
         sentence = f"{runs(number)} of queues that are not configured {_are(number)} stale."
         advice = "No sweep recovers them. Configure the queue, or cancel them."
-        problems.append(Finding("warning", sentence, advice, *page, "?stale=unknown_queue"))
+        problems.append(Finding("warning", sentence, advice, *page, "?stale=unknown_queue", acts=JOBS))
     return problems
 
 
@@ -99,13 +113,17 @@ def _of_lost_messages(seen: Overview, around: Surroundings) -> list[Finding]:
         sentence = f"{many(seen.lost, 'job')} waiting for a lost message."
         by_hand = resends.needs_a_person(around, resending=seen.resending)
         advice = f"{why} {resends.BY_HAND}" if by_hand else why
-        problems.append(Finding("warning", sentence, advice, *page, "?message=lost_since_cutoff"))
+        problems.append(
+            Finding(
+                "warning", sentence, advice, *page, "?message=lost_since_cutoff", acts=JOBS if by_hand else ""
+            )
+        )
     if seen.lost_before_cutoff:
         sentence = (
             f"{many(seen.lost_before_cutoff, 'job')} from before the cutoff waiting for a lost message."
         )
         advice = f"No sweep sends it again. {resends.BY_HAND}"
-        problems.append(Finding("quiet", sentence, advice, *page, "?message=lost_before_cutoff"))
+        problems.append(Finding("quiet", sentence, advice, *page, "?message=lost_before_cutoff", acts=JOBS))
     return problems
 
 
@@ -123,6 +141,7 @@ def of_jobs(seen: Overview, around: Surroundings) -> list[Finding]:
                 "jobs_job_changelist",
                 "?status=quarantined",
                 rule="quarantined_jobs",
+                acts=JOBS,
             )
         )
     problems += _of_lost_messages(seen, around)
@@ -130,7 +149,9 @@ def of_jobs(seen: Overview, around: Surroundings) -> list[Finding]:
         advice = "Check that workers of the queue run, then cancel and requeue."
         sentence = f"{many(seen.in_vain, 'job')} still waiting after {MOST_RESENDS} re-sends of the message."
         problems.append(
-            Finding("warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?message=used_up")
+            Finding(
+                "warning", sentence, advice, "Show jobs", "jobs_job_changelist", "?message=used_up", acts=JOBS
+            )
         )
     if seen.hung:
         advice = "The worker is alive, but the work may hang. Read its notes, then cancel or requeue."
@@ -144,6 +165,7 @@ def of_jobs(seen: Overview, around: Surroundings) -> list[Finding]:
                 "jobs_job_changelist",
                 "?stale=hung",
                 rule="hung_runs",
+                acts=JOBS,
             )
         )
     return problems

@@ -47,5 +47,13 @@ def of_the_limiter(seen: Overview) -> list[Finding]:
     ]
     if seen.limiter_mode != "enforce":
         sentence = f"All rate limits are switched to {seen.limiter_mode}."
-        problems.append(Finding("warning", sentence, "Switch them back when the emergency is over.", *page))
+        problems.append(
+            Finding(
+                "warning",
+                sentence,
+                "Switch them back when the emergency is over.",
+                *page,
+                acts="ratelimits.limitercontrol",
+            )
+        )
     return problems

@@ -69,6 +69,14 @@ def sentence(person: Person, page: str) -> str:
     return " ".join([LOOK_ONLY, *told] if len(missing) == len(duties) else told)
 
 
+def who_can(person: Person, page: str) -> str:
+    """Return who can press the buttons of a page of which this person has none; '' where this person has some."""
+    duties = BUTTONS.get(page, ())
+    if any(person.has_perm(permission) for _, permissions in duties for permission in permissions):
+        return ""
+    return " ".join(_told(list(duties)))
+
+
 def _told(missing: list[Duty]) -> Iterator[str]:
     by_role = defaultdict(list)
     for what, permissions in missing:

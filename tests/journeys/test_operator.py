@@ -97,7 +97,7 @@ def test_arm_after_a_preview(visitor: Visitor) -> None:
     page.goto(f"{visitor.address}/admin/jobs/job/")
     expect(page.locator(".banner")).to_contain_text("Recovery only observes: 1 run lost its worker.")
 
-    page.get_by_role("link", name="Review and arm").click()
+    page.get_by_role("link", name="Open recovery").click()
     page.get_by_label("all runs, however old").check()
     arming = page.locator("form", has=page.get_by_role("button", name="Show preview"))
     arming.get_by_label("Reason").fill("the list is right")

@@ -625,8 +625,28 @@ def test_person_who_may_not_see_a_figure_still_sees_its_alert() -> None:
     nothing.user_permissions.clear()
     shown = finding.for_user(alerts)
     assert shown and shown.url == reverse("admin:alerts_alert_change", args=[7])
-    assert finding.for_user(people.viewer()) is finding
+    assert finding.for_user(people.operator()) is finding
     assert finding.for_user(nothing) is None
+
+
+@pytest.mark.django_db
+def test_who_has_no_buttons_is_told_who_has(client: Client) -> None:
+    overview.memory.clear()
+    notify.fire("x", Trouble(title="The disk is full", severity="critical"))
+    job(status=Status.QUARANTINED)
+    client.force_login(people.operator())
+    page = client.get(reverse("admin:index")).content.decode()
+    assert "Look at it, then acknowledge it." in page and "then release the jobs." in page
+    assert "you need the role" not in page
+
+    client.force_login(people.viewer())
+    page = client.get(reverse("admin:index")).content.decode()
+    assert "acknowledge it" not in page and "then release" not in page
+    assert (
+        "To acknowledge, snooze or resolve alerts, you need the role Operator or another that allows it."
+        in page
+    )
+    assert "To requeue, cancel or release jobs, you need the role Operator or another that allows it." in page
 
 
 @pytest.mark.django_db

@@ -87,7 +87,7 @@ def test_fewer_in_the_queue_than_were_seen_is_told_as_an_approximate_count(
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (Status.FAILED, "The console does not run it again by itself."),
+        (Status.FAILED, "It is not run again until somebody requeues it"),
         (Status.QUARANTINED, "It is not sent again until somebody releases it"),
     ],
 )

@@ -25,8 +25,7 @@ ERROR_SHOWN = 300
 # Such jobs stay as they are: no sweep and no retry takes them.
 STAYS: dict[str, str] = {
     Status.FAILED: (
-        "The console does not run it again by itself. Once the cause is mended, requeue it, or replay its dead letter "
-        "if it has one."
+        "It is not run again until somebody requeues it, or replays its dead letter if it has one. The cause should be mended before."
     ),
     Status.QUARANTINED: "It is not sent again until somebody releases it, or replays its dead letter if it has one.",
 }

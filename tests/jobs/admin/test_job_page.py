@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -140,10 +141,28 @@ def test_healthy_run_has_no_diagnosis_panel(operator: Client) -> None:
 def test_hung_run_and_a_lost_message_say_what_is_wrong(operator: Client) -> None:
     hung = run(age=2 * HOUR, silent=SECOND)
     assert "it looks hung" in page_of(operator, hung)
-    assert "Its worker sends heartbeats, so recovery leaves it alone." in page_of(operator, hung)
+    assert "Its worker sends heartbeats, so recovery leaves it alone until" in page_of(operator, hung)
     waits = page_of(operator, job(updated_at=Now() - HOUR))
     assert "Its message may be lost; that is not proven." in waits
     assert "<dt>No worker took it</dt><dd>for 1 h</dd>" in waits
+
+
+IMPERATIVE = re.compile(r"(?:^|[.,:] |then |or )(?:requeue|cancel|release|replay)\b", re.IGNORECASE)
+
+
+def test_no_text_above_the_facts_of_a_job_tells_a_viewer_to_press_a_button(client: Client) -> None:
+    refused, used_up = job(), job(updated_at=Now() - HOUR)
+    letter(refused, state=Outbox.State.REFUSED, last_error="InvalidMessageContents")
+    letter(used_up, state=Outbox.State.SENT, sent_at=Now() - HOUR, resends=3)
+    jobs = [
+        refused, used_up, run(age=2 * HOUR, silent=SECOND, worker="hung"), run(age=2 * HOUR, silent=HOUR, worker="dead"),
+        run(age=-HOUR, worker="ahead"), job(status=Status.FAILED), job(status=Status.QUARANTINED), job(status="odd"),
+    ]  # fmt: skip
+    client.force_login(people.viewer())
+    for each in jobs:
+        page = page_of(client, each)
+        panel = page[page.index('id="content-main"') : page.index('id="summary-heading"')]
+        assert IMPERATIVE.findall(re.sub("<[^>]+>", " ", panel)) == [], each
 
 
 def test_page_of_a_waiting_job_says_that_its_queue_is_paused(operator: Client) -> None:

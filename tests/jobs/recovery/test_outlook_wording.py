@@ -70,7 +70,7 @@ def test_wording_of_why_run_is_left_alone(armed: None, settings: Any) -> None:
         run(age=MINUTE, worker="w1"): (Why.ALIVE, "It is not stale, so recovery leaves it alone."),
         run(age=2 * HOUR, silent=SECOND, worker="w2"): (
             Why.HUNG,
-            "Its worker sends heartbeats, so recovery leaves it alone. Cancel or requeue it by hand.",
+            "Its worker sends heartbeats, so recovery leaves it alone until somebody cancels or requeues it.",
         ),
         stale_run(worker="w3", queue="gone"): (
             Why.UNKNOWN_QUEUE,
@@ -84,14 +84,14 @@ def test_wording_of_why_run_is_left_alone(armed: None, settings: Any) -> None:
     told = of(stale_run(worker="w5"))
     assert (told.action, told.when, told.reason) == (SweepAction.NOTHING, When.NOT_BY_ITSELF, Why.BY_HAND)
     assert told.sentence == (
-        "Sweeps leave stale runs of the queue 'default' to operators: "
-        "see what the run has done already, then requeue or cancel it."
+        "Sweeps leave stale runs of the queue 'default' to operators: it stays as it is until somebody who saw what it has done "
+        "already requeues or cancels it."
     )
     RecoveryControl.objects.update(cutoff=Now())
     told = of(stale_run(worker="w4"))
     assert told.reason == Why.BEFORE_CUTOFF
     assert told.sentence.startswith("It began before the cutoff 2")
-    assert told.sentence.endswith(" UTC: requeue or cancel it by hand.")
+    assert told.sentence.endswith(" UTC, so sweeps leave it until somebody requeues or cancels it.")
 
 
 def test_wording_of_what_stops_sweeps(armed: None, settings: Any) -> None:

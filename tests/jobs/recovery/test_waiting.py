@@ -135,7 +135,7 @@ def test_used_up_resends_are_shown_with_advice() -> None:
     found = look(sent(resends=3))
     assert (found.trouble, found.trouble.pressing) == (MessageTrouble.USED_UP, True)
     assert "was sent again 3 times, and still no worker claims it" in found.sentence
-    assert "then cancel the job and requeue it" in found.sentence
+    assert "the job has to be cancelled, and then requeued" in found.sentence
     assert fact(found, "Re-sent") == "3 of 3 times"
 
 
