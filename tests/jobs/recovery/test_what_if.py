@@ -117,7 +117,8 @@ def test_page_answers_and_refuses_nonsense(client: Client) -> None:
     silent_for(run, 200 * SECOND)
     lifecycle.complete(run)
 
-    assert "1 of 1 run" in client.get(url, {"minutes": "3"}).content.decode()
+    page = client.get(url, {"minutes": "3"}).content.decode()
+    assert "about 1 of 1 run" in page and "This is an estimate" in page
     for nonsense in ("0", "-1", "x", "99999999"):
         assert "Give a number of minutes" in client.get(url, {"minutes": nonsense}).content.decode()
 
