@@ -17,6 +17,7 @@ from opsconsole.kit.exit_codes import COULD_NOT, FOUND_OR_REFUSED, WRONG_ARGUMEN
 from opsconsole_worker import tracebacks
 
 _OF_DJANGO = ("core", "management", "base.py")
+_COLLECTS = "collectstatic"
 
 
 def main() -> None:
@@ -59,12 +60,16 @@ def _prepare_output() -> None:
 
 def _drop_output_of(error: OSError) -> bool:
     """Tell whether standard output took nothing more, as after ``| head``. What could not be written is dropped then."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    # Of Django's wrapper of the output, and of the last flush.
-    if Path(frame.f_code.co_filename).parts[-3:] not in {_OF_DJANGO, Path(__file__).parts[-3:]}:
+    if not _is_of_output(error):
         return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return True
+
+
+def _is_of_output(error: OSError) -> bool:
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    # Of Django's wrapper of the output, and of the last flush.
+    return Path(frame.f_code.co_filename).parts[-3:] in {_OF_DJANGO, Path(__file__).parts[-3:]}
 
 
 def _run() -> None:
@@ -104,6 +109,16 @@ def _read_code() -> None:
     gc.enable()
 
 
+def _unwritable_folder(error: OSError) -> str:
+    from django.conf import settings  # noqa: PLC0415 - the version is told without Django
+
+    where = f" ({error.filename})" if error.filename else ""
+    return (
+        f"The static files can't be written to {settings.STATIC_ROOT}: {error.strerror}{where}. Some may have been. Let the user that "
+        "runs this write there, or choose another folder with OPSCONSOLE_VAR_DIR; then run it again."
+    )
+
+
 def _run_django() -> None:
     from django.core.exceptions import ImproperlyConfigured  # noqa: PLC0415 - the version is told without Django
     from django.core.management import execute_from_command_line  # noqa: PLC0415
@@ -122,6 +137,10 @@ def _run_django() -> None:
     except ImproperlyConfigured as error:
         # The sentence names the setting; a traceback would hide it.
         _end(str(error))
+    except OSError as error:
+        if sys.argv[1:2] != [_COLLECTS] or _is_of_output(error):
+            raise
+        _end(_unwritable_folder(error))
     except (Error, TypeError, ValueError, AttributeError) as error:
         from opsconsole.kit.database_troubles import Trouble, headline, trouble_behind  # noqa: PLC0415
 

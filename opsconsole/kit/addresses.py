@@ -8,11 +8,13 @@ from urllib.parse import quote as urlquote
 from urllib.parse import quote_plus
 
 from django.conf import settings
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import quote, unquote
 from django.urls import get_script_prefix, get_urlconf, reverse
 from django.utils.http import RFC3986_SUBDELIMS
 
 _CUSTOMER = "admin/customer/?id="
+_FOLDERS = {".": "_2E", "..": "_2E_2E"}
+_KEYS = {part: key for key, part in _FOLDERS.items()}
 # As Django leaves them in the paths that ``reverse`` makes.
 UNQUOTED = f"{RFC3986_SUBDELIMS}/~:@"
 
@@ -26,9 +28,27 @@ def of_list(model: str) -> str:
     return f"{get_script_prefix()}admin/{app}/{name}/"
 
 
+def row_key(key: object) -> str:
+    """Return a row's key as a part of the path of its page, which browsers and proxies leave as it is.
+
+    Django's own quoting leaves the names "." and "..", which mean a folder to them.
+    """
+    return _FOLDERS.get(str(key)) or quote(str(key))
+
+
+def key_of(part: str) -> str:
+    """Return the key of a row from its part of a path: the opposite of ``row_key``."""
+    return _KEYS.get(part) or unquote(part)
+
+
+def for_django(part: str) -> str:
+    """Return this part of a path as Django's own pages read it."""
+    return _KEYS.get(part, part)
+
+
 def of_row(model: str, key: object) -> str:
     """Return the address of the admin's page of one row of a model, as ``of_list`` does."""
-    return f"{of_list(model)}{urlquote(quote(str(key)), safe=UNQUOTED)}/change/"
+    return f"{of_list(model)}{urlquote(row_key(key), safe=UNQUOTED)}/change/"
 
 
 def of_customer(customer_id: str) -> str:

@@ -13,6 +13,8 @@ from django.contrib.admin.utils import get_fields_from_path
 from django.contrib.admin.views.main import ALL_VAR, ERROR_FLAG, ORDER_VAR, PAGE_VAR, SEARCH_VAR, ChangeList
 from django.http import HttpRequest
 
+from opsconsole.kit import addresses
+
 # The list itself reads these: none of them names a column.
 OF_EVERY_LIST = frozenset({ALL_VAR, ERROR_FLAG, ORDER_VAR, PAGE_VAR, SEARCH_VAR})
 
@@ -56,6 +58,10 @@ class DeclaredChangeList(ChangeList):
 
     A choice that a filter does not have matches nothing: a mistyped or outdated address would show all rows, to be acted upon.
     """
+
+    def url_for_result(self, result: Any) -> str:
+        """Return the address of the page of a row, as ``addresses.of_row`` does."""
+        return addresses.of_row(self.opts.label_lower.replace(".", "_"), getattr(result, self.pk_attname))
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
         rows = super().get_queryset(request, exclude_parameters)

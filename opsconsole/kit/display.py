@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from django.contrib.admin.utils import quote
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from opsconsole.kit import addresses
 from opsconsole.kit.durations import spell
 
 LONGEST_UNBROKEN_BADGE = 12
@@ -77,7 +77,7 @@ def pretty(value: Any) -> SafeString:
 
 def whole_link(view: str, key: object, column: str) -> SafeString:
     """Return a link that downloads all of a column of which the page shows the beginning."""
-    address = reverse(f"admin:{view}", args=[quote(str(key)), column])
+    address = reverse(f"admin:{view}", args=[addresses.row_key(key), column])
     return format_html(' <a class="whole" href="{}">Download all of it</a>', address)
 
 

@@ -9,7 +9,6 @@ from typing import Any, Generic, TypeVar
 
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -18,6 +17,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 
+from opsconsole.kit import addresses
 from opsconsole.kit.titled_admin import TitledAdmin
 
 Row = TypeVar("Row", bound=Model)
@@ -120,7 +120,7 @@ class PageAdmin(ReadOnlyAdmin, Generic[Row]):
             raise PermissionDenied
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        row = self.load(unquote(object_id))
+        row = self.load(addresses.key_of(object_id))
         if row is None:
             messages.warning(request, self.missing)
             return redirect(self.address("changelist"))

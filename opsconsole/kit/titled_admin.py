@@ -20,7 +20,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.text import capfirst
 
-from opsconsole.kit import audit, declared_lookups, form_versions
+from opsconsole.kit import addresses, audit, declared_lookups, form_versions
 from opsconsole.kit.audit import Told
 from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.form_versions import VersionedForm
@@ -121,6 +121,15 @@ class TitledAdmin(RowActionsAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         # Django looks for a field without a name where an address ends in '?_to_field='.
         return super().get_object(request, object_id, from_field or None)
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        return super().change_view(request, addresses.for_django(object_id), form_url, extra_context)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[DeclaredChangeList]:
         return DeclaredChangeList

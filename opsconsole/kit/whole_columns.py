@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, StreamingHttpResponse
 from django.urls import URLPattern, path
 
-from opsconsole.kit import audit
+from opsconsole.kit import addresses, audit
 from opsconsole.kit.bounded_columns import whole_in_parts
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 
@@ -30,7 +29,7 @@ class WholeColumns(ReadOnlyAdmin):
         """Return the column of one row as a file, read and sent in parts."""
         if not (self.has_view_permission(request) and self.may_quote(request, column)):
             raise PermissionDenied
-        row = self.get_object(request, unquote(object_id))
+        row = self.get_object(request, addresses.key_of(object_id))
         if row is None or column not in self.whole_columns:
             raise Http404
         audit.log_download(request.user, f"the whole column {column}", [row])

@@ -70,6 +70,11 @@ def inline_markup(text: str) -> SafeString:
 
 
 @register.filter
+def row_key(key: object) -> str:
+    return addresses.row_key(key)
+
+
+@register.filter
 def age(at: datetime | None, suffix: str = "") -> SafeString:
     return display.age(at, suffix=suffix)
 
