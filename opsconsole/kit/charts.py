@@ -101,11 +101,14 @@ def stacked(
     *,
     alert_above: float | None = None,
     level: bool = False,
+    sums_as: str = "{sums} since {begin}",
+    alert_in: str = "",
 ) -> Chart:
     """Stack the series per label, the first one at the bottom.
 
     Each series has as many values as there are labels, none below zero. ``alert_above`` is the figure above which an
-    alert fires; its line is always visible. ``level``: the values are readings, whose sum has no meaning.
+    alert fires; its line is always visible. ``level``: the values are readings, whose sum has no meaning. ``sums_as``: how the
+    summary says the sums, by default since the first label. ``alert_in``: the time that the alert counts, in words ('in an hour').
     """
     totals = [sum(values) for values in zip(*(each.values for each in series), strict=True)] if series else []
     if len(totals) != len(labels):
@@ -115,7 +118,7 @@ def stacked(
     highest = max(step * -(-reach // step), step)
     return Chart(
         title=title,
-        summary=_summary(labels, series, totals, level=level) + _said(alert_above),
+        summary=_summary(labels, series, totals, "" if level else sums_as) + _said(alert_above, alert_in),
         height=HEIGHT,
         base=f"{HEIGHT - BOTTOM}",
         bars=list(_bars(labels, series, highest)),
@@ -135,8 +138,10 @@ def _alert_line(value: float, highest: int) -> Line:
     return Line(number_text(height_at(value, highest)), f"alert above {value:,.0f}")
 
 
-def _said(alert_above: float | None) -> str:
-    return "" if alert_above is None else f" An alert fires above {alert_above:,.0f}."
+def _said(alert_above: float | None, within: str) -> str:
+    if alert_above is None:
+        return ""
+    return f" An alert fires above {alert_above:,.0f}{f' {within}' if within else ''}."
 
 
 def step_of(highest: int) -> int:
@@ -189,15 +194,20 @@ def axis_words(labels: Sequence[str]) -> Iterator[Word]:
         yield Word(f"{number_text(x)}%", number_text(HEIGHT - 6), labels[place])
 
 
-def _summary(labels: Sequence[str], series: Sequence[Series], totals: Sequence[int], *, level: bool) -> str:
+def _summary(
+    labels: Sequence[str],
+    series: Sequence[Series],
+    totals: Sequence[int],
+    sums_as: str,
+) -> str:
     """Describe the chart in a sentence."""
     if not any(totals):
         return "Nothing in this time."
     sums = ", ".join(f"{sum(each.values):,} {each.label}" for each in series)
     top = max(range(len(totals)), key=totals.__getitem__)
     # From the full hour on, where a figure of the last 24 hours begins at this minute.
-    sum_text = "" if level else f"{sums} since {labels[0]}. "
-    return f"{sum_text}Most at {labels[top]}: {totals[top]:,}."
+    told = f"{sums_as.format(sums=sums, begin=labels[0])}. " if sums_as else ""
+    return f"{told}Most at {labels[top]}: {totals[top]:,}."
 
 
 def axis_number(value: int) -> str:

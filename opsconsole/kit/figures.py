@@ -58,6 +58,12 @@ def hours_to_now(count: int) -> list[datetime]:
     return [now - timedelta(hours=back) for back in range(count - 1, -1, -1)]
 
 
+def begin_in_words(hours: Sequence[datetime]) -> str:
+    """Return when the first of these hours begins, with the day where the last one is of the next day: '12:00 yesterday'."""
+    day = " yesterday" if hours[0].date() < hours[-1].date() else ""
+    return f"{hours[0]:%H:%M}{day}"
+
+
 def stored(names: Sequence[str], hours: Sequence[datetime]) -> QuerySet[HourlyFigure, FigureRow]:
     """Return the stored figures as rows of name, hour and value."""
     rows = HourlyFigure.objects.filter(name__in=names, hour__gte=hours[0])

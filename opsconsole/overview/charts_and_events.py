@@ -125,14 +125,22 @@ def _charts() -> list[QuotedChart]:
     recovered = [Series("recovered", "running", whole(RECOVERED), events("recovered"))]
     arrived = [Series("arrived", "running", whole(ARRIVED), [_arrived_url(hour) for hour in hours])]
     threshold = lines["dlq_not_empty"].threshold
+    since = _since(hours)
+    ended = charts.stacked("Runs by outcome, UTC", labels, jobs, sums_as=f"Runs {since}")
+    came = charts.stacked("Jobs that arrived", labels, arrived, sums_as=f"Jobs {since}")
+    taken = charts.stacked("Runs recovered", labels, recovered, sums_as=f"Runs {since}")
     return [
-        QuotedChart("jobs_job", charts.stacked("Runs by outcome, UTC", labels, jobs), OUTCOMES_ANCHOR),
-        QuotedChart("jobs_job", charts.stacked("Jobs that arrived", labels, arrived), ARRIVED_ANCHOR),
+        QuotedChart("jobs_job", ended, OUTCOMES_ANCHOR),
+        QuotedChart("jobs_job", came, ARRIVED_ANCHOR),
         QuotedChart("jobs_job", _waiting_and_running(labels, values), READINGS_ANCHOR),
-        QuotedChart("jobs_sweep", charts.stacked("Runs recovered", labels, recovered), list_page="jobs_job"),
+        QuotedChart("jobs_sweep", taken, list_page="jobs_job"),
         *_limited(lines["limited_requests_hour"].threshold),
         QuotedChart("jobs_deadletter", _depth(labels, values[DEPTH], threshold)),
     ]
+
+
+def _since(hours: Sequence[datetime]) -> str:
+    return f"since {figures.begin_in_words(hours)}: {{sums}}"
 
 
 def _arrived_url(hour: datetime) -> str:
@@ -182,7 +190,15 @@ def _limited(line: float | None) -> list[QuotedChart]:
     labels = [f"{start:%H:%M}" for start, _ in steps]
     urls = [counted_requests.list_url(start, HOUR, "limited") for start, _ in steps]
     refused = [Series("refused with 429", "warning", [counts.limited for _, counts in steps], urls)]
-    chart = charts.stacked("Requests refused with 429", labels, refused, alert_above=line)
+    since = _since([start for start, _ in steps])
+    chart = charts.stacked(
+        "Requests refused with 429",
+        labels,
+        refused,
+        alert_above=line,
+        sums_as=f"Requests {since}",
+        alert_in="in an hour",
+    )
     return [QuotedChart("ratelimits_ratelimithour", chart)]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from opsconsole.kit import charts, figures
 from opsconsole.kit.charts import Sparkline
-from opsconsole.kit.counting import figure
+from opsconsole.kit.counting import exactly, figure
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.overview import slow_rows
 from opsconsole.overview.charts_and_events import ARRIVED_ANCHOR, OUTCOMES_ANCHOR, READINGS_ANCHOR
@@ -34,9 +34,9 @@ class Course:
 class FlowStep:
     """One figure of the flow. ``query``: of the list of jobs that it counts, or '' where only the chart tells them apart.
 
-    ``anchor``: of the chart of its hours, whose bars open what they count. ``since``: the full hour from which on it counts,
-    '' where it is exact to the minute. ``counted_by_hour``: what the hours count, where that is not what the figure counts: a job
-    that failed, was requeued and failed again is one job and two runs.
+    ``anchor``: of the chart of its hours, whose bars open what they count. ``since``: the full hour from which on it counts, '' where
+    it is exact to the minute; where the hours count something else, their sum, too. ``counted_by_hour``: what the hours count, where
+    that is not what the figure counts: a job that failed, was requeued and failed again is one job and two runs.
     """
 
     label: str
@@ -51,7 +51,7 @@ class FlowStep:
     def before(self) -> str:
         """Return in words from when on it counts, and yesterday's figure, if it is known."""
         before = self.course.day_before
-        yesterday = "" if before is None else f"yesterday {before:,} {self.counted_by_hour}".rstrip()
+        yesterday = "" if before is None else f"the day before {before:,} {self.counted_by_hour}".rstrip()
         return ", ".join(filter(None, [self.since, yesterday]))
 
     @property
@@ -66,7 +66,7 @@ def steps(seen: Overview, user: Person) -> list[FlowStep]:
     if not may_see(user, "jobs_job"):
         return []
     of = _courses()
-    done = of[DONE].last_day
+    done, since = of[DONE].last_day, figures.begin_in_words(figures.hours_to_now(HOURS))
     return [
         FlowStep(
             "Jobs arrived in 24\u00a0h",
@@ -83,7 +83,7 @@ def steps(seen: Overview, user: Person) -> list[FlowStep]:
             "",
             of[DONE],
             OUTCOMES_ANCHOR,
-            since=f"since {figures.hours_to_now(HOURS)[0]:%H:%M}",
+            since=f"since {since}",
         ),
         FlowStep(
             "Jobs failed in 24\u00a0h",
@@ -91,6 +91,7 @@ def steps(seen: Overview, user: Person) -> list[FlowStep]:
             "?status=failed_day",
             of[FAILED],
             OUTCOMES_ANCHOR,
+            since=f"in {exactly(of[FAILED].last_day or 0, 'run')} since {since}",
             counted_by_hour="runs",
         ),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db.models.functions import Now
@@ -12,10 +12,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from jobs.models import Status
+from jobs.models import JobEvent, Status
 from jobs.watch import hourly_counts
 from opsconsole import overview
-from opsconsole.kit import charts
+from opsconsole.kit import charts, figures
 from opsconsole.kit.models import HourlyFigure
 from opsconsole.overview.charts_and_events import Watch
 from tests import people
@@ -56,12 +56,35 @@ def test_flow_shows_today_and_the_day_before() -> None:
         ("Runs done in 24 h", "5"),
         ("Jobs failed in 24 h", "1"),
     ]
-    assert steps["Jobs arrived in 24 h"].before == "yesterday 7"
-    assert steps["Runs done in 24 h"].before == f"since {_hours_ago(23):%H:%M}", (
-        "nobody counted the day before"
-    )
+    assert steps["Jobs arrived in 24 h"].before == "the day before 7"
+    since = figures.begin_in_words(figures.hours_to_now(24))
+    assert steps["Runs done in 24 h"].before == f"since {since}", "nobody counted the day before"
+    # One job, of which a run failed before it was counted: its events are the chart's.
+    assert steps["Jobs failed in 24 h"].before == f"in 0 runs since {since}"
     assert steps["Jobs waiting"].before == "", "nobody read it yesterday at this hour"
     assert len(steps["Jobs waiting"].course.line.parts) == 1, "the hours before are unknown, not zero"
+
+
+@pytest.mark.django_db
+def test_failed_jobs_name_the_runs_that_their_chart_shows(client: Client) -> None:
+    overview.memory.clear()
+    failed = job(status=Status.FAILED)
+    for epoch in (1, 2):
+        JobEvent.objects.create(
+            job_id=failed.pk, run_epoch=epoch, kind=JobEvent.Kind.FAILED, actor="worker:w"
+        )
+    hourly_counts.count()
+    client.force_login(people.operator())
+    page = client.get(reverse("admin:index")).content.decode()
+    since = figures.begin_in_words(figures.hours_to_now(24))
+    assert f"in 2 runs since {since}" in page
+    assert f"Runs since {since}: 0 completed, 2 failed, 0 quarantined, 0 cancelled." in page
+
+
+def test_beginning_of_a_day_of_hours_is_named_with_its_day() -> None:
+    night = datetime(2026, 1, 2, 9, tzinfo=UTC)
+    assert figures.begin_in_words([night - HOUR * 23, night]) == "10:00 yesterday"
+    assert figures.begin_in_words([night - HOUR * 9, night]) == "00:00"
 
 
 def _hours_ago(hours: int) -> datetime:
