@@ -110,6 +110,14 @@ class WorkerHeartbeatQuerySet(models.QuerySet["WorkerHeartbeat"]):
         over = When(Q(current_job_id__isnull=False) & ~Exists(open_run), then=True)
         return self.annotate(run_is_over=Case(over, default=False, output_field=models.BooleanField()))
 
+    def worst_first(self) -> Self:
+        """Order by what needs somebody: dead workers, then silent, alive and ended ones, each by their newest heartbeat."""
+        lost, quiet = Q(counted_at__lt=Now() - stale_after()), Q(counted_at__lt=Now() - silent_after())
+        ranks = (When(lost & Q(run_is_over=True), then=3), When(lost, then=0), When(quiet, then=1))
+        rank = Case(*ranks, default=2, output_field=models.IntegerField())
+        ranked = self.with_counted_beat().with_end_of_run().annotate(trouble_rank=rank)
+        return ranked.order_by("trouble_rank", "-last_heartbeat", "worker_id")
+
     def silent_for(self, time: timedelta) -> Self:
         """Return workers that sent no heartbeat for at least this time."""
         return self.with_counted_beat().filter(counted_at__lt=Now() - time)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+NO_BREAK = "\N{NO-BREAK SPACE}"
+_WITHIN = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|d)\b)|(?<=[a-z]) (?=ago\b)")
 
 
 def spell(time: timedelta) -> str:
@@ -26,6 +29,11 @@ def brief(seconds: float) -> str:
         if seconds < limit:
             return f"{_short(seconds / unit)} {word}"
     return f"{_short(seconds / 86_400)} d"
+
+
+def unbroken(words: str) -> str:
+    """Return the words of a duration for a page, whose lines break between '1 h' and '39 min ago', never within them."""
+    return _WITHIN.sub(NO_BREAK, words)
 
 
 def _short(number: float) -> str:

@@ -26,6 +26,7 @@ from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge, pretty, rough, whole_link
+from opsconsole.kit.durations import unbroken
 from opsconsole.kit.whole_columns import WholeColumns
 
 LIFE_TONES = {Life.ALIVE: "good", Life.SILENT: "warning", Life.DEAD: "bad", Life.ENDED: "quiet"}
@@ -69,7 +70,6 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
     )
     list_display = ("worker_id", "state", "current_job", "run", "last_beat", "up_for", "host", "pid", "clock")
     list_filter = (LifeFilter,)
-    ordering = ("-last_heartbeat", "worker_id")
     # A row per worker: the whole table can be sorted.
     sortable_by = ("worker_id", "last_beat", "up_for", "host")
     search_fields = ("worker_id__startswith",)
@@ -84,8 +84,8 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         workers = cast(WorkerHeartbeatQuerySet, super().get_queryset(request))
         seen = WorkerObservation.objects.clock_off().filter(pk=OuterRef("pk"))
-        rows = workers.with_counted_beat().with_end_of_run()
-        return rows.annotate(clock_offset=Subquery(seen.values("clock_offset")))
+        # A column that somebody sorts by comes before this order.
+        return workers.worst_first().annotate(clock_offset=Subquery(seen.values("clock_offset")))
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -177,5 +177,7 @@ def _run(run: WorkerRun, worker: WithAnnotations[WorkerHeartbeat, SeenWorker]) -
         parts.append(badge(JobEvent.Kind(run.ended_as).label.capitalize(), tone))
     parts.append(age(run.ended_at or run.began_at, worker.db_now, suffix=" ago"))
     if run.began_at and run.ended_at:
-        parts.append(format_html('<span class="quiet">ran {}</span>', rough(run.ended_at - run.began_at)))
+        parts.append(
+            format_html('<span class="quiet">ran {}</span>', unbroken(rough(run.ended_at - run.began_at)))
+        )
     return format_html_join(" ", "{}", ((part,) for part in parts))

@@ -17,6 +17,7 @@ from jobs.recovery import lost_messages
 from opsconsole import overview
 from tests import factories, people
 from tests.factories import SECOND
+from tests.page_text import spaced
 
 pytestmark = pytest.mark.django_db
 
@@ -78,9 +79,22 @@ def test_list_filter_and_queryset_find_the_same_workers(operator: Client, life: 
     assert [other for other in Life if f">{other.label}<" in badges] == [life]
 
 
+def test_list_begins_with_the_workers_that_need_somebody(operator: Client) -> None:
+    made()
+    rows = operator.get(LIST).context["cl"].result_list
+    lives = [row.life(row.db_now) for row in rows]
+    worst_first = [Life.DEAD, Life.SILENT, Life.ALIVE, Life.ENDED]
+    assert lives == sorted(lives, key=worst_first.index) and set(lives) == set(worst_first)
+    silent = [row.pk for row in rows if row.life(row.db_now) == Life.SILENT]
+    assert silent == ["three beats missed", "nearly for the threshold"]
+    # A column that somebody sorts by has the last word.
+    sorted_by_id = [row.pk for row in operator.get(LIST, {"o": "0"}).context["cl"].result_list]
+    assert sorted_by_id == sorted(LIVES)
+
+
 def test_worker_that_is_gone_was_up_until_its_last_heartbeat(operator: Client) -> None:
     made()
-    rows = operator.get(LIST, {"state": "ended"}).content.decode().partition("<tbody>")[2]
+    rows = spaced(operator.get(LIST, {"state": "ended"}).content.decode()).partition("<tbody>")[2]
     assert rows.count(">6 s<") == 2 and "9 h ago" in rows
     assert "/admin/jobs/job/" not in rows
 
