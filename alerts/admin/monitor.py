@@ -16,7 +16,7 @@ from opsconsole.kit import audit
 from opsconsole.kit.counting import plural
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.display import age, badge
-from opsconsole.kit.durations import spell
+from opsconsole.kit.durations import spell, unbroken
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.row_locks import locked
 from opsconsole.kit.titled_admin import Question
@@ -44,7 +44,7 @@ class MonitorAdmin(ReadOnlyAdmin):
 
     @admin.display(description="expected every")
     def expected(self, monitor: Monitor) -> str:
-        return spell(monitor.interval)
+        return unbroken(spell(monitor.interval))
 
     def has_forget_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("alerts.forget_monitor") and self.has_view_permission(request)

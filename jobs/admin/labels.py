@@ -19,7 +19,7 @@ from jobs.runs.diagnosis import Diagnosis
 from jobs.runs.status_wording import Schedulable
 from opsconsole.kit import addresses
 from opsconsole.kit.bounded_columns import is_cut
-from opsconsole.kit.display import badge
+from opsconsole.kit.display import LONGEST_UNBROKEN_BADGE, badge
 from opsconsole.kit.job_pages import job_page
 from opsconsole.kit.short_ids import short_id
 
@@ -115,7 +115,11 @@ def customer_link(job: Job) -> SafeString | str:
     if not job.customer_id or is_cut(job.customer_id):
         return job.customer
     address = f"{addresses.fixed('customer')}?id={quote_plus(job.customer_id)}"
-    return mark_safe(f'<a href="{escape(address)}">{escape(job.customer_id)}</a>')  # noqa: S308 - escaped
+    # A line would break behind a hyphen.
+    short = (
+        ' class="nowrap"' if "-" in job.customer_id and len(job.customer_id) <= LONGEST_UNBROKEN_BADGE else ""
+    )
+    return mark_safe(f'<a href="{escape(address)}"{short}>{escape(job.customer_id)}</a>')  # noqa: S308 - escaped
 
 
 def job_link(job_id: Any) -> SafeString:

@@ -21,7 +21,7 @@ from jobs.models.run_rollup import SHOWN_FOR
 from opsconsole.admin import hour_events
 from opsconsole.kit.bounded_columns import LONGEST_NAME
 from opsconsole.kit.display import badge
-from opsconsole.kit.durations import brief
+from opsconsole.kit.durations import brief, unbroken
 from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.postgresql.timestamps import named_moment
 from opsconsole.kit.read_only_admin import OnePageAdmin
@@ -104,6 +104,7 @@ class TrendsAdmin(OnePageAdmin):
                 (label, choice.link(by=name, only=None), name == choice.by) for name, label in CHOICES.items()
             ],
             "counted": counted,
+            "begin": begin,
             "is_behind": counted.is_behind,
             "report": seen,
             "charts": drawing.charts(seen, choice.period, shown_marks, choice.list_of),
@@ -199,8 +200,8 @@ def _run_row(run: EndedRun) -> dict[str, Any]:
         "run": run,
         "job": labels.job_link(run.job_id),
         "outcome": _badge(run.outcome),
-        "waited": "unknown" if run.waited is None else brief(run.waited.total_seconds()),
-        "ran": drawing.NONE if run.ran is None else brief(run.ran.total_seconds()),
+        "waited": "unknown" if run.waited is None else unbroken(brief(run.waited.total_seconds())),
+        "ran": drawing.NONE if run.ran is None else unbroken(brief(run.ran.total_seconds())),
         "queue": run.by[Dimension.QUEUE] or NO_VALUE,
         "customer": run.by[Dimension.CUSTOMER] or NO_VALUE,
         "worker": run.by[Dimension.WORKER] or NO_VALUE,

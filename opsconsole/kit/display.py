@@ -15,7 +15,7 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from opsconsole.kit import addresses
-from opsconsole.kit.durations import spell
+from opsconsole.kit.durations import spell, unbroken
 
 LONGEST_UNBROKEN_BADGE = 12
 NOTHING = format_html('<span class="nothing">{}</span>', "–")  # noqa: RUF001 - an en dash is meant
@@ -37,7 +37,7 @@ def moment(at: datetime, words: str) -> SafeString:
     exact = timezone.localtime(at, timezone.get_default_timezone())
     title = f"{exact:%Y-%m-%d %H:%M:%S %Z}"
     # A list has a hundred of them: ``format_html`` would escape digits, too, and take three times as long.
-    shown = f'<time datetime="{at.isoformat()}" title="{title}">{html.escape(words)}</time>'
+    shown = f'<time datetime="{at.isoformat()}" title="{title}">{html.escape(unbroken(words))}</time>'
     return mark_safe(shown)  # noqa: S308 - escaped above
 
 

@@ -118,12 +118,12 @@ def clock_time(at: datetime) -> str:
 
 @register.filter
 def spell(time: timedelta) -> str:
-    return durations.spell(time)
+    return durations.unbroken(durations.spell(time))
 
 
 @register.filter
 def rough(time: timedelta) -> str:
-    return display.rough(time)
+    return durations.unbroken(display.rough(time))
 
 
 @register.filter
@@ -231,7 +231,7 @@ def list_of_rows(of_list: Any) -> dict[str, Any]:
 def fact(value: str | datetime | timedelta | None, now: datetime) -> str | None:
     """Show a time as an age by the clock of ``now``, and a duration as what has lasted; show words unchanged."""
     if isinstance(value, timedelta):
-        return f"for {display.rough(value)}"
+        return f"for {durations.unbroken(display.rough(value))}"
     return display.age(value, now, suffix=" ago") if isinstance(value, datetime) else value
 
 

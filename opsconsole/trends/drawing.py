@@ -8,7 +8,7 @@ from datetime import datetime
 
 from opsconsole.kit import trend_charts
 from opsconsole.kit.counting import exactly
-from opsconsole.kit.durations import brief
+from opsconsole.kit.durations import brief, unbroken
 from opsconsole.kit.trend_charts import Frame, Layer, MarkLine, Slot, TrendChart
 from opsconsole.trends.ended_runs import Outcome
 from opsconsole.trends.marks import Mark
@@ -257,7 +257,7 @@ def _times_of(bar: Bar, now: Figures) -> list[Cell]:
 
 
 def _brief(seconds: float | None) -> str:
-    return NONE if seconds is None else brief(seconds)
+    return NONE if seconds is None else unbroken(brief(seconds))
 
 
 def _percent(share: float | None) -> str:

@@ -22,6 +22,7 @@ from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import SECOND, dead_letter, dead_letter_queue, failure_group, job, run
 from tests.opsconsole.test_tiles import DAY, DLQ, HOUR, TIMES, lost, scene, tiles
+from tests.page_text import spaced
 
 pytestmark = pytest.mark.django_db
 
@@ -125,6 +126,6 @@ def test_oldest_wait_is_that_of_the_first_job_in_its_list(olga: Client) -> None:
     address, shown = tiles(olga)["Oldest wait"]
     [first, *_] = olga.get(address).context["cl"].result_list
     assert first.pk == made.pk
-    assert shown == "9 h"
+    assert spaced(shown) == "9 h"
     oldest = overview.read().oldest_wait
     assert oldest is not None and 9 * HOUR <= oldest < 9 * HOUR + timedelta(minutes=5)

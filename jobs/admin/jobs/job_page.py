@@ -31,6 +31,7 @@ from jobs.runs.diagnosis import diagnose
 from opsconsole.kit import one_statement, pauses
 from opsconsole.kit.counting import exactly, many
 from opsconsole.kit.display import NOTHING, badge, rough
+from opsconsole.kit.durations import unbroken
 from opsconsole.kit.one_statement import Reading, models_of, value_of
 from opsconsole.kit.page_permissions import Asker, Person, may_see
 from opsconsole.kit.short_ids import short_id
@@ -148,7 +149,7 @@ def _attempts(job: JobWithEvidence, newest_first: Sequence[JobEvent]) -> dict[st
 
 
 def _spelled(time: timedelta | None) -> str:
-    return "unknown" if time is None else rough(time)
+    return "unknown" if time is None else unbroken(rough(time))
 
 
 def _end_of(run: Attempt, job: JobWithEvidence) -> SafeString:

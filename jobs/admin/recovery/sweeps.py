@@ -19,7 +19,7 @@ from opsconsole.kit import actors
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge, pretty
-from opsconsole.kit.durations import spell
+from opsconsole.kit.durations import spell, unbroken
 
 # A sweep that has not ended by then was interrupted: its process died.
 UNFINISHED_AFTER = timedelta(minutes=5)
@@ -128,7 +128,7 @@ class SweepAdmin(AgedAdmin):
         if sweep.duration is None:
             return NOTHING
         milliseconds = sweep.duration / timedelta(milliseconds=1)
-        return f"{milliseconds:.0f} ms" if milliseconds < 1_000 else spell(sweep.duration)
+        return unbroken(f"{milliseconds:.0f} ms" if milliseconds < 1_000 else spell(sweep.duration))
 
     @admin.display(description="skipped, locked or failed")
     def lines(self, sweep: Sweep) -> SafeString:

@@ -25,6 +25,7 @@ from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.lifecycle import Run
 from tests import people
 from tests.factories import SECOND, beat, job, letter, run
+from tests.page_text import spaced
 
 pytestmark = pytest.mark.django_db
 
@@ -142,7 +143,7 @@ def test_hung_run_and_a_lost_message_say_what_is_wrong(operator: Client) -> None
     hung = run(age=2 * HOUR, silent=SECOND)
     assert "it looks hung" in page_of(operator, hung)
     assert "Its worker sends heartbeats, so recovery leaves it alone until" in page_of(operator, hung)
-    waits = page_of(operator, job(updated_at=Now() - HOUR))
+    waits = spaced(page_of(operator, job(updated_at=Now() - HOUR)))
     assert "Its message may be lost; that is not proven." in waits
     assert "<dt>No worker took it</dt><dd>for 1 h</dd>" in waits
 

@@ -15,6 +15,7 @@ from opsconsole.kit import pauses
 from tests import factories
 from tests.factories import SECOND, job, run
 from tests.page_costs import fewest_statements
+from tests.page_text import spaced
 
 pytestmark = pytest.mark.django_db
 
@@ -54,7 +55,7 @@ def test_everything_about_a_queue(operator: Client) -> None:
     assert [figure.number for figure in context["ages"]] == ["1", "0", "0", "0", "1", "0"]
     assert [(line.completed, line.failed) for line in context["throughput"]] == [(41, 3), (41, 3)]
     assert context["letters"].number == "1"
-    text = page.content.decode()
+    text = spaced(page.content.decode())
     assert "a deploy" in text and "41" in text
     oldest = text[text.index("Oldest has waited") :]
     assert (

@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from jobs.models import Job, RunProgress, Status
 from tests import factories
+from tests.page_text import spaced
 
 pytestmark = pytest.mark.django_db
 
@@ -40,7 +41,7 @@ def test_running_job_shows_bar_figure_text_and_age(operator: Client) -> None:
         in shown
     )
     assert "12 of 30 &lt;b&gt;directories&lt;/b&gt;" in shown
-    assert "Run 1 reported this" in shown and "7 d ago" in shown and " UTC" in shown
+    assert "Run 1 reported this" in shown and "7 d ago" in spaced(shown) and " UTC" in shown
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.QUARANTINED])

@@ -26,6 +26,7 @@ from opsconsole_worker.environment import QueueConfig
 from tests import people
 from tests.factories import DAY, dead_letter, dead_letter_queue, failure_group, job
 from tests.page_costs import fewest_statements
+from tests.page_text import spaced
 from tests.sending import send, versions_on
 
 pytestmark = pytest.mark.django_db
@@ -74,7 +75,7 @@ def test_list_shows_columns_for_operators(operator: Client) -> None:
     letter = dead_letter(made, age=3.5 * DAY, views=2, returns=2)
     dead_letter_queue(seen=1_200, about=5_000, full=False, visible=5_000)
 
-    page = operator.get(LIST).content.decode()
+    page = spaced(operator.get(LIST).content.decode())
 
     for text in (
         str(letter.pk)[:8],

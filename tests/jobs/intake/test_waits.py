@@ -22,6 +22,7 @@ from opsconsole import overview
 from opsconsole.kit import one_statement, pauses
 from opsconsole_worker.environment import QueueConfig
 from tests.factories import job
+from tests.page_text import spaced
 
 pytestmark = pytest.mark.django_db
 
@@ -93,7 +94,7 @@ def test_page_of_a_queue_counts_and_finds_the_oldest_by_one_statement(
 def test_job_of_a_queue_that_is_not_configured_waits_on_every_page(operator: Client) -> None:
     waiting(2 * HOUR, None, queue="gone")
     overview.memory.clear()
-    page = operator.get(reverse("admin:overview_live")).text
+    page = spaced(operator.get(reverse("admin:overview_live")).text)
     assert "no job waits" not in page and "<dd>2 h</dd>" in page
     page = operator.get(reverse("admin:jobs_queuestate_change", args=["gone"])).text
     assert "It was never read: what it holds is unknown." in page
@@ -124,7 +125,7 @@ def test_oldest_wait_is_that_of_the_first_job_in_the_list_that_it_opens(operator
 
 def test_list_says_for_how_long_a_job_waits_that_may_start(operator: Client) -> None:
     waiting(10 * DAY, 2 * HOUR + HOUR / 2)
-    listed = operator.get(reverse("admin:jobs_job_changelist"), {"sort": "waited"}).text
+    listed = spaced(operator.get(reverse("admin:jobs_job_changelist"), {"sort": "waited"}).text)
     assert ">2 h 30 min<" in listed or ">2 h 31 min<" in listed
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from opsconsole.kit import display
-from opsconsole.kit.durations import spell
+from opsconsole.kit.durations import spell, unbroken
 
 NOW = datetime(2026, 3, 1, 12, 30, 45, tzinfo=UTC)
 
@@ -36,11 +36,26 @@ def test_age_carries_the_exact_time() -> None:
 
     assert 'datetime="2026-03-01T12:25:45+00:00"' in shown
     assert 'title="2026-03-01 12:25:45 UTC"' in shown
-    assert ">5 min ago<" in shown
+    assert ">5\N{NO-BREAK SPACE}min\N{NO-BREAK SPACE}ago<" in shown
 
 
 def test_future_time() -> None:
-    assert ">in 5 min<" in display.age(NOW + timedelta(minutes=5), NOW, suffix=" ago")
+    assert ">in 5\N{NO-BREAK SPACE}min<" in display.age(NOW + timedelta(minutes=5), NOW, suffix=" ago")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("1 h 39 min ago", "1_h 39_min_ago"),
+        ("38 ms", "38_ms"),
+        ("in 3 d 23 h", "in 3_d 23_h"),
+        ("0.1 s", "0.1_s"),
+        ("any moment", "any moment"),
+        ("2026-03-01 12:25:45 UTC", "2026-03-01 12:25:45 UTC"),
+    ],
+)
+def test_lines_break_between_the_parts_of_a_duration_only(words: str, shown: str) -> None:
+    assert unbroken(words) == shown.replace("_", "\N{NO-BREAK SPACE}")
 
 
 def test_missing_time() -> None:
