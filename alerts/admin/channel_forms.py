@@ -18,8 +18,8 @@ from opsconsole.kit.form_versions import Version
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
 ADDRESS_HELP = (
-    "Write-only: it is stored encrypted, and no page shows it. Such as mailtos://user:password@example.com?to=team@example.com, "
-    "or for the channel slack its incoming webhook."
+    "Stored encrypted; no page shows it again. For example mailtos://user:password@example.com?to=team@example.com, or, "
+    "for the channel slack, its incoming webhook."
 )
 
 
@@ -32,31 +32,31 @@ class RouteForm(ReasonForm):
         help_text=ADDRESS_HELP,
     )
     least_severity = forms.ChoiceField(
-        label="From this severity on",
+        label="Lowest severity to send",
         choices=[(each.value, each.label) for each in Severity],
-        help_text="An alert that no channel wants is told to every channel that is not muted, so that somebody hears of it.",
+        help_text="An alert that matches no channel is sent to every channel that is not muted.",
     )
     rules = forms.MultipleChoiceField(
-        label="Only of these rules",
+        label="Rules",
         required=False,
         choices=[(name, rule.title) for name, rule in RULES.items()],
         widget=forms.CheckboxSelectMultiple,
-        help_text="Nothing ticked: of all rules, and of alerts without one.",
+        help_text="If none is ticked, alerts of all rules are sent, and alerts that belong to no rule.",
     )
     queues = forms.MultipleChoiceField(
-        label="Only about these queues",
+        label="Queues",
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="Nothing ticked: about all queues, and alerts about none.",
+        help_text="If none is ticked, alerts about all queues are sent, and alerts that are about no queue.",
     )
     from_hour = forms.IntegerField(
-        label="From this hour (UTC) on",
+        label="Send from (hour, UTC)",
         required=False,
         min_value=0,
         max_value=23,
-        help_text="Both empty: all day. From 22 before 6 is the night.",
+        help_text="0 to 23. Leave both hours empty to send at any time. For example 22 and 6: only at night.",
     )
-    until_hour = forms.IntegerField(label="Before this hour (UTC)", required=False, min_value=0, max_value=23)
+    until_hour = forms.IntegerField(label="Send until (hour, UTC)", required=False, min_value=0, max_value=23)
     reason = ReasonField(rows=2)
     # Of those a form has.
     field_order = (
@@ -82,7 +82,7 @@ class RouteForm(ReasonForm):
 
 
 class AddForm(RouteForm):
-    name = forms.CharField(max_length=40, help_text="Lower-case, such as mail or pager.")
+    name = forms.CharField(max_length=40, help_text="In lower case, for example mail or pager.")
 
     def __init__(self, data: Any = None) -> None:
         super().__init__(data, initial={"least_severity": Severity.INFO})
@@ -100,7 +100,7 @@ class ChangeForm(RouteForm):
         }
         kept = {"kept_queues": channel.queues}
         super().__init__(data, initial=initial, version=_version(channel, initial), **kept)
-        self.fields["address"].help_text = f"Empty: it stays. {ADDRESS_HELP}"
+        self.fields["address"].help_text = f"Leave it empty to keep the address. {ADDRESS_HELP}"
         if fixed:
             del self.fields["address"]
 
@@ -113,7 +113,7 @@ def _version(channel: Channel, shown: dict[str, Any]) -> Version:
 
 class MuteForm(ReasonForm):
     hours = forms.FloatField(
-        label="For how many hours",
+        label="Mute for (hours)",
         min_value=0.1,
         max_value=168,
         initial=1,

@@ -52,8 +52,8 @@ def add(admin: ReadOnlyAdmin, request: HttpRequest) -> HttpResponse:
 
         if _done(request, form, do):
             return redirect("admin:alerts_channel_change", name)
-    impossible = "" if address_keys.is_possible() else address_keys.WITHOUT_KEY
-    return _page(admin, request, "Add a channel", form, button="Add the channel", impossible=impossible)
+    command = "" if address_keys.is_possible() else address_keys.COMMAND
+    return _page(admin, request, "Add a channel", form, button="Add the channel", command=command)
 
 
 def change(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpResponse:
@@ -169,6 +169,7 @@ def _page(
 ) -> HttpResponse:
     """Return the page of a form: ``shown`` has its ``button`` and, as far as there are, ``hint``, ``channel`` and ``takes_away``.
 
-    Where it is ``impossible``, why and what to do instead stand there, and no form.
+    Where it is ``impossible``, why and what to do instead stand there, and no form; so does the ``command`` that prints a
+    key, where there is none.
     """
     return admin.render(request, "admin/alerts/channel_form.html", {"title": title, "form": form} | shown)

@@ -18,6 +18,7 @@ from django.shortcuts import redirect
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
 from alerts import rules, runbooks
 from alerts.admin import labels
@@ -27,7 +28,7 @@ from alerts.models.alert import Severity
 from alerts.rules import RuleRefused, RuleSettings
 from opsconsole.kit import audit, form_versions
 from opsconsole.kit.display import NOTHING, age, badge
-from opsconsole.kit.durations import spell
+from opsconsole.kit.durations import spell, unbroken
 from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
 
@@ -118,7 +119,7 @@ class RuleAdmin(PageAdmin[Rule]):
     def condition(self, rule: Rule) -> SafeString:
         return badge("On", "good") if rule.enabled else badge("Off", "warning")
 
-    @admin.display(description="fires above")
+    @admin.display(description="threshold")
     def fires_above(self, rule: Rule) -> SafeString:
         return threshold(rule)
 
@@ -128,7 +129,7 @@ class RuleAdmin(PageAdmin[Rule]):
 
     @admin.display(description="reminder every")
     def reminds(self, rule: Rule) -> str:
-        return spell(rule.reminder_interval)
+        return unbroken(spell(rule.reminder_interval))
 
     @admin.display(description="changed")
     def changed(self, rule: Rule) -> SafeString:
@@ -191,7 +192,7 @@ class RuleAdmin(PageAdmin[Rule]):
             "keeps_firing": _spelled(row.keep_firing_for),
             "reminds": spell(row.reminder_interval),
             "news_interval": _spelled(row.news_interval),
-            "gauges": gauges[:GAUGES_SHOWN],
+            "gauges": [_measured(gauge, definition.unit) for gauge in gauges[:GAUGES_SHOWN]],
             "open": Alert.objects.open().filter(rule=row.name)[:GAUGES_SHOWN],
             "changes": _changes(row),
             "form": form or RuleForm(row) if self.may_change(request) else None,
@@ -208,8 +209,14 @@ def threshold(rule: Rule) -> SafeString:
     """Return the threshold with its unit, or what decides instead."""
     definition = RULES[rule.name]
     if rule.threshold is None:
-        return format_html('<span class="quiet">{}</span>', definition.threshold_source)
-    return format_html('{} <span class="quiet">{}</span>', f"{rule.threshold:,g}", definition.unit)
+        return format_html('<span class="quiet">{}</span>', capfirst(definition.threshold_source))
+    return format_html('Above {} <span class="quiet">{}</span>', f"{rule.threshold:,g}", definition.unit)
+
+
+def _measured(gauge: Gauge, unit: str) -> tuple[Gauge, str, str]:
+    """Return the value with what it is about, which is '' for that of the whole console, and in words."""
+    about = gauge.fingerprint.partition(":")[2]
+    return gauge, about, "never read" if gauge.value is None else f"{gauge.value:,g} {unit}"
 
 
 def _changes(rule: Rule) -> QuerySet[LogEntry]:

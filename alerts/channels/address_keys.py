@@ -11,10 +11,9 @@ from django.utils.crypto import salted_hmac
 from opsconsole.kit.errors import OpsConsoleError
 
 _PURPOSE = "alerts.channels"
-WITHOUT_KEY = (
-    "Set OPSCONSOLE_CHANNEL_KEYS to a random secret, such as that of: python -c "
-    '"import secrets; print(secrets.token_urlsafe(48))". Then channels can be added here.'
-)
+# Prints a secret that is long enough.
+COMMAND = 'python -c "import secrets; print(secrets.token_urlsafe(48))"'
+WITHOUT_KEY = f"Set OPSCONSOLE_CHANNEL_KEYS to a random secret, such as that of: {COMMAND}. Then channels can be added here."
 
 
 class UnreadableAddress(OpsConsoleError):

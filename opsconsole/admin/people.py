@@ -27,6 +27,7 @@ from opsconsole.admin.people_forms import PERMISSIONS, NewPersonForm, PasswordFo
 from opsconsole.kit import audit, form_values
 from opsconsole.kit.audit import Told
 from opsconsole.kit.counting import exactly
+from opsconsole.kit.display import NOTHING
 from opsconsole.kit.form_versions import Value, Version, VersionedForm
 from opsconsole.kit.row_locks import locked
 from opsconsole.kit.titled_admin import Question
@@ -244,4 +245,4 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
     def roles(self, user: User) -> str:
         if user.is_superuser:
             return "Everything (superuser)"
-        return ", ".join(group.name for group in user.groups.all()) or "None"
+        return ", ".join(group.name for group in user.groups.all()) or NOTHING

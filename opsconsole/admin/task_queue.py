@@ -29,7 +29,7 @@ from opsconsole.cluster.packages import PackageRefused
 from opsconsole.kit import audit
 from opsconsole.kit.counting import runs
 from opsconsole.kit.display import NOTHING, age, badge
-from opsconsole.kit.durations import spell
+from opsconsole.kit.durations import spell, unbroken
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.row_locks import locked
 from opsconsole.kit.titled_admin import Question
@@ -86,7 +86,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
     @admin.display(description="every")
     def every(self, schedule: Schedule) -> str:
         if schedule.schedule_type == Schedule.MINUTES and schedule.minutes:
-            return spell(timedelta(minutes=schedule.minutes))
+            return unbroken(spell(timedelta(minutes=schedule.minutes)))
         return str(schedule.get_schedule_type_display())
 
     @admin.display(description="next run")
@@ -211,7 +211,7 @@ class TaskAdmin(PackageAdmin):
 
     @admin.display(description="took")
     def took(self, task: Task) -> str:
-        return f"{task.time_taken():.2f} s"
+        return unbroken(f"{task.time_taken():.2f} s")
 
     @admin.display(description="result")
     def outcome(self, task: Task) -> str:
@@ -239,7 +239,8 @@ def _shown(task: Task, name: str) -> str:
     size: int | None = getattr(task, f"{name}_bytes")
     if size is not None and size >= LARGEST_VALUE:
         return f"too large to show ({size:,} bytes)"
-    return str(task_values.read(getattr(task, f"small_{name}")))
+    value = task_values.read(getattr(task, f"small_{name}"))
+    return "none" if value in (None, "", [], {}) else str(value)
 
 
 @admin.register(Success)

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 NO_BREAK = "\N{NO-BREAK SPACE}"
-_WITHIN = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|d)\b)|(?<=[a-z]) (?=ago\b)")
+_WITHIN = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|d)\b)")
 
 
 def spell(time: timedelta) -> str:
@@ -32,7 +32,7 @@ def brief(seconds: float) -> str:
 
 
 def unbroken(words: str) -> str:
-    """Return the words of a duration for a page, whose lines break between '1 h' and '39 min ago', never within them."""
+    """Return the words of a duration for a page, whose lines break between '1 h' and '39 min', never within them."""
     return _WITHIN.sub(NO_BREAK, words)
 
 

@@ -131,10 +131,9 @@ class Overview:
 
     @property
     def letters_note(self) -> str:
-        """Return what is counted, with the target, or with how many SQS counts when that is another number."""
+        """Return the target, or how many SQS counts when that is another number than that of the open letters."""
         same = self.dead_letters is None or self.dead_letters == self.open_letters
-        other = "target 0" if same else f"SQS counts {self.dead_letters:,}"
-        return f"{DeadLetter.OPEN_LABEL}; {other}"
+        return "target 0" if same else f"SQS counts {self.dead_letters:,}"
 
     @property
     def expires_in(self) -> timedelta | None:

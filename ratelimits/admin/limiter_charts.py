@@ -36,7 +36,9 @@ def charts_of(
         ),
         series("refused", "bad", "refused", lambda each: each.refused),
     ]
+    # Its sum, which is told in words, then has more than what was refused.
+    named = "Requests refused or above a limit" if in_shadow else "Refused requests"
     return [
-        charts.stacked(f"Refused requests in {period.label}, UTC", labels, refused),
+        charts.stacked(f"{named} in {period.label}, UTC", labels, refused),
         charts.stacked("Refused and allowed requests", labels, all_requests),
     ]

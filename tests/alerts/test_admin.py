@@ -27,6 +27,7 @@ from tests import people
 from tests.alerts.conftest import Later
 from tests.fakes.slack import FakeSlack, Reply
 from tests.page_costs import fewest_statements
+from tests.page_text import spaced
 from tests.sending import send, versions_on
 
 pytestmark = pytest.mark.django_db
@@ -128,7 +129,7 @@ def test_page_says_whether_the_last_notification_was_sent_or_only_written(
 
     def last() -> str:
         shown = operator.get(page_of(alert)).text
-        return strip_tags(shown.partition("<dt>Last notification</dt>")[2].partition("</dd>")[0])
+        return spaced(strip_tags(shown.partition("<dt>Last notification</dt>")[2].partition("</dd>")[0]))
 
     assert re.fullmatch("queued .+ ago, not sent yet", last())
     delivery.deliver()
@@ -371,6 +372,18 @@ def test_rule_without_a_threshold_says_where_it_is_set(operator: Client) -> None
     send(operator, edit, rule_fields(enabled=""))
     assert not rules.by_name("mass_staleness").enabled
     assert rules.by_name("mass_staleness").threshold is None
+
+
+def test_values_of_a_rule_stand_in_its_unit_and_name_what_they_are_about(operator: Client) -> None:
+    notify.measure("dlq_not_empty", 1200, Trouble(title="1,200 dead letters"), scope="default")
+    notify.measure("worker_clocks", 0, Trouble(title="No clock is wrong"))
+    page = operator.get(reverse("admin:alerts_rule_change", args=["dlq_not_empty"])).text
+    assert "Threshold</dt><dd>Above 0 " in page
+    assert 'class="long">default</td><td data-label="Value" class="long">1,200 dead letters</td>' in page
+    page = operator.get(reverse("admin:alerts_rule_change", args=["worker_clocks"])).text
+    assert 'class="long">everything</td><td data-label="Value" class="long">0 workers</td>' in page
+    listed = operator.get(reverse("admin:alerts_rule_changelist")).text
+    assert "Threshold" in listed and ">Two intervals of the monitor<" in listed
 
 
 def test_viewer_can_see_but_not_change_rules(client: Client) -> None:

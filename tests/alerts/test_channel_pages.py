@@ -116,10 +116,11 @@ def test_what_is_wrong_is_said_without_the_address(
 def test_without_a_key_the_page_says_what_to_set(operator: Client, settings: Any) -> None:
     settings.OPSCONSOLE_CHANNEL_KEYS = []
     asked = operator.get(ADD).text
-    assert "Set OPSCONSOLE_CHANNEL_KEYS" in asked
+    assert "Set <code>OPSCONSOLE_CHANNEL_KEYS</code> to it" in asked
+    assert 'data-copy="python -c &quot;import secrets; print(secrets.token_urlsafe(48))&quot;"' in asked
     # There is nothing to fill in.
     assert 'name="reason"' not in asked
-    assert "Set OPSCONSOLE_CHANNEL_KEYS" in operator.post(ADD, FIELDS).text
+    assert "Set <code>OPSCONSOLE_CHANNEL_KEYS</code> to it" in operator.post(ADD, FIELDS).text
 
 
 def test_channel_is_changed_muted_and_removed(operator: Client) -> None:
@@ -237,7 +238,8 @@ def test_mute_of_days_names_the_day(operator: Client) -> None:
 
 def test_form_says_that_no_gap_between_routes_keeps_an_alert_from_everybody(operator: Client) -> None:
     assert (
-        "An alert that no channel wants is told to every channel that is not muted" in operator.get(ADD).text
+        "An alert that matches no channel is sent to every channel that is not muted"
+        in operator.get(ADD).text
     )
 
 

@@ -122,11 +122,21 @@ def limit_edited(walk: Walk) -> None:
 
 
 def key_made_and_revoked(walk: Walk) -> None:
-    page = walk.page
     walk.menu("Limits")
     walk.menu("API keys")
+    _make_and_revoke(walk, "mobile app")
+
+
+def key_made_and_revoked_on_a_phone(walk: Walk) -> None:
+    """The menu has every page, because opening it is a click already."""
+    walk.menu("API keys")
+    _make_and_revoke(walk, "tablet app")
+
+
+def _make_and_revoke(walk: Walk, name: str) -> None:
+    page = walk.page
     walk.link("Create API key")
-    page.get_by_label("Name").fill("mobile app")
+    page.get_by_label("Name").fill(name)
     page.get_by_label("Claim and run jobs (worker)").check()
     walk.why()
     walk.button("Create API key")
@@ -135,7 +145,7 @@ def key_made_and_revoked(walk: Walk) -> None:
     walk.why("found in a log")
     walk.button("Revoke 1 key")
     expect(page.locator(".messagelist")).to_contain_text("Requests with it are refused now.")
-    assert ApiKey.objects.get(name="mobile app").revoke_reason == "found in a log"
+    assert ApiKey.objects.get(name=name).revoke_reason == "found in a log"
 
 
 def pause_for_a_deploy(walk: Walk) -> None:
@@ -147,7 +157,7 @@ def pause_for_a_deploy(walk: Walk) -> None:
     expect(recovery.locator(".badge")).to_have_text("Paused")
     # The same page says it, and lets it last longer.
     recovery.get_by_label("Reason").last.fill("the deploy takes longer")
-    recovery.get_by_label("From now on for").select_option("60")
+    recovery.get_by_label("Keep it paused, from now").select_option("60")
     walk.click(recovery.get_by_role("button", name=re.compile("^Extend")))
     expect(recovery).to_contain_text("the deploy takes longer")
     expect(page.locator("section", has_text="Earlier pauses").last).to_contain_text("deploy 1.4")
@@ -325,7 +335,10 @@ BY_DAY: dict[str, Journey] = {
     "A running job watched": running_job_watched,
     "By keyboard alone, from quarantine to a release": by_keyboard,
 }
-ON_A_PHONE: dict[str, Journey] = {"Acknowledging on a phone": acknowledged_on_a_phone}
+ON_A_PHONE: dict[str, Journey] = {
+    "Acknowledging on a phone": acknowledged_on_a_phone,
+    "A key made and revoked on a phone": key_made_and_revoked_on_a_phone,
+}
 OF_VERA: dict[str, Journey] = {"What a viewer sees": viewer}
 LAST: dict[str, Journey] = {"A second factor turned on": second_factor}
 # Who goes which ways, on a screen of which width. Two parts, because a test may not take as long as all of them.

@@ -84,7 +84,7 @@ def test_channel_is_added_routed_and_muted(visitor: Visitor, settings: Any) -> N
     click(page.get_by_role("link", name="Add a channel"))
     page.get_by_label("Name").fill("pager")
     page.get_by_label("Address").fill("pagerduty://INTEGRATIONKEYINTEGRATIONKEYABC@APIKEYAPIKEY")
-    page.get_by_label("From this severity on").select_option("critical")
+    page.get_by_label("Lowest severity to send").select_option("critical")
     page.get_by_label("Reason").fill("on call")
     assert faults(visitor, page) == []
     page.set_viewport_size({"width": 1440, "height": 900})

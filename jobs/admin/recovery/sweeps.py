@@ -19,7 +19,7 @@ from opsconsole.kit import actors
 from opsconsole.kit.db_clock import DbNow
 from opsconsole.kit.db_clock_list import AgedAdmin
 from opsconsole.kit.display import NOTHING, age, badge, pretty
-from opsconsole.kit.durations import spell, unbroken
+from opsconsole.kit.durations import NO_BREAK, spell, unbroken
 
 # A sweep that has not ended by then was interrupted: its process died.
 UNFINISHED_AFTER = timedelta(minutes=5)
@@ -97,7 +97,8 @@ class SweepAdmin(AgedAdmin):
 
     @admin.display(description="when")
     def when(self, sweep: WithAnnotations[Sweep, DbNow]) -> SafeString:
-        return age(sweep.started_at, sweep.db_now, suffix=" ago")
+        # A row per sweep: most have one line also on a tablet.
+        return age(sweep.started_at, sweep.db_now, suffix=f"{NO_BREAK}ago")
 
     @admin.display(description="started by")
     def started_by(self, sweep: Sweep) -> str:

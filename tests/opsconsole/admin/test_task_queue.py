@@ -18,6 +18,7 @@ from opsconsole.cluster import schedules
 from opsconsole.cluster.task_table import PREFIX
 from opsconsole.kit import audit
 from tests import people
+from tests.page_text import spaced
 from tests.sending import versions_on
 
 pytestmark = pytest.mark.django_db
@@ -57,7 +58,7 @@ def failure() -> Task:
 def test_list_describes_each_schedule(operator: Client, sweep: Schedule) -> None:
     Schedule.objects.create(name="theirs", func="math.sqrt", schedule_type=Schedule.DAILY)
 
-    page = operator.get(LIST).content.decode()
+    page = spaced(operator.get(LIST).content.decode())
 
     assert "recover runs whose worker died" in page
     assert "2 min" in page
@@ -209,7 +210,9 @@ def test_success_and_a_queued_task_can_be_read(operator: Client) -> None:
     waiting = OrmQ.objects.get()
 
     assert "fine" in operator.get(reverse("admin:django_q_success_changelist")).content.decode()
-    assert operator.get(reverse("admin:django_q_success_change", args=[done.pk])).status_code == 200
+    page = operator.get(reverse("admin:django_q_success_change", args=[done.pk])).content.decode()
+    shown = re.findall(r"<dt>(Arguments|Keyword arguments|Result)</dt><dd>none</dd>", page)
+    assert sorted(shown) == ["Arguments", "Keyword arguments", "Result"]
     queued = operator.get(reverse("admin:django_q_ormq_changelist")).content.decode()
     assert "later" in queued and "jobs.<wbr>tasks.<wbr>sweep" in queued
     assert re.search(r'class="field-lock_age"><time [^>]+>\d', queued)

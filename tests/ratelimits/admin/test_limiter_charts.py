@@ -16,7 +16,8 @@ AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def test_series_that_counts_shadow_mode_says_so(shadow: int, label: str) -> None:
     """The headline of the page counts them apart."""
     counts = RequestCounts(allowed=7, limited=1, shadow=shadow)
-    all_requests = charts_of(PERIODS["hour"], [(AT, counts)], {})[-1]
+    refused, all_requests = charts_of(PERIODS["hour"], [(AT, counts)], {})
+    assert refused.title.startswith("Requests refused or above a limit" if shadow else "Refused requests")
     assert [(each.label, list(each.values)) for each in all_requests.legend] == [
         (label, [7 + shadow]),
         ("refused", [1]),

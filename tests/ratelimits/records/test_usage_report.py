@@ -194,7 +194,7 @@ def test_page_shows_clients_routes_and_counts(operator: Client, busy: None) -> N
     assert "203.0.113.7" in page
     assert "/api/queue/{customer_id}" in page
     assert page.count('<svg width="100%"') == 2
-    assert 'aria-label="Refused requests in the last 24 hours, UTC.' in page
+    assert 'aria-label="Requests refused or above a limit in the last 24 hours, UTC.' in page
     assert "2 more above the limit were allowed in shadow mode" in page
 
 
