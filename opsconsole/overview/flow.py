@@ -91,7 +91,7 @@ def steps(seen: Overview, user: Person) -> list[FlowStep]:
             "?status=failed_day",
             of[FAILED],
             OUTCOMES_ANCHOR,
-            since=f"in {exactly(of[FAILED].last_day or 0, 'run')} since {since}",
+            since=f"{exactly(of[FAILED].last_day or 0, 'failed run')} recorded since {since}",
             counted_by_hour="runs",
         ),
     ]

@@ -60,7 +60,7 @@ def test_flow_shows_today_and_the_day_before() -> None:
     since = figures.begin_in_words(figures.hours_to_now(24))
     assert steps["Runs done in 24 h"].before == f"since {since}", "nobody counted the day before"
     # One job, of which a run failed before it was counted: its events are the chart's.
-    assert steps["Jobs failed in 24 h"].before == f"in 0 runs since {since}"
+    assert steps["Jobs failed in 24 h"].before == f"0 failed runs recorded since {since}"
     assert steps["Jobs waiting"].before == "", "nobody read it yesterday at this hour"
     assert len(steps["Jobs waiting"].course.line.parts) == 1, "the hours before are unknown, not zero"
 
@@ -77,7 +77,7 @@ def test_failed_jobs_name_the_runs_that_their_chart_shows(client: Client) -> Non
     client.force_login(people.operator())
     page = client.get(reverse("admin:index")).content.decode()
     since = figures.begin_in_words(figures.hours_to_now(24))
-    assert f"in 2 runs since {since}" in page
+    assert f"2 failed runs recorded since {since}" in page
     assert f"Runs since {since}: 0 completed, 2 failed, 0 quarantined, 0 cancelled." in page
 
 
