@@ -136,8 +136,19 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
             raise PermissionDenied
         if request.method == "POST":
             return self._do(request, chosen)
+        if was_done := self._reopened(request, chosen):
+            return was_done
         ids = frozen_plans.keys_of(self.model, request.GET.getlist("id"))
         return self.preview(request, chosen, self.asked_for(ids))
+
+    def _reopened(self, request: HttpRequest, action: Choice) -> HttpResponse | None:
+        """Return the result of what this person did on the page of this address, with what became of it; None: nothing."""
+        if (before := what_became.line_before(request)) is None:
+            return None
+        ids = frozen_plans.keys_of(self.model, request.GET.getlist("id")[: what_became.MOST_FOLLOWED])
+        asked = [Outcome(key, done=False, sentence="") for key in ids]
+        done = self._done_before(request, action, asked, before)
+        return self.result_page(request, action, [*done.values()], "", is_new=False) if done else None
 
     def became_view(self, request: HttpRequest, action: str) -> HttpResponse:
         """Return the part of a result page that says what became of the rows in the address."""
@@ -166,6 +177,8 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         try:
             steps, newest = frozen_plans.thaw(self.model, request, action, request.POST.get("plan", ""))
         except signing.BadSignature:
+            if was_done := self._reopened(request, action):
+                return was_done
             return self._page(request, "expired", action, {"title": "Nothing was done"}, status=400)
         if not form.is_valid():
             return self._preview_page(request, action, steps, form)
@@ -201,6 +214,7 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         context = {
             "title": f"{verb} {self._of_selected(will, known)}?" if will else f"{verb}: nothing to do",
             "button": f"{verb} {self._count(will)}",
+            "address": what_became.result_address(request, self.opts, action, [step.job_id for step in will]),
             "done_word": done_word,
             "will": self.lines(rows, will),
             "skipped": self.lines(rows, [step for step in known if not step.will]),
@@ -216,6 +230,8 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         outcomes: Sequence[Outcome],
         reason: str,
         before: Mapping[UUID, Outcome] = MappingProxyType({}),
+        *,
+        is_new: bool = True,
     ) -> HttpResponse:
         """Show what was done, with what became of it. ``before``: what the same form did when it was sent before."""
         _, done_word = self.words[action]
@@ -230,7 +246,7 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
             "skipped": self.lines(rows, [outcome for outcome in known if not outcome.done]),
             "beyond": self.beyond(action, rows),
             "reason": reason,
-            "when": self.when(action) if done else "",
+            "when": self.when(action) if done and is_new else "",
         }
         keys = [str(outcome.job_id) for outcome in done]
         if keys and (kind := KINDS.get(action)) and what_became.may_follow(kind, request.user):

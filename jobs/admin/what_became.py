@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from django.db.models.options import Options
+from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
@@ -18,10 +20,13 @@ from jobs.dead_letters import editing
 from jobs.letter_ledger.entries import LetterAction
 from jobs.operations import payload_edits
 from jobs.operations.steps import JobAction
+from opsconsole.kit import audit
 from opsconsole.kit.page_permissions import Asker, may_see
 
 # Their ids are in an address, which servers accept up to a length.
 MOST_FOLLOWED = 50
+# In the address of a result, and the digits of what a bigint holds.
+LINE_BEFORE, LONGEST_NUMBER = "line_before", 19
 # The tones of results that are not the last word.
 UNDER_WAY = frozenset({"running", "waiting"})
 # Edits that send what they edited again, by the page of their lines in the audit and what these say.
@@ -76,6 +81,22 @@ def address(kind: Kind, keys: Sequence[str]) -> str:
     """Return where the section asks for its newest state."""
     query = urlencode([("id", key) for key in keys[:MOST_FOLLOWED]])
     return reverse(f"admin:{kind.page}_became", args=[kind.action]) + f"?{query}"
+
+
+def result_address(request: HttpRequest, of: Options[Any], action: str, keys: Sequence[object]) -> str:
+    """Return the address of the page that carries an action out, by which its result is found again if these rows are few."""
+    page = reverse(f"admin:{of.app_label}_{of.model_name}_operate", args=[action])
+    if line_before(request) is not None:
+        return f"{page}?{request.GET.urlencode()}"
+    if len(keys) > MOST_FOLLOWED:
+        return page
+    return f"{page}?{urlencode([(LINE_BEFORE, audit.newest()), *(('id', key) for key in keys)])}"
+
+
+def line_before(request: HttpRequest) -> int | None:
+    """Return the newest line of the audit before the action whose result this address names; None: it names none."""
+    given = request.GET.get(LINE_BEFORE, "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < LONGEST_NUMBER else None
 
 
 def tone(totals: Sequence[tuple[MemberResult, int]]) -> str:

@@ -19,6 +19,7 @@ from django_q.models import OrmQ
 from jobs.admin.dead_letters import failure_groups, letter_actions
 from jobs.dead_letters import fingerprint, own_words
 from jobs.models import DeadLetter, FailureGroup, JobEvent, ReplayAttempt, Status
+from jobs.operations import previews
 from opsconsole.kit import audit, pauses
 from opsconsole.kit.line_diffs import digest_of
 from opsconsole_worker import sqs
@@ -268,6 +269,29 @@ def test_replay_asks_for_reason_and_leaves_work_to_cluster(operator: Client) -> 
     assert twice.context["title"] == done.context["title"] == "1 dead letter marked for replay"
     assert "Nothing was done" not in twice.content.decode()
     assert ReplayAttempt.objects.count() == 1
+
+
+def test_result_that_is_opened_later_says_what_became_of_it(
+    operator: Client, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letter = dead_letter(job(status=Status.FAILED))
+    page = operator.get(operate("replay"), {"id": str(letter.pk)}).context
+    plan, address = page["form"].initial["plan"], page["address"]
+    assert "Replay 1 dead letter?" in operator.get(address).text, "nothing was done yet"
+    done = operator.post(address, {"plan": plan, "reason": REASON})
+    assert done.context["title"] == "1 dead letter marked for replay"
+    DeadLetter.objects.update(state=State.REPLAYED)
+
+    monkeypatch.setattr(previews, "PREVIEW_LASTS", timedelta(seconds=-1))
+    for later in (operator.get(address), operator.post(address, {"plan": plan, "reason": REASON})):
+        assert (later.status_code, later.context["title"]) == (200, "1 dead letter marked for replay")
+        assert "Did it help?" in later.text and "Nothing was" not in later.text
+        assert "within a minute" not in later.text
+    assert ReplayAttempt.objects.count() == 1
+
+    client.force_login(people.operator("oskar"))
+    assert "Nothing was" in client.post(address, {"plan": plan, "reason": REASON}).text
+    assert "marked for replay" not in client.get(address).context["title"]
 
 
 @pytest.mark.parametrize(
