@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from jobs.models import DeadLetter, Outbox
+from jobs.models import DeadLetter, DeadLetterQueue, Outbox, ReplayAttempt
 from tests.conftest import TestQueue
 from tests.factories import failure_group, job, letter
 from tests.field.sqs_gate import Gate, gate
@@ -177,3 +179,60 @@ def test_redrive_ends_with_1_while_nobody_knows_whether_letters_were_sent(
         assert "mark each as sent or as not sent on its page" in said and "and 10 more." in said
     assert of_another.returncode == 0, of_another.stderr
     assert len(sqs_queue.bodies()) == LETTERS
+
+
+def show_again(queue: TestQueue, handles: list[str]) -> None:
+    """Let the time pass for which a process that died keeps its messages, its scan and its intents."""
+    for handle in handles:
+        with suppress(queue.client.exceptions.ClientError):
+            queue.client.change_message_visibility(
+                QueueUrl=queue.dlq_url, ReceiptHandle=handle, VisibilityTimeout=0
+            )
+    DeadLetterQueue.objects.update(scanning_until=None)
+    ReplayAttempt.objects.filter(state="sending").update(sending_at=timezone.now() - timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    "stage", ["GetQueueAttributes", "ReceiveMessage", "SendMessageBatch", "DeleteMessageBatch"]
+)
+@pytest.mark.parametrize("oddity", ["none", "not mentioned"])
+def test_redrive_that_is_killed_loses_nothing_and_sends_nothing_twice(
+    door: Gate, sqs_queue: TestQueue, stage: str, oddity: str
+) -> None:
+    bury(sqs_queue)
+    stuck, reached = threading.Event(), threading.Event()
+    handles: list[str] = []
+
+    def hang(action: str, answer: Answer) -> Answer:
+        handles.extend(each["ReceiptHandle"] for each in answer.get("Messages", []))
+        if action == stage:
+            reached.set()
+            stuck.wait(60)
+        return answer
+
+    door.changed = hang
+    command = [sys.executable, "manage.py", "redrive_dlq", "--reason", "it is mended"]
+    variables = os.environ | environment(door, sqs_queue)
+    with program(command, cwd=REPOSITORY, env=variables, stdout=subprocess.DEVNULL) as redriving:
+        wait_until(reached.is_set, 60)
+        redriving.kill()
+    stuck.set()
+
+    def odd(action: str, answer: Answer) -> Answer:
+        handles.extend(each["ReceiptHandle"] for each in answer.get("Messages", []))
+        return {"Successful": []} if oddity == "not mentioned" and action == "DeleteMessageBatch" else answer
+
+    door.changed = odd
+    show_again(sqs_queue, handles)
+    run(door, sqs_queue, "redrive_dlq", "--reason", "once more")
+    door.changed = lambda _action, answer: answer
+    show_again(sqs_queue, handles)
+    last = run(door, sqs_queue, "redrive_dlq", "--reason", "and again")
+
+    arrived = [json.loads(body)["their"] for body in sqs_queue.bodies()]
+    doubtful = DeadLetter.objects.filter(state="outcome_unknown")
+    in_doubt = {json.loads(body)["their"] for body in doubtful.values_list("body", flat=True)}
+    assert len(arrived) == len(set(arrived))
+    assert set(arrived) | in_doubt == set(range(LETTERS))
+    assert last.returncode == (1 if in_doubt else 0), last.stderr
+    assert bool(in_doubt) == (stage == "SendMessageBatch")

@@ -15,7 +15,7 @@ from django.core.management.base import CommandError
 from django.db.models import Count, Q
 
 from jobs.bulk.registry import kind_of
-from jobs.dead_letters import check, fifo_order, fulfilment, left_over, operations, origins
+from jobs.dead_letters import check, fifo_order, fulfilment, left_over, operations, origins, send_outcomes
 from jobs.dead_letters.check import CheckedQueue
 from jobs.dead_letters.queue_visit import unseen_in_words
 from jobs.letter_ledger import entries
@@ -112,6 +112,8 @@ class Command(commands.ConsoleCommand):
             self._account(list(tried), [], letters.none())
 
     def _look(self) -> list[CheckedQueue]:
+        # What a process that died was sending is told as unknown, also where no cluster runs.
+        send_outcomes.give_up_intents()
         checked = check.check()
         for each in checked:
             self._line(str(each))
