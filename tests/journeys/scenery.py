@@ -257,6 +257,8 @@ def _job(number: int, **fields: Any) -> Job:
 
 def ended_jobs(numbers: range) -> None:
     """Create about one ended job per minute, with varying load: the higher its number, the longer ago."""
+    # One time for all: an expression of the database for each of thousands of rows takes seconds.
+    now = timezone.now()
     statuses = cycle([Status.COMPLETED] * 40 + [Status.FAILED] + [Status.COMPLETED] * 30 + [Status.CANCELLED])
     Job.objects.bulk_create(
         [
@@ -266,10 +268,10 @@ def ended_jobs(numbers: range) -> None:
                 error_message=ERROR if status == Status.FAILED else None,
                 claimed_epoch=1,
                 worker_id=f"worker-{number % 6}a@host-{number % 3}",
-                created_at=Now() - ago,
-                started_at=Now() - ago + waited,
-                updated_at=Now() - ago + waited + ran,
-                completed_at=Now() - ago + waited + ran,
+                created_at=now - ago,
+                started_at=now - ago + waited,
+                updated_at=now - ago + waited + ran,
+                completed_at=now - ago + waited + ran,
             )
             for number in numbers
             for ago in [(7 + number + 36 * sin(number / 90)) * MINUTE]
@@ -419,19 +421,20 @@ def _limits() -> None:
         )
     shop = f"key:{ApiKey.objects.get(name='shop, production').pk}"
     noisy, calm, theirs = "address:203.0.113.7", "address:198.51.100.20", "check:address:192.0.2.44"
-    now = ["GET /api/queue/<anything:customer_id>", "POST /api/jobs", "POST (another service)"]
+    routes = ["GET /api/queue/<anything:customer_id>", "POST /api/jobs", "POST (another service)"]
+    now = timezone.now()
     RateLimitRequest.objects.bulk_create(
         RateLimitRequest(
             key=key,
-            method=now[route].split()[0],
-            endpoint=now[route].partition(" ")[2],
+            method=routes[route].split()[0],
+            endpoint=routes[route].partition(" ")[2],
             policy=policy,
             outcome=outcome,
             hits=hits + minute % 7,
-            created_at=Now() - minute * MINUTE,
+            created_at=now - minute * MINUTE,
         )
         # The minutes of this hour and the one before are not yet summed up per hour.
-        for minute in range(0, 60 + timezone.now().minute, 3)
+        for minute in range(0, 60 + now.minute, 3)
         for key, route, policy, outcome, hits in (
             (noisy, 0, "standard", "allowed", 100),
             (noisy, 0, "standard", "limited", 40 if minute < 20 else 4),
@@ -441,11 +444,12 @@ def _limits() -> None:
         )
     )
     hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    hashes = {key: hash_key(key) for key in (noisy, calm)}
     RateLimitHour.objects.bulk_create(
         RateLimitHour(
             hour=hour - ago * 60 * MINUTE,
             policy="standard",
-            key_hash=hash_key(key),
+            key_hash=hashes[key],
             endpoint="/api/queue/<anything:customer_id>",
             method="GET",
             outcome=outcome,
