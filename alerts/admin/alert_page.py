@@ -22,7 +22,7 @@ from alerts.operator_decisions import Decision
 from alerts.trouble import shown_facts
 from opsconsole.kit import addresses, audit
 from opsconsole.kit.display import badge
-from opsconsole.kit.page_permissions import Person, may_see
+from opsconsole.kit.page_permissions import Person, may_open, may_see
 
 NOTIFICATIONS_SHOWN = 50
 LONGEST_IN_COLUMN = 36
@@ -65,7 +65,7 @@ def alert_page(alert: DatedAlert, permitted: Sequence[Decision], user: Person) -
         "rule": rule,
         "last_notification": last_notification.in_words(alert, notifications),
         "resolves_at": _resolves_at(alert),
-        "review": addresses.mounted(alert.link) if is_safe(alert.link) else "",
+        "review": addresses.mounted(alert.link) if is_safe(alert.link) and may_open(user, alert.link) else "",
         "links": [(label, addresses.mounted(to)) for label, to in _links(alert, user)],
         "runbook": runbooks.find(alert.rule),
         "timeline": _timeline(alert, notifications, user),
@@ -85,13 +85,8 @@ def is_safe(address: str) -> bool:
 
 
 def _links(alert: Alert, user: Person) -> list[tuple[str, str]]:
-    """Return the alert's links. Those to customers are for whoever may open their pages."""
-    sees_customers = may_see(user, "jobs_job")
-    return [
-        (label, to)
-        for label, to in alert.links
-        if is_safe(to) and (sees_customers or not addresses.is_of_customer(to))
-    ]
+    """Return the alert's links. Those to pages of the console are for whoever may open them."""
+    return [(label, to) for label, to in alert.links if is_safe(to) and may_open(user, to)]
 
 
 def _is_open_to(alert: Alert, decision: Decision) -> bool:

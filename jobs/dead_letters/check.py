@@ -23,9 +23,8 @@ from jobs.models import DeadLetter, DeadLetterQueue
 from jobs.models.dead_letter import DeadLetterQuerySet
 from opsconsole.kit import addresses, figures, intervals, pauses, redaction_version
 from opsconsole.kit.counting import exactly
-from opsconsole.kit.job_pages import job_page
+from opsconsole.kit.job_pages import job_links
 from opsconsole.kit.row_locks import locked, waited_in_vain
-from opsconsole.kit.short_ids import short_id
 from opsconsole_worker import sqs
 
 # For all queues together; the cluster ends a task after 90 seconds.
@@ -198,8 +197,7 @@ def _links(
         yield "View DLQ", page
     if failures.others:
         yield "All failures", addresses.of_list("jobs_failuregroup")
-    for job in affected.overdue if affected else ():
-        yield f"Job {short_id(job.pk)}", job_page(job.pk)
+    yield from job_links([job.pk for job in affected.overdue] if affected else ())
     # Messages leave these out, and so does the page for those who may not see customers.
     yield from affected.links() if affected else ()
 

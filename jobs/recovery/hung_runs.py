@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from alerts import notify
 from alerts.notify import Trouble
-from jobs.models import Job
+from jobs.models import Job, staleness
+from jobs.runs.named_jobs import named
 from opsconsole.kit import counting
 from opsconsole.kit.counting import many
+from opsconsole.kit.job_pages import job_links
 
 HUNG_RUNS = "hung-runs"
 
@@ -18,6 +20,7 @@ def watch() -> int:
     if not count:
         notify.clear(HUNG_RUNS)
         return 0
+    longest = named(Job.objects.hung().order_by(staleness.deadline(), "pk"))
     notify.fire(
         HUNG_RUNS,
         Trouble(
@@ -28,6 +31,8 @@ def watch() -> int:
             value=count,
             threshold=0,
             link="/admin/jobs/job/?stale=hung",
+            facts=(("Past the deadline for longest", "\n".join(longest.values())),),
+            links=job_links(longest),
         ),
     )
     return count

@@ -18,7 +18,8 @@ from jobs.messaging import queue_depths
 from jobs.models import QueueState
 from jobs.runs import observations
 from jobs.watch import message_gauges, run_gauges, worker_gauges
-from jobs.watch.gauge_reading import Reading, list_of
+from jobs.watch.gauge_reading import Reading
+from opsconsole.kit import addresses
 from opsconsole.kit.errors import first_line
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def _tell_unreadable(state: QueueState) -> None:
             title=f"Queue '{state.name}' can't be read",
             severity="critical",
             summary="How much waits there is unknown, and jobs can probably not be sent to it.",
-            link=list_of("queuestate"),
+            link=addresses.of_row("jobs_queuestate", state.name),
             facts=[("SQS says", state.error), ("Last read", last)],
         ),
     )

@@ -17,7 +17,7 @@ from jobs.models.columns import JOBS
 from opsconsole.kit import job_ids, one_statement
 from opsconsole.kit.counting import many
 from opsconsole.kit.durations import DAY, spell
-from opsconsole.kit.job_pages import job_page
+from opsconsole.kit.job_pages import job_links, job_page
 from opsconsole.kit.one_statement import Reading
 from opsconsole_worker.runs.lifecycle import LONGEST_REFUSED
 
@@ -73,6 +73,7 @@ class RefusedClaims:
             ]
             if self.rules
             else (),
+            links=job_links(self.first),
         )
 
     @property

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Count, QuerySet
 
 from alerts.notify import Fact, Trouble
 from jobs.models import Job, JobEvent, RecoveryControl, Status
-from jobs.models.job import UNKNOWN_CUSTOMER, JobQuerySet
+from jobs.models.job import JobQuerySet
 from jobs.recovery import outlook_wording, recovery_alerts, surroundings
 from jobs.recovery.decision import Policy
+from jobs.runs.named_jobs import named
 from jobs.watch import lost_workers
 from jobs.watch import refused_claims as jobs_refused
 from jobs.watch.gauge_reading import Reading, list_of
 from opsconsole.kit import counting, one_statement
 from opsconsole.kit.counting import figure, many
+from opsconsole.kit.job_pages import job_links
 from opsconsole.kit.one_statement import column_of, records_of
 
 
@@ -89,14 +93,14 @@ def told_unknown(count: int, state: RecoveryControl) -> Reading:
 def runs_by_hand() -> Reading:
     policy = Policy.current(RecoveryControl.load()) if settings.OPSCONSOLE_RECOVERY_BY_HAND else None
     if policy is None or not _possibly_silent().exists():
-        return told_by_hand(0, [])
+        return told_by_hand(0, {})
     runs = surroundings.left_by_hand(Job.objects.stale(), policy)
-    rows = runs.order_by("updated_at", "pk").values_list("pk", "customer_id", "queue")[:3]
-    longest = [f"{customer or UNKNOWN_CUSTOMER}: job {pk}, queue {queue}" for pk, customer, queue in rows]
+    longest = named(runs.order_by("updated_at", "pk"))
     return told_by_hand(counting.count(runs) if longest else 0, longest)
 
 
-def told_by_hand(count: int, longest: list[str]) -> Reading:
+def told_by_hand(count: int, longest: Mapping[UUID, str]) -> Reading:
+    """Say how many runs wait. ``longest``: the words of the first ones, by their jobs."""
     return Reading(
         count,
         Trouble(
@@ -104,7 +108,8 @@ def told_by_hand(count: int, longest: list[str]) -> Reading:
             summary="Their workers died, and sweeps leave runs of their queues alone. See what was done already, then requeue or "
             "cancel.",
             link=list_of("job", "?stale=by_hand"),
-            facts=(("Silent longest", "\n".join(longest)),) if longest else (),
+            facts=(("Silent longest", "\n".join(longest.values())),) if longest else (),
+            links=job_links(longest),
         ),
     )
 
@@ -112,18 +117,19 @@ def told_by_hand(count: int, longest: list[str]) -> Reading:
 def quarantined_jobs() -> Reading:
     jobs = Job.objects.filter(status=Status.QUARANTINED)
     count = counting.count(jobs)
-    latest = jobs.order_by("-created_at", "-pk").values_list("pk", "customer_id")[:3] if count else ()
-    return told_quarantined(count, [f"{customer or UNKNOWN_CUSTOMER}: job {pk}" for pk, customer in latest])
+    return told_quarantined(count, named(jobs.order_by("-created_at", "-pk")) if count else {})
 
 
-def told_quarantined(count: int, latest: list[str]) -> Reading:
+def told_quarantined(count: int, latest: Mapping[UUID, str]) -> Reading:
+    """Say how many jobs there are. ``latest``: the words of the newest ones, by the jobs."""
     return Reading(
         count,
         Trouble(
             title=f"{many(count, 'job')} in quarantine",
             summary="Nothing starts them again but an operator: mend the cause, then release them.",
             link=list_of("job", "?status=quarantined"),
-            facts=(("Newest", "\n".join(latest)),) if latest else (),
+            facts=(("Newest", "\n".join(latest.values())),) if latest else (),
+            links=job_links(latest),
         ),
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from itertools import islice
 
 from alerts.notify import Trouble
 from jobs.intake import waits
@@ -11,13 +13,14 @@ from jobs.models.worker import stale_after, workers_are_seen
 from jobs.runs import visibility, worker_kinds
 from jobs.runs.visibility import ShortTimeout
 from jobs.watch.gauge_reading import Reading, list_of
-from opsconsole.kit import counting
+from opsconsole.kit import addresses, counting
 from opsconsole.kit.counting import many
 from opsconsole.kit.durations import spell
 
-CLOCKS_NAMED = 10
+CLOCKS_NAMED, CLOCKS_LINKED = 10, 3
 # Shorter waits are those of workers that are being restarted.
 UNCLAIMED_AFTER = timedelta(minutes=2)
+QUEUES_LINKED = 3
 
 
 def no_live_worker() -> Reading:
@@ -51,15 +54,13 @@ def worker_clocks() -> Reading:
     clocks = worker_kinds.wrong_clocks()
     count = counting.count(clocks)
     first = clocks.values_list("pk", "clock_offset")[:CLOCKS_NAMED] if count else ()
-    offsets = [
-        (worker_kinds.in_short(worker), worker_kinds.offset_in_words(offset))
-        for worker, offset in first
-        if offset
-    ]
+    offsets = {worker: worker_kinds.offset_in_words(offset) for worker, offset in first if offset}
     return told_clocks(count, offsets)
 
 
-def told_clocks(count: int, offsets: list[tuple[str, str]]) -> Reading:
+def told_clocks(count: int, offsets: Mapping[str, str]) -> Reading:
+    """Say how many clocks are wrong. ``offsets``: by how much, by the first workers."""
+    names = {worker: worker_kinds.in_short(worker) for worker in offsets}
     return Reading(
         count,
         Trouble(
@@ -67,7 +68,11 @@ def told_clocks(count: int, offsets: list[tuple[str, str]]) -> Reading:
             summary="Their heartbeats count from when the console sees them change. Let the database write the time of a "
             "heartbeat, or set the clocks.",
             link=list_of("workerheartbeat"),
-            facts=offsets,
+            facts=[(names[worker], offset) for worker, offset in offsets.items()],
+            links=[
+                (f"Worker {name}", addresses.of_row("jobs_workerheartbeat", worker))
+                for worker, name in islice(names.items(), CLOCKS_LINKED)
+            ],
         ),
     )
 
@@ -90,5 +95,9 @@ def told_short_visibility(short: list[ShortTimeout]) -> Reading:
             "once and become dead letters. Raise the timeout.",
             link=list_of("queuestate"),
             facts=[(f"Queue '{each.queue}'", each.sentence) for each in short],
+            links=[
+                (f"Queue '{each.queue}'", addresses.of_row("jobs_queuestate", each.queue))
+                for each in short[:QUEUES_LINKED]
+            ],
         ),
     )

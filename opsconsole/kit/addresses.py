@@ -61,6 +61,15 @@ def is_of_customer(link: str) -> bool:
     return link.startswith("/") and f"/{_CUSTOMER}" in link
 
 
+def model_of(link: str) -> str:
+    """Return of which model a stored address shows rows, as ``of_list`` names it, below whatever path; '' of any other address."""
+    if is_of_customer(link):
+        return "jobs_job"
+    _, _, page = link.partition("/admin/")
+    parts = page.partition("?")[0].split("/")
+    return f"{parts[0]}_{parts[1]}" if link.startswith("/") and len(parts) > 2 else ""
+
+
 def fixed(view: str) -> str:
     """Return the address of a view without parameters."""
     return _of(view, get_script_prefix(), get_urlconf())

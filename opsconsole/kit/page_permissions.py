@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models.options import Options
 
-from opsconsole.kit import admin_pages
+from opsconsole.kit import addresses, admin_pages
 from opsconsole.kit.principal import Principal
 
 Person: TypeAlias = User | AnonymousUser
@@ -25,6 +25,12 @@ def may_see_rows(user: Asker, model: Options[Any]) -> bool:
     """Return the same for a model. As in Django, whoever may change a row also sees it."""
     label, name = model.app_label, model.model_name
     return any(user.has_perm(f"{label}.{action}_{name}") for action in ("view", "change"))
+
+
+def may_open(user: Asker, address: str) -> bool:
+    """Tell whether this person may open a stored address. Those of no list and no row are open to everybody."""
+    model = _models().get(addresses.model_of(address))
+    return model is None or may_see_rows(user, model)
 
 
 @cache

@@ -264,6 +264,25 @@ def test_each_decision_needs_its_own_permission(client: Client, name: str) -> No
     assert Alert.objects.get().state != "firing"
 
 
+def test_pages_are_linked_for_those_who_may_open_them(client: Client, operator: Client) -> None:
+    links = [
+        ("Job 5a3c91d2", "/admin/jobs/job/5a3c91d2-7f40-4be1-9d0e-2b6f8c11a901/change/"),
+        ("Worker w-1", "/admin/jobs/workerheartbeat/w-1/change/"),
+        ("An earlier page", "/admin/jobs/lanes/"),
+    ]
+    alert = fire_alert(links=links, link="/admin/jobs/job/?stale=hung")
+    shown = operator.get(page_of(alert)).text
+    assert all(f'<a href="{to}">{label}</a>' in shown for label, to in links) and "?stale=hung" in shown
+    blind = people.viewer()
+    blind.user_permissions.remove(*blind.user_permissions.filter(codename="view_job"))
+    client.force_login(User.objects.get(pk=blind.pk))
+
+    shown = client.get(page_of(alert)).text
+
+    assert "Job 5a3c91d2" not in shown and "?stale=hung" not in shown
+    assert all(label in shown for label, _ in links[1:])
+
+
 def test_customers_are_linked_for_those_who_may_see_them_and_not_in_messages(
     client: Client, operator: Client, settings: Any
 ) -> None:

@@ -28,6 +28,7 @@ from jobs.runs.diagnosis import Reason
 from jobs.runs.timeline import Actor
 from opsconsole.kit import doorbell
 from opsconsole.kit.row_locks import locked
+from opsconsole.kit.short_ids import short_id
 from opsconsole_worker.environment import QueueConfig
 from opsconsole_worker.runs import heartbeats, lifecycle
 from opsconsole_worker.runs.heartbeats import Verdict, Worker
@@ -414,6 +415,8 @@ def test_hung_run_is_alerted_and_left_alone() -> None:
     sweeps.sweep("test")
     alert = Alert.objects.open().get(fingerprint="hung-runs")
     assert alert.title.startswith("1 run past the deadline")
+    assert str(hung.pk) in alert.facts[0][1]
+    assert alert.links == [[f"Job {short_id(hung.pk)}", f"/admin/jobs/job/{hung.pk}/change/"]]
     assert Job.objects.get(pk=hung.pk).status == Status.IN_PROGRESS
     lifecycle.complete(Run(hung.pk, 1, Worker("worker-1")))
     sweeps.sweep("test")

@@ -25,6 +25,7 @@ from jobs.watch import gauges, lost_workers, message_gauges, run_gauges, worker_
 from jobs.watch.gauge_reading import Reading
 from opsconsole import overview
 from opsconsole.kit import counting, pauses
+from opsconsole.kit.short_ids import short_id
 from opsconsole.overview import current_figures, findings
 from opsconsole_worker.environment import QueueConfig
 from tests.conftest import TestQueue
@@ -143,7 +144,8 @@ def test_alert_on_quarantined_jobs_lasts_until_release() -> None:
     gauges.watch()
     alert = open_alert("quarantined_jobs")
     assert alert and alert.title == "1 job in quarantine"
-    assert alert.facts == [["Newest", f"ACME <!channel>: job {held.pk}"]]
+    assert alert.facts == [["Newest", f"ACME <!channel>: job {held.pk}, queue {held.queue}"]]
+    assert alert.links == [[f"Job {short_id(held.pk)}", f"/admin/jobs/job/{held.pk}/change/"]]
     assert alert.link == "/admin/jobs/job/?status=quarantined"
 
     held.status = Status.PENDING
@@ -243,6 +245,7 @@ def test_alert_on_runs_that_wait_for_an_operator_lasts_until_somebody_decides(se
     alert = open_alert("runs_by_hand")
     assert alert and alert.title == "1 run waits for an operator"
     assert alert.link == "/admin/jobs/job/?stale=by_hand" and str(left.pk) in alert.facts[0][1]
+    assert alert.links == [[f"Job {short_id(left.pk)}", f"/admin/jobs/job/{left.pk}/change/"]]
     overview.memory.clear()
     assert current_figures.read().stale_by_hand == alert.value == 1
     # What the figure and its alert both say is said once.
@@ -282,6 +285,7 @@ def test_alert_on_wrong_clocks_names_worker_and_offset() -> None:
     alert = open_alert("worker_clocks")
     assert alert and alert.title == "1 worker has a wrong clock"
     assert alert.facts == [["ahead", "2 d ahead"]]
+    assert alert.links == [["Worker ahead", "/admin/jobs/workerheartbeat/ahead/change/"]]
     beat("ahead")
     gauges.watch()
     assert open_alert("worker_clocks") is None
@@ -376,6 +380,7 @@ def test_second_failed_reading_raises_alert() -> None:
     alert = Alert.objects.get()
     assert (alert.fingerprint, alert.severity) == ("queue_unreadable:default", "critical")
     assert alert.facts[0] == ["SQS says", "AccessDenied"]
+    assert alert.link == "/admin/jobs/queuestate/default/change/"
     assert Notification.objects.count() == 1
 
     queue(read_at=Now(), checked_at=Now(), error="")
