@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from django.urls import reverse
 
@@ -25,5 +26,5 @@ class Button:
 
 
 def button(page: str, step: Step, label: str) -> Button:
-    url = reverse(f"admin:{page}_operate", args=[step.action]) + f"?id={step.job_id}"
+    url = f"{reverse(f'admin:{page}_operate', args=[step.action])}?{urlencode({'id': step.job_id})}"
     return Button(step.action, label, url, step.will, step.sentence)

@@ -20,7 +20,7 @@ from jobs.dead_letters import editing
 from jobs.letter_ledger.entries import LetterAction
 from jobs.operations import payload_edits
 from jobs.operations.steps import JobAction
-from opsconsole.kit import audit
+from opsconsole.kit import addresses, audit
 from opsconsole.kit.page_permissions import Asker, may_see
 
 # Their ids are in an address, which servers accept up to a length.
@@ -60,7 +60,7 @@ def context(kind: Kind, keys: Sequence[str]) -> dict[str, Any]:
             key,
             about.get(key, ""),
             labels.result(results[key], kind.page),
-            reverse(f"admin:{kind.page}_change", args=[key]),
+            addresses.of_row(kind.page, key),
         )
         for key in keys
         if key in results

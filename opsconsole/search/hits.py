@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
+from opsconsole.kit import addresses
 from opsconsole.kit.one_statement import Steps
 
 SHOWN = 10
@@ -46,7 +47,7 @@ def group(heading: str, hits: list[Hit], model: str, **query: str) -> Found:
 
 
 def page_of(model: str, key: object) -> str:
-    return reverse(f"admin:{model}_change", args=[key])
+    return addresses.of_row(model, key)
 
 
 def list_of(model: str, **query: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from jobs.admin import labels
@@ -14,6 +13,7 @@ from jobs.bulk import registry
 from jobs.bulk.freezing import Group
 from jobs.bulk.kinds import Kind, MemberResult
 from jobs.models import BulkMember
+from opsconsole.kit import addresses
 from opsconsole.kit.display import badge
 from opsconsole.kit.page_permissions import Asker, may_see
 
@@ -75,7 +75,7 @@ def _line(member: BulkMember, kind: Kind, about: str, result: MemberResult | Non
     tone = "quiet" if result else OUTCOME_TONES[member.outcome]
     outcome = badge(Outcome(member.outcome).label.capitalize(), tone)
     seen = _seen(member.seen_status, "", kind) if member.seen_status else SafeString("")
-    url = reverse(f"admin:{kind.page}_change", args=[member.subject])
+    url = addresses.of_row(kind.page, member.subject)
     became = labels.result(result, kind.page) if result else SafeString("")
     return MemberLine(member, url, about, seen, member.seen_epoch, outcome, became, member.sentence, result)
 

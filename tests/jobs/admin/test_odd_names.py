@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from jobs.models import QueueState
@@ -61,3 +62,17 @@ def test_links_of_a_job_and_a_letter_open_their_queue_and_worker(operator: Clien
         for link in links_of(text, "workerheartbeat"):
             assert html.escape(f"Worker {name}") in followed(operator, page, link)
     assert links_of(operator.get(pages[1]).text, "workerheartbeat")
+
+
+@pytest.mark.parametrize("name", ["orders_2417", "vm_40@host_5F", "a%2Fb", "a?b#c", "x/change", ".."])
+def test_search_leads_to_the_queue_and_the_worker_of_this_name(operator: Client, name: str) -> None:
+    """In Django's addresses, "_24" stands for "$"."""
+    QueueState.objects.create(name=name, read_at=timezone.now())
+    beat(name)
+    page = reverse("search")
+
+    text = operator.get(page, {"q": name}).text
+
+    [queue], [worker] = links_of(text, "queuestate"), links_of(text, "workerheartbeat")
+    assert html.escape(f"Queue {name}") in followed(operator, page, queue)
+    assert html.escape(f"Worker {name}") in followed(operator, page, worker)
