@@ -24,6 +24,7 @@ from django_q.tasks import async_task
 
 from alerts.models import SlackPerson
 from jobs.models import BulkOperation, JobEvent, RunRollup, RunRollupState
+from jobs.recovery import recovery_alerts
 from opsconsole.cluster import schedules, task_table
 from opsconsole.cluster.task_table import PROBE
 from opsconsole.kit import audit, pauses
@@ -82,6 +83,7 @@ def build(*, jobs: int = 80, problems: Callable[[], None] = few_problems) -> Non
         why="the review of the quarter",
     )
     pauses.begin("recovery", by="olga", reason="deploy")
+    recovery_alerts.retell()
     somebody = User.objects.get(username="somebody")
     SignInIdentity.objects.create(
         issuer="https://login.example.com", subject="2482", name="ada", user=somebody
