@@ -8,16 +8,18 @@ unchanged: the same route answers it, with the same key, schema and function.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any, cast
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import DisallowedHost
 from django.core.handlers.exception import convert_exception_to_response
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
+from django.http.request import split_domain_port, validate_host
 from django.urls import ResolverMatch, resolve
 from django.utils.module_loading import import_string
 
@@ -59,11 +61,11 @@ def before(application: Application) -> Application:
         if check is None:
             return application(environ, start_response)
         response = _chain()(check)
-        headers = list(response.headers.items())
+        headers, content = list(response.headers.items()), response.content
         if response.status_code == HTTPStatus.OK:
-            headers += [*_headers(check.is_secure()), ("Content-Length", str(len(response.content)))]
+            headers += [*_headers(check.is_secure()), ("Content-Length", str(len(content)))]
         start_response(f"{response.status_code} {response.reason_phrase}", headers)
-        return [response.content]
+        return [content]
 
     return answered
 
@@ -90,7 +92,8 @@ def _well_formed(environ: dict[str, Any]) -> Check | None:
     if key is None or SCOPE not in key.scopes:
         return None
     try:
-        check.get_host()
+        if not _is_usual_host(environ):
+            check.get_host()
         check.body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
     except (DisallowedHost, OSError):
         return None
@@ -100,6 +103,18 @@ def _well_formed(environ: dict[str, Any]) -> Check | None:
         return None
     check.asked, check.resolver_match, check.user = asked, _match(), AnonymousUser()
     return check
+
+
+def _is_usual_host(environ: dict[str, Any]) -> bool:
+    """Tell whether Django is known to answer for this host. ``get_host`` decides of all others, and where a proxy names one."""
+    host: str = environ.get("HTTP_HOST", "")
+    return "HTTP_X_FORWARDED_HOST" not in environ and _is_allowed(host, tuple(settings.ALLOWED_HOSTS))
+
+
+@lru_cache(maxsize=100)
+def _is_allowed(host: str, allowed: tuple[str, ...]) -> bool:
+    domain, _ = split_domain_port(host)
+    return bool(domain) and validate_host(domain, allowed)
 
 
 @cache

@@ -42,7 +42,7 @@ def identify(request: HttpRequest, key: str = "default") -> Identity:
 
 def _by_api_key(request: HttpRequest) -> Identity | None:
     api_key = api_keys.counted_as(request)
-    return Identity("api_key", f"key:{api_key.pk}", str(api_key)) if api_key else None
+    return Identity("api_key", api_key.client, str(api_key)) if api_key else None
 
 
 def _by_user(request: HttpRequest) -> Identity | None:

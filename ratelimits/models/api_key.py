@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import cached_property
 from typing import Self
 
 from django.conf import settings
@@ -109,6 +110,11 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} (…{self.hint})"
+
+    @cached_property
+    def client(self) -> str:
+        """Return the client that this key's requests count as, which each of them asks for."""
+        return f"key:{self.pk}"
 
     @property
     def lineage(self) -> uuid.UUID:

@@ -159,7 +159,7 @@ def letter_page(client: Client, letter: DeadLetter) -> str:
 
 def test_page_of_a_letter_names_the_operation_that_will_replay_it(operator: Client) -> None:
     letter = dead_letter()
-    assert "Bulk operation" not in letter_page(operator, letter)
+    assert "Bulk operation" not in letter_page(operator, letter).split('id="content-main"')[1]
     operation = begun_on_letters()
     link = reverse("admin:jobs_bulkoperation_change", args=[operation.pk])
     assert f'<a href="{link}">Bulk operation {operation.pk}</a> will replay it, unless' in letter_page(

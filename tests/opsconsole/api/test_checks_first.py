@@ -250,6 +250,29 @@ def test_other_calls_are_left_to_django(known: dict[str, str], meta: dict[str, s
     assert short.status == long.status
 
 
+@pytest.mark.parametrize(
+    ("meta", "in_front"),
+    [
+        ({"HTTP_HOST": "testserver"}, True),
+        ({"HTTP_HOST": "TestServer.:8000"}, True),
+        ({"HTTP_HOST": "testserver:x"}, False),
+        ({"HTTP_HOST": "testserver.evil.example"}, False),
+        ({"HTTP_HOST": "evil.example", "HTTP_X_FORWARDED_HOST": "testserver"}, True),
+        ({"HTTP_HOST": "testserver", "HTTP_X_FORWARDED_HOST": "evil.example"}, False),
+    ],
+)
+def test_only_allowed_hosts_are_answered(
+    known: dict[str, str], meta: dict[str, str], in_front: bool, settings: Any
+) -> None:
+    settings.USE_X_FORWARDED_HOST = True
+    for _ in range(2):
+        short, _ = both_ways(json.dumps(ASKED), known, **meta)
+
+        assert (short.by_django, short.status) == (not in_front, 200 if in_front else 400)
+    settings.ALLOWED_HOSTS = ["elsewhere.example"]
+    assert both_ways(json.dumps(ASKED), known, **meta)[0].status == 400
+
+
 @pytest.mark.parametrize("unknown", ["key", "policies", "migrations"])
 def test_what_the_database_must_be_asked_is_left_to_django(
     known: dict[str, str], unknown: str, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
