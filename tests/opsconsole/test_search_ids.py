@@ -77,8 +77,8 @@ def of_worker_and_queue() -> dict[str, str]:
     beat("worker-7@host")
     QueueState.objects.create(name="parcels")
     return {
-        "worker-7@host": change("jobs_workerheartbeat", "worker-7@host"),
-        "worker-7": change("jobs_workerheartbeat", "worker-7@host"),
+        "worker-7@host": change("jobs_workerheartbeat", "worker-7_40host"),
+        "worker-7": change("jobs_workerheartbeat", "worker-7_40host"),
         "parcels": change("jobs_queuestate", "parcels"),
     }
 
