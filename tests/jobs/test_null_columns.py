@@ -93,4 +93,5 @@ def test_lists_for_people_name_the_unknown_customer() -> None:
     made = null(factories.job(status=Status.QUARANTINED))
 
     assert job_actions._customers([str(made.pk)]) == {str(made.pk): "unknown customer"}
-    assert run_gauges.quarantined_jobs().words.facts == (("Newest", f"unknown customer: job {made.pk}"),)
+    named = f"unknown customer: job {made.pk}, queue {made.queue}"
+    assert run_gauges.quarantined_jobs().words.facts == (("Newest", named),)
