@@ -12,6 +12,12 @@ from pytest_django.fixtures import Settings
 from opsconsole.kit import alive
 
 
+@pytest.fixture(autouse=True)
+def promised_by_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget at the end what this process promised: its health would depend on it in later tests."""
+    monkeypatch.setattr(alive.SignOfLife, "is_promised", False)
+
+
 def test_file_is_touched_and_hidden_from_children(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
