@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import pytest
 
@@ -22,7 +24,7 @@ from tests.clients.node import HERE, PACKAGE, make
 from tests.conftest import TestQueue
 from tests.field import pooler
 from tests.field.conftest import production
-from tests.field.console import Console
+from tests.field.console import NAME, PASSWORD, Console
 from tests.field.installed import installed
 from tests.field.visitor import Visitor
 from tests.programs import program
@@ -143,6 +145,37 @@ def _requeue_each(visitor: Visitor, key: str) -> None:
     of_jobs = [each for path, methods in described.items() if "{job_id}" in path for each in methods.values()]
     assert len(of_jobs) > 10
     assert all("query" in {named["in"] for named in each["parameters"]} for each in of_jobs)
+
+
+def test_links_of_a_job_page_are_opened_as_browsers_follow_them(console: Console) -> None:
+    rows = ", ".join(f"({literal}, 'c', 5, 'failed')" for literal in map(_literal, IDS))
+    console.database.sql(f"INSERT INTO jobs (id, customer_id, package_size, status) VALUES {rows}")
+    console.database.sql("UPDATE jobs SET payload = jsonb_build_object('of', id, 'long', repeat('x', 30000))")
+    user = {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
+    made = console.run("createsuperuser", "--noinput", "--username", NAME, "--email", "", **user)
+    assert made.returncode == 0, made.stderr
+
+    with console.served() as proxy, Visitor(proxy) as visitor:
+        visitor.log_in(NAME, PASSWORD)
+        pages = _links(visitor, "/admin/jobs/job/", "/change/")
+        assert len(pages) == len(IDS)
+        for page in pages:
+            editors, whole = _links(visitor, page, "/payload/"), _links(visitor, page, "/whole/payload/")
+            assert (len(editors), len(whole)) == (2, 1), (page, editors)
+            answer = visitor.get(whole[0])
+            assert (answer.status, answer.headers.get_content_type()) == (200, "text/plain"), whole
+            shown = visitor.get(min(editors, key=len))
+            assert (shown.status, "<h1>Edit payload</h1>" in shown.text) == (200, True), editors
+            assert html.escape(json.dumps(json.loads(answer.body)["of"], ensure_ascii=False)) in shown.text
+
+
+def _links(visitor: Visitor, page: str, end: str) -> list[str]:
+    """Return the links of a page with this end, as a browser asks for them."""
+    found = re.findall(r'href="(/admin/jobs/job/[^"?]+)"', visitor.get(page).text)
+    asked = {urljoin(visitor.proxy.address + page, html.unescape(link)) for link in found}
+    return sorted(
+        {link.removeprefix(visitor.proxy.address) for link in asked if link.partition("?")[0].endswith(end)}
+    )
 
 
 @contextmanager

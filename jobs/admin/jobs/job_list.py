@@ -42,7 +42,7 @@ from jobs.models import Job, JobEvent, Status
 from jobs.models.job import JobQuerySet, JobWithEvidence
 from jobs.operations.steps import JobAction
 from jobs.runs.diagnosis import diagnose
-from opsconsole.kit import audit, job_ids
+from opsconsole.kit import addresses, audit, job_ids
 from opsconsole.kit.display import NOTHING, age
 from opsconsole.kit.read_only_admin import PageAdmin
 from opsconsole.kit.whole_columns import WholeColumns, download
@@ -175,10 +175,9 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
         return [
             one,
             path("enqueue/", self.admin_site.admin_view(self.enqueue_view), name="jobs_job_enqueue"),
+            # No path: it would take "7/whole/payload/", the download of a column of this name.
             path(
-                f"<{job_ids.CONVERTER}:job_id>/payload/",
-                self.admin_site.admin_view(self.payload_view),
-                name="jobs_job_payload",
+                "<str:key>/payload/", self.admin_site.admin_view(self.payload_view), name="jobs_job_payload"
             ),
             *super().get_urls(),
         ]
@@ -200,10 +199,10 @@ class JobAdmin(PlannedJobs, WholeColumns, PageAdmin[JobWithEvidence]):
     def _may_enqueue(self, request: HttpRequest) -> bool:
         return request.user.has_perm("jobs.enqueue_job") and self.has_view_permission(request)
 
-    def payload_view(self, request: HttpRequest, job_id: Any) -> HttpResponse:
+    def payload_view(self, request: HttpRequest, key: str) -> HttpResponse:
         if not (request.user.has_perm("jobs.edit_job") and self.has_view_permission(request)):
             raise PermissionDenied
-        return payload_page.view(self, request, job_id)
+        return payload_page.view(self, request, job_ids.parse(addresses.key_of(key)))
 
     def event_view(self, request: HttpRequest, event_id: int, column: str) -> StreamingHttpResponse:
         """Return the whole reason or details of an event of a timeline."""

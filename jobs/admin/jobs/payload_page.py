@@ -9,7 +9,6 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 
 from jobs.admin.action_buttons import Button
 from jobs.admin.bulk.start import actor_of
@@ -21,7 +20,7 @@ from jobs.operations.payload_edits import Seen
 from jobs.operations.steps import JobAction, OperationRefused
 from jobs.runs import status_wording
 from opsconsole.kit import audit, form_versions
-from opsconsole.kit.job_pages import job_page
+from opsconsole.kit.job_pages import job_page, payload_page
 from opsconsole.kit.line_diffs import CHANGED_SINCE, between, digest_of
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
@@ -76,14 +75,12 @@ class EditForm(ReasonForm):
 
 def button(job: JobWithEvidence) -> Button:
     step = payload_edits.step_of(job, size=0)
-    return Button(
-        "plain", "Edit payload", reverse("admin:jobs_job_payload", args=[job.pk]), step.will, step.sentence
-    )
+    return Button("plain", "Edit payload", payload_page(job.pk), step.will, step.sentence)
 
 
 def view(admin: ReadOnlyAdmin, request: HttpRequest, job_id: Any) -> HttpResponse:
     """Show the editor on GET; on POST show the changes or, when confirmed, write them."""
-    seen = payload_edits.look(job_id)
+    seen = payload_edits.look(job_id) if job_id is not None else None
     if seen is None:
         raise Http404
     if not seen.step.will:

@@ -48,6 +48,8 @@ def older_schema() -> Iterator[None]:
         ("57P01", Trouble.AWAY),
         ("08006", Trouble.AWAY),
         ("57014", Trouble.TOO_SLOW),
+        ("25P04", Trouble.TOO_SLOW),
+        ("25P03", Trouble.AWAY),
         ("40P01", Trouble.DEADLOCK),
         ("40001", Trouble.CONFLICT),
         ("54001", None),

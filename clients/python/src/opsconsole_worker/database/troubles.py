@@ -40,6 +40,7 @@ class Trouble(Enum):
         return self.name.lower().replace("_", " ")
 
 
+# The last two end the session, and are internal errors to drivers. By the last one, the program paused within a transaction.
 CERTAIN: tuple[tuple[type[Exception], Trouble], ...] = (
     (errors.ReadOnlySqlTransaction, Trouble.READ_ONLY),
     (errors.DiskFull, Trouble.DISK_FULL),
@@ -47,6 +48,8 @@ CERTAIN: tuple[tuple[type[Exception], Trouble], ...] = (
     (errors.DeadlockDetected, Trouble.DEADLOCK),
     (errors.SerializationFailure, Trouble.CONFLICT),
     (errors.QueryCanceled, Trouble.TOO_SLOW),
+    (errors.TransactionTimeout, Trouble.TOO_SLOW),
+    (errors.IdleInTransactionSessionTimeout, Trouble.AWAY),
 )
 SIGNS_OF_AN_OLDER_SCHEMA = (
     errors.UndefinedTable,
