@@ -7,8 +7,14 @@ keep the process for seconds. And what is none of the protocol it answers with a
 
 from __future__ import annotations
 
+# The class that a library for green threads does not replace.
+import _socket
 import re
+import socket
+import ssl
+import struct
 import time
+from contextlib import suppress
 from typing import Any
 
 from hiredis import PushNotification
@@ -19,8 +25,13 @@ from redis.exceptions import InvalidResponse
 from redis.exceptions import TimeoutError as StoreTimeoutError
 from redis.utils import SENTINEL
 
+from opsconsole.kit.errors import first_line
+
 # What the client asks of a cluster of a thousand servers takes a few megabytes. hiredis nests lists nine deep at most.
 MOST_BYTES = 16 * 1024 * 1024
+CLOSED = "The connection is closed"
+# By Python's time limit of a socket, and by the system's.
+TOO_SLOW = (TimeoutError, BlockingIOError)
 TOO_MUCH = "The answer is, or announces, more than any that is asked for"
 # Of a socket that may take for ever.
 LONGEST_SECONDS = 60.0
@@ -57,6 +68,34 @@ class LimitedParser(_HiredisParser):
         # The answer to HELLO, of which the client believes that it is a mapping. With health checks, a PING comes first.
         self._greets = connection.protocol == 3 and not connection.health_check_interval
 
+    def leave_time_to_the_system(self) -> None:
+        """Let the system keep the time limit of each send and receive, as hiredis does in C, where it can.
+
+        For a limit of its own, Python asks the system before each of them whether it would wait: half of the calls of a short
+        exchange. TLS needs that, and so do sockets of green threads.
+        """
+        sock, seconds = self._sock, self._socket_timeout
+        if not seconds or not isinstance(sock, _socket.socket) or isinstance(sock, ssl.SSLSocket):
+            return
+        whole, parts = divmod(max(1, round(seconds * 1_000_000)), 1_000_000)
+        limit = struct.pack("@ll", whole, parts)
+        # Where a system wants another form of a time, Python keeps the limit, as before.
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            sock.settimeout(None)
+
+    def send(self, packed: bytes) -> None:
+        """Send what redis-py or hiredis has packed."""
+        if self._sock is None:
+            raise StoreConnectionError(CLOSED)
+        try:
+            self._sock.sendall(packed)
+        except TOO_SLOW as error:
+            raise StoreTimeoutError("Timeout writing to socket") from error
+        except OSError as error:
+            raise StoreConnectionError(f"Error while writing: {first_line(error)}") from error
+
     @property
     def has_surplus(self) -> bool:
         """Tell whether more came than what was asked for: the next request would take it for its answer."""
@@ -71,7 +110,7 @@ class LimitedParser(_HiredisParser):
     ) -> Any:
         reader = self._reader
         if reader is None:
-            raise StoreConnectionError("The connection is closed")
+            raise StoreConnectionError(CLOSED)
         try:
             answer = reader.gets(not disable_decoding)
             if answer is NOT_ENOUGH_DATA:
@@ -98,10 +137,10 @@ class LimitedParser(_HiredisParser):
         """Take what came, and return how much. Raise ``InvalidResponse`` of a list that is longer than any that is asked for."""
         sock, reader, buffer = self._sock, self._reader, self._buffer
         if sock is None or reader is None:
-            raise StoreConnectionError("The connection is closed")
+            raise StoreConnectionError(CLOSED)
         try:
             length = sock.recv_into(buffer) if timeout is SENTINEL else self._receive_within(timeout)
-        except TimeoutError as error:
+        except TOO_SLOW as error:
             if not raise_on_timeout:
                 return 0
             raise StoreTimeoutError("Timeout reading from socket") from error
@@ -115,11 +154,12 @@ class LimitedParser(_HiredisParser):
         return length
 
     def _receive_within(self, seconds: float) -> int:
+        before = self._sock.gettimeout()
         self._sock.settimeout(seconds)
         try:
             length: int = self._sock.recv_into(self._buffer)
         finally:
-            self._sock.settimeout(self._socket_timeout)
+            self._sock.settimeout(before)
         return length
 
     def _join_lines(self, piece: bytes) -> None:

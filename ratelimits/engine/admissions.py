@@ -82,7 +82,8 @@ class Admissions:
 
     def owed(self, key: str, generation: int) -> Owed:
         """Return what a store of this generation does not know about the client."""
-        if key not in self._clients:
+        client = self._clients.get(key)
+        if client is None or (client.generation == generation and not client.untold):
             return NOTHING
         with self._lock:
             client = self._clients.get(key)

@@ -208,10 +208,11 @@ class ClusterStore:
 
     def _checked(self, server: str, question: Question, reply: Any) -> Answer | RedisError:
         try:
-            own = answer_to(question, question.generation & OWN, reply)
+            return answer_to(
+                question, question.generation & OWN, reply, server=self._number(server) << SERVER_BITS
+            )
         except RedisError as error:
             return error
-        return own._replace(generation=self._number(server) << SERVER_BITS | own.generation)
 
     def _moved(self, server: str, question: Question, reply: MovedError) -> Answer | RedisError:
         try:

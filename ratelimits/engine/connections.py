@@ -82,6 +82,8 @@ class Connections:
 
     def _send_anew(self, commands: Sequence[Command]) -> Sent:
         connection = self._connection()
+        connection.connect()  # type: ignore[no-untyped-call]  # redis-py's
+        _parser(connection).leave_time_to_the_system()
         _write(connection, commands)
         return Sent(connection, commands, reused=False)
 
@@ -93,7 +95,7 @@ class Connections:
     def _read(self, sent: Sent) -> list[Any]:
         connection = sent.connection
         # redis-py would name the server and look at the protocol before each answer, and raise those that are errors.
-        parser: LimitedParser = connection._parser  # type: ignore[attr-defined]  # noqa: SLF001 - ours, see store_client.options
+        parser = _parser(connection)
         try:
             answers = [parser.read_response() for _ in sent.commands]
         except RedisError:
@@ -110,11 +112,16 @@ class Connections:
         return answers
 
 
+def _parser(connection: ConnectionInterface) -> LimitedParser:
+    """Return the parser that ``store_client.options`` or, of a cluster, ``redis_cluster.Cluster`` sets."""
+    parser: LimitedParser = connection._parser  # type: ignore[attr-defined]  # noqa: SLF001 - it is ours
+    return parser
+
+
 def _write(connection: ConnectionInterface, commands: Sequence[Command]) -> None:
     try:
         # redis-py calls the same function, after looking at the type of every argument.
-        packed = b"".join([pack_command(tuple(command)) for command in commands])
-        connection.send_packed_command([packed], check_health=False)  # type: ignore[no-untyped-call]  # redis-py's
+        _parser(connection).send(b"".join([pack_command(tuple(command)) for command in commands]))
     except RedisError:
         connection.disconnect()  # type: ignore[no-untyped-call]  # redis-py's
         raise

@@ -20,8 +20,8 @@ from ratelimits.engine.blocked_clients import BlockedClients
 from ratelimits.engine.breaker import Breaker
 from ratelimits.engine.decision import Decision, closed, counted_locally, unlimited
 from ratelimits.engine.local_counter import LocalWindows, local_limit
-from ratelimits.engine.questions import PREFIX, AnyStore, PolicyAndKey, SlotMoves
-from ratelimits.engine.told_store import Standing, ToldStore
+from ratelimits.engine.questions import PREFIX, AnyStore, PolicyAndKey, SlotMoves, Standing
+from ratelimits.engine.told_store import ToldStore
 from ratelimits.policies.policy_snapshot import ENFORCE, OFF, PolicySnapshot
 
 log = logging.getLogger(__name__)

@@ -68,5 +68,5 @@ def _used(store: AnyStore, counted: Sequence[PolicyAndKey]) -> list[int]:
     for answer in store.ask([Question(store.shard(key), [(policy, key)], 0) for policy, key in counted]):
         if isinstance(answer, RedisError):
             raise answer
-        used.append(answer.numbers[1])
+        used.append(answer.standings[0].used)
     return used

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
 from redis.exceptions import RedisError, ResponseError
@@ -38,11 +39,21 @@ class Question(NamedTuple):
     owed: Sequence[Owed] = ()
 
 
+class Standing(NamedTuple):
+    """How a client stands under one policy. ``microseconds``: see ``ratelimits.engine.script``; ``at``: the store's time."""
+
+    fits: bool
+    used: int
+    microseconds: int
+    at: int
+    generation: int
+
+
 class Answer(NamedTuple):
-    """The generation, three numbers for each policy (see ``ratelimits.engine.script``), and the store's time."""
+    """The generation, how the client stands under each policy (nothing if another generation was named), and the store's time."""
 
     generation: int
-    numbers: Sequence[int]
+    standings: Sequence[Standing]
     at: int = 0
 
 
@@ -99,9 +110,8 @@ class AnyStore(Protocol):
 def arguments(question: Question, names: Sequence[str], generation: int) -> list[Any]:
     """Return the arguments of the script: the keys, the generation's last, then what it reads."""
     given: list[Any] = [len(names), *names, question.cost, generation]
-    for at, (policy, _) in enumerate(question.counted):
+    for (policy, _), unknown in zip(question.counted, question.owed or repeat(NOTHING)):  # noqa: B905 - without an end
         refuses = "1" if policy.mode == ENFORCE else "0"
-        unknown = question.owed[at] if question.owed else NOTHING
         given += (policy.algorithm, policy.limit, policy.window, refuses, *unknown)
     return given
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
-from ratelimits.engine.questions import Answer, Question
+from ratelimits.engine.questions import Answer, Question, Standing
 
 # In microseconds, per second of a window.
 LONGEST = 2_000_001
@@ -18,8 +18,10 @@ class OddNumbers(ResponseError):
     """What the store says of a client contradicts itself: others wrote something to its keys, or it is no store."""
 
 
-def answer_to(question: Question, named: int, reply: Any) -> Answer:
+def answer_to(question: Question, named: int, reply: Any, *, server: int = 0) -> Answer:
     """Return the answer that a reply to a question is. ``named``: the generation that the script was given.
+
+    ``server``: what stands before the generation, of a server of a cluster.
 
     Raise ``InvalidResponse`` for what the script never answers, and ``OddNumbers`` for what it can only answer about keys that
     others wrote to.
@@ -37,16 +39,19 @@ def answer_to(question: Question, named: int, reply: Any) -> Answer:
     ):
         if integers and len(reply) == 1 and named and 0 < reply[0] != named:
             # Of another generation than the named one, the script says no more.
-            return Answer(reply[0], ())
+            return Answer(server | reply[0], ())
         raise InvalidResponse(STRANGE)
-    numbers = reply[2:]
-    each = iter(numbers)
-    for (policy, _), fits, used, free in zip(counted, each, each, each, strict=True):
+    generation, at, *_ = reply
+    generation |= server
+    numbers = iter(reply[2:])
+    standings = []
+    for (policy, _), fits, used, free in zip(counted, numbers, numbers, numbers, strict=True):
         # A counter counts for two windows, and what is exactly as old as a window still counts.
         can_be = used <= policy.limit if fits == 1 else fits == 0 and used + cost > policy.limit
         if not can_be or used < 0 or not 0 <= free <= policy.window * LONGEST:
             raise OddNumbers("The store contradicts itself about this client")
-    return Answer(reply[0], numbers, reply[1])
+        standings.append(Standing(fits == 1, used, free, at, generation))
+    return Answer(generation, standings, at)
 
 
 def all_deleted(answers: Sequence[Any]) -> None:

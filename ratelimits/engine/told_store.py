@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from redis.exceptions import ConnectionError as StoreConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from ratelimits.engine.admissions import NOTHING, Admissions, Owed
 from ratelimits.engine.breaker import Breaker
-from ratelimits.engine.questions import Answer, AnyStore, PolicyAndKey, Question, Return, SlotMoves
+from ratelimits.engine.questions import Answer, AnyStore, PolicyAndKey, Question, Return, SlotMoves, Standing
 from ratelimits.policies.policy_snapshot import ENFORCE
 
 log = logging.getLogger(__name__)
@@ -24,16 +23,6 @@ log = logging.getLogger(__name__)
 MOST_GENERATIONS = 3
 CLIENTS_TOLD_AT_ONCE = 100
 Parts = Mapping[str, Sequence[PolicyAndKey]]
-
-
-class Standing(NamedTuple):
-    """How a client stands under one policy. ``microseconds``: see ``ratelimits.engine.script``; ``at``: the store's time."""
-
-    fits: bool
-    used: int
-    microseconds: int
-    at: int
-    generation: int
 
 
 class ToldStore:
@@ -45,7 +34,7 @@ class ToldStore:
         self._telling = threading.Lock()
         self.generations: dict[str, int] = {}
 
-    def ask(self, store: AnyStore, counted: Sequence[PolicyAndKey], cost: int) -> list[Standing]:
+    def ask(self, store: AnyStore, counted: Sequence[PolicyAndKey], cost: int) -> Sequence[Standing]:
         """Ask the store, which first learns what it does not know about these clients' admissions."""
         parts = _by_shard(store, counted)
         if len(parts) == 1 and (usual := self._ask_one(store, parts, cost)):
@@ -58,19 +47,19 @@ class ToldStore:
             raise
         if len(parts) == 1:
             [answer] = answers.values()
-            return _standings(answer)
+            return answer.standings
         return _together(store, parts, counted, cost, answers)
 
-    def _ask_one(self, store: AnyStore, parts: Parts, cost: int) -> list[Standing]:
+    def _ask_one(self, store: AnyStore, parts: Parts, cost: int) -> Sequence[Standing]:
         """Ask about one shard, as nearly always; return nothing if the store must be told something first."""
         if self._owes_anything(parts):
-            return []
+            return ()
         [(shard, part)] = parts.items()
         [answer] = store.ask([Question(shard, part, cost, self.generations.get(shard, 0))])
         if isinstance(answer, RedisError):
             raise answer
         self.generations[shard] = answer.generation
-        return _standings(answer)
+        return answer.standings
 
     def _ask(self, store: AnyStore, parts: Parts, cost: int, answers: dict[str, Answer]) -> None:
         """Ask until each part has its answer, and note those that counted also when another one failed."""
@@ -107,7 +96,7 @@ class ToldStore:
                 failure = answer
                 continue
             self.generations[question.shard] = answer.generation
-            if answer.numbers:
+            if answer.standings:
                 answers[question.shard] = answer
                 if question.owed:
                     self._admissions.note_told([key for _, key in question.counted], answer.generation)
@@ -188,7 +177,7 @@ def _by_shard(store: AnyStore, counted: Sequence[PolicyAndKey]) -> Parts:
 
 def _together(
     store: AnyStore, parts: Parts, counted: Sequence[PolicyAndKey], cost: int, answers: Mapping[str, Answer]
-) -> list[Standing]:
+) -> Sequence[Standing]:
     """Return how the client stands under all policies; what some shards counted of a request that others refuse is taken back."""
     refusing = {shard for shard, answer in answers.items() if _refuses(parts[shard], answer)}
     returned = {shard: answers[shard] for shard in parts if refusing and shard not in refusing}
@@ -196,25 +185,14 @@ def _together(
     standings = {
         key: standing._replace(used=standing.used - cost) if standing.fits and shard in returned else standing
         for shard, part in parts.items()
-        for (_, key), standing in zip(part, _standings(answers[shard]), strict=True)
+        for (_, key), standing in zip(part, answers[shard].standings, strict=True)
     }
     return [standings[key] for _, key in counted]
 
 
-def _fits(answer: Answer, at: int) -> bool:
-    return bool(answer.numbers[3 * at])
-
-
 def _refuses(part: Sequence[PolicyAndKey], answer: Answer) -> bool:
-    return any(policy.mode == ENFORCE and not _fits(answer, at) for at, (policy, _) in enumerate(part))
-
-
-def _standings(answer: Answer) -> list[Standing]:
-    generation, numbers, time = answer
-    return [
-        Standing(bool(numbers[at]), numbers[at + 1], numbers[at + 2], time, generation)
-        for at in range(0, len(numbers), 3)
-    ]
+    together = zip(part, answer.standings, strict=True)
+    return any(policy.mode == ENFORCE and not standing.fits for (policy, _), standing in together)
 
 
 def _take_back(store: AnyStore, parts: Parts, answers: Mapping[str, Answer], cost: int) -> None:
@@ -222,7 +200,7 @@ def _take_back(store: AnyStore, parts: Parts, answers: Mapping[str, Answer], cos
     returns = [
         Return(
             shard,
-            [each for at, each in enumerate(parts[shard]) if _fits(answer, at)],
+            [each for each, standing in zip(parts[shard], answer.standings, strict=True) if standing.fits],
             cost,
             answer.at,
             answer.generation,

@@ -41,6 +41,8 @@ def identify(request: HttpRequest, key: str = "default") -> Identity:
 
 
 def _by_api_key(request: HttpRequest) -> Identity | None:
+    if not api_keys.is_sent(request):
+        return None
     api_key = api_keys.counted_as(request)
     return Identity("api_key", api_key.client, str(api_key)) if api_key else None
 

@@ -45,15 +45,15 @@ class PolicySnapshot:
 
     def exempts(self, address: Address | None) -> bool:
         """Tell whether requests from this address are neither counted nor refused."""
-        return _is_in(address, self.allow)
+        return bool(self.allow) and _is_in(address, self.allow)
 
     def denies(self, address: Address | None) -> bool:
         """Tell whether requests from this address, unless exempt, are refused without being counted."""
-        return self.mode == ENFORCE and _is_in(address, self.deny)
+        return bool(self.deny) and self.mode == ENFORCE and _is_in(address, self.deny)
 
 
 def _is_in(address: Address | None, networks: tuple[Network, ...]) -> bool:
-    return bool(networks) and address is not None and any(address in network for network in networks)
+    return address is not None and any(address in network for network in networks)
 
 
 # The policy that counts the calls by which other services ask for decisions.

@@ -36,7 +36,10 @@ class LimitState:
     @property
     def refusal(self) -> Sequence[Decision]:
         """All decisions if one of them refuses the request, otherwise none."""
-        return () if all(decision.allowed for decision in self.decisions) else self.decisions
+        for decision in self.decisions:
+            if not decision.allowed:
+                return self.decisions
+        return ()
 
 
 def check_by_path(request: HttpRequest) -> Sequence[Decision]:
@@ -83,18 +86,19 @@ def _check(request: HttpRequest, policies: Sequence[PolicySnapshot]) -> Sequence
     state = _state(request)
     address = client_ip.client_address(request.META)
     counted: list[PolicySnapshot] = []
+    identities: list[str] = []
     for policy in policies:
         if policy.name in state.identities or policy.exempts(address):
             continue
-        state.identities[policy.name] = caller.identify(request, policy.key)
+        identity = state.identities[policy.name] = caller.identify(request, policy.key)
         if policy.denies(address):
             state.decisions.append(
                 Decision(policy, allowed=False, exceeded=True, remaining=0, reset_after=0, denied=True)
             )
         else:
             counted.append(policy)
+            identities.append(identity.value)
     if counted and not state.refusal:
-        identities = [state.identities[policy.name].value for policy in counted]
         state.decisions += store.check_all(counted, identities)
     return state.refusal
 

@@ -62,7 +62,7 @@ def numbers(store: Store, policies: Sequence[PolicySnapshot], key: str, cost: in
     counted = [(policy, f"rl:{policy.name}:{key}") for policy in policies]
     [answer] = store.ask([Question("", counted, cost)])
     assert isinstance(answer, Answer)
-    return answer.numbers
+    return [int(number) for standing in answer.standings for number in standing[:3]]
 
 
 def process(clock: Clock, processes: int = 1) -> Engine:

@@ -190,14 +190,14 @@ def test_taking_back_leaves_what_was_counted_at_other_times(cluster: Cluster) ->
         answers = [answer(store, Question(part, counted, cost)) for cost in (1, 3, 2)]
         back = Return(part, counted, 3, answers[1].at, answers[1].generation)
         store.take_back([back])
-        assert answer(store, Question(part, counted, 0)).numbers[1] == 3
+        assert answer(store, Question(part, counted, 0)).standings[0].used == 3
         # A counter that was cleared meanwhile is not made negative.
         store.delete([counted[0][1]])
         store.take_back([back])
-        assert answer(store, Question(part, counted, 1)).numbers[1] == 1
+        assert answer(store, Question(part, counted, 1)).standings[0].used == 1
         # Nor is anything taken from what it has counted since.
         store.take_back([back])
-        assert answer(store, Question(part, counted, 0)).numbers[1] == 1
+        assert answer(store, Question(part, counted, 0)).standings[0].used == 1
 
 
 def test_nothing_is_taken_back_from_a_server_that_did_not_count_it(cluster: Cluster) -> None:
@@ -210,8 +210,8 @@ def test_nothing_is_taken_back_from_a_server_that_did_not_count_it(cluster: Clus
     cluster.move(slot(client), another_primary(cluster, slot(client)), lambda: None)
     with pytest.raises(RedisError):
         store.take_back([Return(part, counted, 2, first.at, first.generation)])
-    assert answer(store, Question(part, counted, 0)).numbers == ()
-    assert answer(store, Question(part, counted, 0)).numbers[1] == 2
+    assert answer(store, Question(part, counted, 0)).standings == ()
+    assert answer(store, Question(part, counted, 0)).standings[0].used == 2
 
 
 def test_counts_can_be_forgotten(engine: Engine, cluster: Cluster) -> None:

@@ -225,7 +225,7 @@ def tell(store: Store, client: str, *owed: int) -> int:
     counted = [(LOST, f"rl:lost:{client}")]
     [answer] = store.ask([Question("", counted, 0, 0, [Owed(*owed)])])
     assert isinstance(answer, Answer)
-    return answer.numbers[1]
+    return answer.standings[0].used
 
 
 def test_admissions_without_the_store_do_not_stand_for_those_that_it_lost() -> None:
