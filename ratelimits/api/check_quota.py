@@ -30,7 +30,8 @@ def decide(request: HttpRequest, policy: str, identity: str, cost: int) -> Decis
     """
     limiting.begin(request)
     asked, quota = _asked(policy, cost), store.affordable(CHECK_QUOTA, cost)
-    key, address = caller.identify(request, quota.key), client_ip.client_address(request.META)
+    address = client_ip.client_address(request.META)
+    key = caller.identify(request, quota.key, address)
     if quota.mode == OFF or quota.exempts(address):
         return store.check(asked, identity, cost=cost)
     if quota.denies(address):

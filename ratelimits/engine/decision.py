@@ -58,7 +58,7 @@ class Decision(NamedTuple):
     @property
     def reset(self) -> int:
         """``reset_after`` in whole seconds, and at most the window, as the RateLimit header wants it."""
-        return min(math.ceil(self.reset_after), self.window)
+        return min(math.ceil(self.reset_after), self.snapshot.window)
 
     @property
     def retry_after(self) -> int:

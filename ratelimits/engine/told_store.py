@@ -37,8 +37,10 @@ class ToldStore:
     def ask(self, store: AnyStore, counted: Sequence[PolicyAndKey], cost: int) -> Sequence[Standing]:
         """Ask the store, which first learns what it does not know about these clients' admissions."""
         parts = _by_shard(store, counted)
-        if len(parts) == 1 and (usual := self._ask_one(store, parts, cost)):
-            return usual
+        if len(parts) == 1:
+            [(shard, part)] = parts.items()
+            if not self._owes(shard, part) and (usual := self._ask_one(store, shard, part, cost)):
+                return usual
         answers: dict[str, Answer] = {}
         try:
             self._ask(store, parts, cost, answers)
@@ -50,11 +52,10 @@ class ToldStore:
             return answer.standings
         return _together(store, parts, counted, cost, answers)
 
-    def _ask_one(self, store: AnyStore, parts: Parts, cost: int) -> Sequence[Standing]:
+    def _ask_one(
+        self, store: AnyStore, shard: str, part: Sequence[PolicyAndKey], cost: int
+    ) -> Sequence[Standing]:
         """Ask about one shard, as nearly always; return nothing if the store must be told something first."""
-        if self._owes_anything(parts):
-            return ()
-        [(shard, part)] = parts.items()
         [answer] = store.ask([Question(shard, part, cost, self.generations.get(shard, 0))])
         if isinstance(answer, RedisError):
             raise answer
@@ -63,7 +64,7 @@ class ToldStore:
 
     def _ask(self, store: AnyStore, parts: Parts, cost: int, answers: dict[str, Answer]) -> None:
         """Ask until each part has its answer, and note those that counted also when another one failed."""
-        if not self._owes_anything(parts):
+        if not any(self._owes(shard, part) for shard, part in parts.items()):
             self._round(store, parts, cost, answers, {})
             if len(answers) == len(parts):
                 return
@@ -103,13 +104,9 @@ class ToldStore:
         if failure is not None:
             raise failure
 
-    def _owes_anything(self, parts: Parts) -> bool:
-        for shard, part in parts.items():
-            generation = self.generations.get(shard, 0)
-            for _, key in part:
-                if self._admissions.owed(key, generation) is not NOTHING:
-                    return True
-        return False
+    def _owes(self, shard: str, part: Sequence[PolicyAndKey]) -> bool:
+        generation = self.generations.get(shard, 0)
+        return any(self._admissions.owed(key, generation) is not NOTHING for _, key in part)
 
     def _owed(self, parts: Parts) -> dict[str, list[Owed]]:
         """Return what the store does not know, for each client of each shard."""

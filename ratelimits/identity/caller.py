@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from django.http import HttpRequest
 
+from opsconsole.kit.ip_addresses import Address
 from ratelimits.identity import client_ip
 from ratelimits.keys import api_keys
 
-# In the order in which they are tried. The address is always the last resort.
-_KINDS = {
-    "default": ("api_key", "user"),
-    "api_key": ("api_key",),
-    "user": ("user",),
-    "address": (),
-}
 UNKNOWN_ADDRESS = "unknown"
 
 
@@ -27,17 +22,17 @@ class Identity(NamedTuple):
     label: str
 
 
-def identify(request: HttpRequest, key: str = "default") -> Identity:
-    """Return the identity of a request. ``key`` is a ``Policy.Key``.
+def identify(request: HttpRequest, key: str, address: Address | None) -> Identity:
+    """Return the identity of a request. ``key`` is a ``Policy.Key``; ``address``: see ``client_ip.client_address``.
 
     A request with an invalid API key, or without a signed-in user, counts under its address. If every unverified
     X-API-Key had its own quota, made-up keys would earn a full quota each.
     """
-    for kind in _KINDS[key]:
-        identity = _IDENTIFIERS[kind](request)
-        if identity is not None:
+    for identified in _TRIED[key]:
+        if (identity := identified(request)) is not None:
             return identity
-    return _by_address(request)
+    label = client_ip.group(address) if address else UNKNOWN_ADDRESS
+    return Identity("address", f"address:{label}", label)
 
 
 def _by_api_key(request: HttpRequest) -> Identity | None:
@@ -54,10 +49,10 @@ def _by_user(request: HttpRequest) -> Identity | None:
     return Identity("user", f"user:{user.pk}", user.get_username())
 
 
-def _by_address(request: HttpRequest) -> Identity:
-    address = client_ip.client_address(request.META)
-    label = client_ip.group(address) if address else UNKNOWN_ADDRESS
-    return Identity("address", f"address:{label}", label)
-
-
-_IDENTIFIERS = {"api_key": _by_api_key, "user": _by_user}
+# In the order in which they are tried. The address is always the last resort.
+_TRIED: Mapping[str, Sequence[Callable[[HttpRequest], Identity | None]]] = {
+    "default": (_by_api_key, _by_user),
+    "api_key": (_by_api_key,),
+    "user": (_by_user,),
+    "address": (),
+}

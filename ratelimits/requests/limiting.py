@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest
@@ -26,12 +26,11 @@ UNKNOWN_ROUTE = "(unknown)"
 UNANSWERED = "standard"
 
 
-@dataclass(slots=True)
-class LimitState:
+class LimitState(NamedTuple):
     """The decisions made about a request so far. ``identities``: by the names of the policies checked."""
 
-    decisions: list[Decision] = field(default_factory=list)
-    identities: dict[str, Identity] = field(default_factory=dict)
+    decisions: list[Decision]
+    identities: dict[str, Identity]
 
     @property
     def refusal(self) -> Sequence[Decision]:
@@ -90,7 +89,7 @@ def _check(request: HttpRequest, policies: Sequence[PolicySnapshot]) -> Sequence
     for policy in policies:
         if policy.name in state.identities or policy.exempts(address):
             continue
-        identity = state.identities[policy.name] = caller.identify(request, policy.key)
+        identity = state.identities[policy.name] = caller.identify(request, policy.key, address)
         if policy.denies(address):
             state.decisions.append(
                 Decision(policy, allowed=False, exceeded=True, remaining=0, reset_after=0, denied=True)
@@ -99,7 +98,7 @@ def _check(request: HttpRequest, policies: Sequence[PolicySnapshot]) -> Sequence
             counted.append(policy)
             identities.append(identity.value)
     if counted and not state.refusal:
-        state.decisions += store.check_all(counted, identities)
+        state.decisions.extend(store.check_all(counted, identities))
     return state.refusal
 
 
@@ -113,7 +112,7 @@ def add(request: HttpRequest, decision: Decision, identity: Identity) -> None:
 def _state(request: HttpRequest) -> LimitState:
     state: LimitState | None = getattr(request, ATTRIBUTE, None)
     if state is None:
-        state = LimitState()
+        state = LimitState([], {})
         setattr(request, ATTRIBUTE, state)
     return state
 
@@ -123,9 +122,11 @@ def finish(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase
     state: LimitState | None = getattr(request, ATTRIBUTE, None)
     if state is None or not state.decisions:
         return response
-    for name, value in responses.headers(state.decisions).items():
-        if name != "Cache-Control" or response.status_code == 429:
-            response.headers[name] = value
+    fields = responses.headers(state.decisions)
+    if response.status_code != 429:
+        fields.pop("Cache-Control", None)
+    for name, value in fields.items():
+        response.headers[name] = value
     route = _route(request)
     for decision in state.decisions:
         identity = state.identities[decision.policy].value

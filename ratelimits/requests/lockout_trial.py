@@ -41,9 +41,10 @@ class Requester:
     def of(cls, request: HttpRequest, asker: Asker | None = None) -> Requester:
         """Return who sent the request; ``asker``: who it is, if not the signed-in person."""
         asker = asker or request.user
-        values = {key: caller.identify(request, key).value for key in KEYS}
+        address = client_ip.client_address(request.META)
+        values = {key: caller.identify(request, key, address).value for key in KEYS}
         return cls(
-            client_ip.client_address(request.META),
+            address,
             values,
             values["address"],
             {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from datetime import timedelta
+from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -226,7 +227,8 @@ def test_key_counts_as_itself_while_the_database_is_unavailable(
         raise OperationalError("the server closed the connection")
 
     monkeypatch.setattr(ApiKey.objects, "valid", fail)
-    identities = [caller.identify(request) for request in requests]
+    address = ip_address("192.0.2.1")
+    identities = [caller.identify(request, "default", address) for request in requests]
 
     assert identities[0] == identities[1]
     assert [identity.kind for identity in identities] == ["api_key"] * 3 + ["address"]
