@@ -147,12 +147,14 @@ def test_session_that_the_server_ended_is_told_as_a_state_of_the_database(consol
     name = console.database.name
     with psycopg.connect(**console.database.server, dbname="postgres", autocommit=True) as server:
         server.execute(f"ALTER DATABASE \"{name}\" SET transaction_timeout = '700ms'")
-    direct = {"DATABASE_URL": console.database.url(user=RUNTIME)}
-    with console.served(**direct) as proxy, Visitor(proxy) as visitor:
+    direct = console.database.url(user=RUNTIME)
+    with console.served(DATABASE_URL=direct) as proxy, Visitor(proxy) as visitor:
         with console.database.connect() as other:
             other.execute("SET transaction_timeout = 0; BEGIN; LOCK TABLE jobs IN SHARE ROW EXCLUSIVE MODE")
             refused = visitor.api("POST", "/api/jobs", key, JOB)
-            told = console.run("enqueue_jobs", "--customer", "c-1", "--package-size", "1", **direct)
+            told = console.run(
+                "enqueue_jobs", "--customer", "c-1", "--package-size", "1", DATABASE_URL=direct
+            )
         assert (refused.status, refused.json()["reason"]) == (503, "too_slow")
         assert told.returncode == 3 and "Traceback" not in told.stderr
         assert "\nThe database cancelled a statement that took too long: " in told.stderr
