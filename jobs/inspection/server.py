@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OLDEST_VERSION = 130_000
-# SQL_ASCII keeps whatever it is given.
-ENCODINGS = {"UTF8", "SQL_ASCII"}
+# It keeps whatever bytes it is given.
+UNCHECKED_ENCODING = "SQL_ASCII"
 TRANSACTION_POOLER_PORT = 6543
 TRANSACTIONS = 5
 
@@ -65,15 +65,23 @@ def _version() -> Iterator[Finding]:
 
 def _encoding() -> Iterator[Finding]:
     encoding = str(catalog.value("SHOW server_encoding"))
-    if encoding not in ENCODINGS:
-        yield Finding(
-            id="server-encoding",
-            severity=Severity.BLOCKER,
-            subject="PostgreSQL",
-            found=f"the encoding of this database is {encoding}, which lacks characters that the console writes",
-            wanted="UTF8",
-            action="Create a database with the encoding UTF8, restore a dump of this one into it, and let all programs use that one.",
-        )
+    if encoding == "UTF8":
+        return
+    unchecked = encoding == UNCHECKED_ENCODING
+    why = (
+        "which takes texts in any encoding: one that is not UTF-8 can't be read, and a single job with such a text stops the "
+        "dispatcher, find_stale_jobs and its page of the list"
+        if unchecked
+        else "which lacks characters that the console writes"
+    )
+    yield Finding(
+        id="server-encoding",
+        severity=Severity.WARNING if unchecked else Severity.BLOCKER,
+        subject="PostgreSQL",
+        found=f"the encoding of this database is {encoding}, {why}",
+        wanted="UTF8",
+        action="Create a database with the encoding UTF8, restore a dump of this one into it, and let all programs use that one.",
+    )
 
 
 def _writable() -> Iterator[Finding]:

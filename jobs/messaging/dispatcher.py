@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import sha256
 from math import inf
 from time import monotonic
 from typing import Any, TypeAlias
@@ -32,6 +34,8 @@ from opsconsole_worker.messages import REASON_LENGTH
 Attributes: TypeAlias = Mapping[int, Mapping[str, sqs.Attribute]]
 PAGE = 500
 THREADS = 8
+# What SQS takes as the name of a group and as a deduplication id: ids of text may be longer, or hold a blank or an umlaut.
+_TOKEN = re.compile("[!-~]{1,128}")
 # Of a pass, the first page is one call per thread: nothing else is done until it shows whether the queues accept messages.
 FIRST_PAGE = THREADS * sqs.BATCH_ENTRIES
 FIRST_BACKOFF = timedelta(seconds=1)
@@ -214,7 +218,14 @@ def outgoing(letter: Letter, url: str, attributes: Mapping[str, sqs.Attribute] |
     job_id, epoch = letter.message.job_id, letter.message.run_epoch
     # A re-send is a new message; a repetition after a crash is the same one, and SQS drops it.
     dedup_id = f"{job_id}:{epoch}:{letter.destination}:{letter.resends}"
-    return sqs.Outgoing(key=key, body=body, group_id=str(job_id), dedup_id=dedup_id, attributes=beside)
+    return sqs.Outgoing(
+        key=key, body=body, group_id=_token(str(job_id)), dedup_id=_token(dedup_id), attributes=beside
+    )
+
+
+def _token(text: str) -> str:
+    """Return a name of a group or a deduplication id that SQS takes, always the same for the same text."""
+    return text if _TOKEN.fullmatch(text) else sha256(text.encode()).hexdigest()
 
 
 def _send(batch: Batch, done: Dispatched, stop_at: float) -> list[Fate]:

@@ -22,6 +22,8 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 DEDUPLICATION_SECONDS = 300
 LARGEST_BYTES = 1_048_576
 PREFIX = "AWS.SimpleQueueService."
+# Of groups and deduplication ids.
+TOKEN = re.compile("[!-~]{1,128}")
 FOREIGN_TO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -309,6 +311,8 @@ class FakeSqs:
         if url.endswith(".fifo"):
             if not dedup or "MessageGroupId" not in options:
                 raise client_error("MissingParameter")
+            if not all(TOKEN.fullmatch(each) for each in (dedup, options["MessageGroupId"])):
+                raise client_error("InvalidParameterValue")
             if dedup in queue.deduplicated and queue.deduplicated[dedup][0] > now:
                 return queue.deduplicated[dedup][1]
         message = Message(

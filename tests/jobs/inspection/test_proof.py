@@ -295,19 +295,22 @@ def test_default_that_writes_local_time_is_proposed_and_found(theirs: Database, 
     assert found == ["jobs.created_at"]
 
 
-def test_encoding_that_lacks_characters_is_a_blocker(theirs: Database) -> None:
-    with theirs.connect() as connection_:
-        connection_.execute(
-            f"CREATE DATABASE {theirs.name}_latin ENCODING 'LATIN1' TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C'"
-        )
-    latin = Database(theirs.server, f"{theirs.name}_latin")
+@pytest.mark.parametrize(
+    ("encoding", "severity"),
+    [("LATIN1", "blocker"), pytest.param("SQL_ASCII", "warning", id="keeps bytes that no session can read")],
+)
+def test_encoding_other_than_utf8_is_found(theirs: Database, encoding: str, severity: str) -> None:
+    other = Database(theirs.server, f"{theirs.name}_other")
+    theirs.sql(
+        f"CREATE DATABASE {other.name} ENCODING '{encoding}' TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C'"
+    )
     try:
-        latin.sql(CONTRACT)
-        code, findings = latin.inspect()
-        assert code == 1
-        assert "server-encoding" in {each["id"] for each in findings if each["severity"] == "blocker"}
+        other.sql(CONTRACT)
+        code, findings = other.inspect()
+        assert code == int(severity == "blocker")
+        assert {each["severity"] for each in findings if each["id"] == "server-encoding"} == {severity}
     finally:
-        databases.drop(latin)
+        databases.drop(other)
 
 
 def test_checks_that_accept_what_is_written_are_no_findings(some_jobs: None) -> None:

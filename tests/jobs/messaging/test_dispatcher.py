@@ -18,7 +18,7 @@ from jobs.intake import enqueue
 from jobs.intake.enqueue import NewJob
 from jobs.messaging import dispatcher, leases, outbox
 from jobs.messaging.dispatcher import LONGEST_BACKOFF, backoff, dispatch
-from jobs.messaging.leases import LEASE, Fate, Page
+from jobs.messaging.leases import LEASE, Fate, Letter, Page
 from jobs.models import Job, Outbox, Status
 from jobs.operations import job_operations
 from jobs.operations.steps import JobAction
@@ -26,7 +26,7 @@ from jobs.runs.restart import restart
 from jobs.runs.timeline import Actor
 from opsconsole_worker import sqs
 from opsconsole_worker.environment import QueueConfig
-from opsconsole_worker.messages import parse_body
+from opsconsole_worker.messages import JobMessage, parse_body
 from opsconsole_worker.runs import lifecycle
 from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.lifecycle import Run
@@ -272,6 +272,23 @@ def test_repeat_on_a_fifo_queue_is_dropped_by_sqs_but_a_resend_is_not(fake: Fake
     Outbox.objects.update(state=State.WAITING, resends=1, available_at=Now())
     assert dispatch().sent == 1
     assert len(fake.bodies(url)) == 2
+
+
+@pytest.mark.parametrize("job_id", ["a b", "Müller-1", "a\nb", "x" * 129, "x" * 500])
+def test_job_whose_id_names_no_group_is_sent_to_a_fifo_queue(fake: FakeSqs, job_id: Any) -> None:
+    url = fake.create("https://sqs.fake/jobs.fifo")
+    messages = [
+        dispatcher.outgoing(
+            Letter(number, "default", "queue", 0, resends, JobMessage(job_id=each, run_epoch=1)), url
+        )
+        for number, (each, resends) in enumerate([(job_id, 0), (f"{job_id}2", 0), (job_id, 1), (job_id, 0)])
+    ]
+
+    assert not [sent.error for sent in sqs.send_batch(url, messages) if sent.error]
+
+    first, other, again = fake.queues[url].messages.values()
+    assert first.group_id == again.group_id != other.group_id
+    assert len({first.dedup_id, other.dedup_id, again.dedup_id}) == 3
 
 
 # --- messages that are refused and queues that fail ---
