@@ -87,6 +87,11 @@ class Lately:
         """Return where the marks stand on the charts."""
         return drawing.lines_between(self.marks, *self.span) if self.span else []
 
+    def read_at(self, moment: datetime) -> datetime:
+        """Return the time of ages by the database's clock, given that of the other figures, which may be a few seconds older."""
+        times = [each.at for each in self.happened] + [each.last_ok_at for each in self.watches]
+        return max([moment, *times])
+
     def for_user(self, user: Person) -> Lately:
         """Return the part that this person may see: each chart and event quotes a page."""
         return Lately(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -434,6 +435,24 @@ def test_monitors_and_late_monitors() -> None:
         ("check", True),
         ("sweep", False),
     ]
+
+
+@pytest.mark.django_db
+def test_ages_are_by_the_clock_of_the_database(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.force_login(people.viewer())
+    Monitor.objects.create(name="sweep", interval=HOUR)
+    Alert.objects.create(
+        title="Too many", fingerprint="x", severity=Alert.Severity.WARNING, since=Now() - HOUR
+    )
+    overview.memory.clear()
+    # The clock of this host is an hour behind.
+    monkeypatch.setattr("opsconsole.kit.display.timezone.now", lambda: datetime.now(UTC) - HOUR)
+
+    shown = client.get(reverse("admin:index")).text
+
+    for heading, age in (("Monitors", "0 s ago"), ("What the console did", "1 h ago")):
+        _, _, section = shown.partition(f">{heading}</h2>")
+        assert age in re.sub("<[^>]+>", "", section.partition("</section>")[0]).replace("\xa0", " ")
 
 
 @pytest.mark.django_db
