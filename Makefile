@@ -35,10 +35,15 @@ demo: .venv/installed ## run the whole console on this machine; DEMO_SECONDS=n e
 test: .venv/installed clients ## run all tests on embedded PostgreSQL, Valkey and SQS
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal || { [[ $$? == 1 ]] && echo "Once more, one after the other:" && $(BIN)/pytest --last-failed --last-failed-no-failures none; }
 
-# The soak mostly waits, so it runs beside the checks of the code.
+# The soak mostly waits, so what else needs no tests runs beside it.
 check: .venv/installed ## run every check that CI runs
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target soak-briefly lint imports types
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target soak-briefly lint imports clients collect types
 	$(MAKE) --no-print-directory test
+
+# It compiles the modules of the tests, which the workers of pytest-xdist would otherwise do at the same time, each for itself.
+.PHONY: collect
+collect: .venv/installed
+	$(BIN)/pytest --collect-only --quiet | tail -n 1
 
 lint: .venv/installed ## check style and rules (ruff)
 	$(BIN)/ruff check .
