@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
-from django.db.models.functions import Now
+from django.db import connection
 from playwright.sync_api import Page, Route, expect
 
-from jobs.models import BulkOperation, Job, JobEvent, Outbox, Status
+from jobs.models import BulkOperation, Job, JobEvent, Outbox
 from tests.jobs.bulk.helpers import chunk, finish, fresh
 from tests.journeys.visitor import Visitor
 
@@ -25,13 +25,12 @@ def _many_failed(settings: Any, console: str) -> None:
     """Create many failed jobs. The test processes the chunks itself, so that it does not depend on speed."""
     settings.OPSCONSOLE_BULK_PACE = 500
     settings.OPSCONSOLE_BULK_TRIAL_SIZE = 0
-    Job.objects.bulk_create(
-        (
-            Job(customer_id="CUST-BULK", package_size=50, status=Status.FAILED, created_at=Now())
-            for _ in range(MANY)
-        ),
-        batch_size=1_000,
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO jobs (customer_id, package_size, status)"
+            " SELECT 'CUST-BULK', 50, 'failed' FROM generate_series(1, %s)",
+            [MANY],
+        )
 
 
 def choose_all(visitor: Visitor, page: Page) -> None:

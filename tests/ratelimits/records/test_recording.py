@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
-from django.db.models.functions import Now
 
 from ratelimits.models import RateLimitRequest
 from ratelimits.records import recording
@@ -30,10 +29,13 @@ def by_sql() -> int:
 
 
 def add(count: int, age: timedelta) -> None:
-    RateLimitRequest.objects.bulk_create(
-        RateLimitRequest(key=f"key-{number}", endpoint="/", method="GET", created_at=Now() - age)
-        for number in range(count)
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO rate_limit_requests (key, endpoint, method, created_at)"
+            " SELECT 'key-' || n, '/', 'GET', statement_timestamp() - make_interval(secs => %s)"
+            " FROM generate_series(1, %s) AS n",
+            [age.total_seconds(), count],
+        )
 
 
 @pytest.fixture(params=[recording.cleanup, by_sql], ids=["python", "sql"])
