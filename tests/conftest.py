@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -82,9 +82,10 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over what lives until the end: Django and all tests."""
+    """Let the garbage collector pass over what lives until the end, Django and all tests, and look less often at the rest."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -333,6 +334,51 @@ def theirs(settings: Settings, django_db_blocker: DjangoDbBlocker) -> Iterator[D
     with django_db_blocker.unblock():
         yield database
     databases.drop(database)
+
+
+@pytest.fixture(scope="session")
+def attached_once(django_db_blocker: DjangoDbBlocker) -> Iterator[Callable[[str], Database]]:
+    """Return a function that creates a database with these tables, attaches the console, and finds it when asked again."""
+    from django.conf import settings
+
+    from tests import databases  # imports models, which need the settings
+
+    made: dict[str, Database] = {}
+
+    def once(tables: str) -> Database:
+        if tables not in made:
+            made[tables] = databases.create(settings.DATABASES["default"])
+            if tables:
+                made[tables].sql(tables)
+            made[tables].migrate()
+        return made[tables]
+
+    yield once
+    for database in made.values():
+        databases.drop(database)
+
+
+@pytest.fixture
+def attach(
+    attached_once: Callable[[str], Database], django_db_blocker: DjangoDbBlocker
+) -> Iterator[Callable[[str], Database]]:
+    """Return a function that creates a database with these tables, to which ``migrate`` has attached the console.
+
+    It is for tests of what comes afterwards: ``migrate`` takes seconds, so it runs once for the same tables, and each test gets
+    a copy.
+    """
+    from tests import databases  # imports models, which need the settings
+
+    copies: list[Database] = []
+
+    def copy(tables: str) -> Database:
+        copies.append(databases.copy(attached_once(tables)))
+        return copies[-1]
+
+    with django_db_blocker.unblock():
+        yield copy
+    for database in copies:
+        databases.drop(database)
 
 
 @pytest.fixture

@@ -124,11 +124,23 @@ def create(described: Mapping[str, Any]) -> Database:
     return database
 
 
+# What ``migrate`` lets a role have in its database, such as a lock_timeout, is stored beside the databases.
+SETTINGS = """
+SELECT rolname, split_part(setting, '=', 1), substr(setting, strpos(setting, '=') + 1)
+  FROM pg_db_role_setting JOIN pg_database AS d ON d.oid = setdatabase JOIN pg_roles AS r ON r.oid = setrole,
+       unnest(setconfig) AS setting
+ WHERE datname = %s
+"""
+
+
 def copy(of: Database) -> Database:
-    """Create another database with the same tables and rows. Nobody may be connected to the first one."""
+    """Create another database with the same tables, rows and settings. Nobody may be connected to the first one."""
     copied = Database(of.server, f"theirs_{uuid.uuid4().hex[:12]}")
     with psycopg.connect(**of.server, dbname="postgres", autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{copied.name}" TEMPLATE "{of.name}"')
+        for role, name, value in connection.execute(SETTINGS, [of.name]).fetchall():
+            connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+            connection.execute(f'ALTER ROLE "{role}" IN DATABASE "{copied.name}" SET {name} FROM CURRENT')
     return copied
 
 

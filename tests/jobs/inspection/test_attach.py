@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable
+from typing import Self
 
 import pytest
 
 from tests.databases import CONTRACT, Database
-
-if TYPE_CHECKING:
-    pass
-
 
 ROWS = 200_000
 # Ten times the lock_timeout: less than waiting for as long as a migration takes on a busy machine.
@@ -132,9 +129,8 @@ def test_migrate_rewrites_no_table_and_repeats_harmlessly(theirs: Database) -> N
     assert theirs.sql(SHAPE) == shape
 
 
-def test_half_built_index_is_rebuilt(theirs: Database) -> None:
-    theirs.sql(CONTRACT)
-    theirs.migrate()
+def test_half_built_index_is_rebuilt(attach: Callable[[str], Database]) -> None:
+    theirs = attach(CONTRACT)
     assert theirs.manage("migrate", "jobs", "0001").returncode == 0
     broken = "SELECT indexrelid, indisvalid FROM pg_index WHERE indexrelid = 'opsconsole_jobs_running_idx'::regclass"
     theirs.sql(
@@ -198,9 +194,8 @@ def test_migrate_does_not_block_others_behind_long_transaction(theirs: Database)
     assert theirs.value("SELECT count(*) FROM jobs WHERE run_epoch = 1") == producer.inserted + 1
 
 
-def test_empty_table_of_theirs_is_no_sign_that_nobody_writes(theirs: Database) -> None:
-    theirs.sql(CONTRACT)
-    theirs.migrate()
+def test_empty_table_of_theirs_is_no_sign_that_nobody_writes(attach: Callable[[str], Database]) -> None:
+    theirs = attach(CONTRACT)
     assert theirs.sql("SELECT mode FROM recovery_control") == [("observe",)]
 
 

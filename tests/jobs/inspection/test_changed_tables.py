@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -23,12 +24,10 @@ TOLD = "A table of jobs, heartbeats or requests was changed"
 
 
 @pytest.fixture
-def attached(theirs: Database) -> Database:
-    theirs.sql(
+def attached(attach: Callable[[str], Database]) -> Database:
+    return attach(
         CONTRACT + "INSERT INTO jobs (customer_id, package_size, status) VALUES ('c-1', 5, 'in_progress');"
     )
-    theirs.migrate()
-    return theirs
 
 
 @pytest.mark.parametrize(

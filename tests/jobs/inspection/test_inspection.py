@@ -7,6 +7,7 @@ import shutil
 import socket
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -347,9 +348,8 @@ def test_read_only_connections(theirs: Database) -> None:
     assert found(findings, "read-only", "PostgreSQL")["severity"] == "blocker"
 
 
-def test_inspecting_writes_nothing(theirs: Database) -> None:
-    theirs.sql(CONTRACT)
-    theirs.migrate()
+def test_inspecting_writes_nothing(attach: Callable[[str], Database]) -> None:
+    theirs = attach(CONTRACT)
     counters = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables"
     before = theirs.value(counters)
     theirs.inspect()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-from tests.databases import CONTRACT
+import pytest
 
-if TYPE_CHECKING:
-    from tests.databases import Database
+from tests.databases import CONTRACT, Database
 
 PRUNE = "from jobs import tasks; print(tasks.prune())"
 KINDS = {"event-partitions", "events-in-default-partition"}
+
+
+@pytest.fixture
+def theirs(attach: Callable[[str], Database]) -> Database:
+    """Return a database of theirs to which the console is attached already."""
+    return attach(CONTRACT)
 
 
 def prune(database: Database, role: str) -> str:
@@ -24,8 +29,6 @@ def findings(database: Database, role: str) -> list[dict[str, str]]:
 
 
 def test_missing_right_is_reported_with_grant(theirs: Database, role: str) -> None:
-    theirs.sql(CONTRACT)
-    theirs.migrate()
     missing = theirs.value("SELECT max(relname::text) FROM pg_class WHERE relname ~ '^job_events_[0-9_]+$'")
     theirs.sql(
         f"DROP TABLE {missing}; REVOKE ALL ON SCHEMA public FROM PUBLIC; GRANT USAGE ON SCHEMA public TO {role};"
@@ -45,7 +48,6 @@ def test_missing_right_is_reported_with_grant(theirs: Database, role: str) -> No
 
 
 def test_new_partition_has_privileges_of_table(theirs: Database, role: str) -> None:
-    theirs.migrate()
     missing = theirs.value("SELECT max(relname::text) FROM pg_class WHERE relname ~ '^job_events_[0-9_]+$'")
     theirs.sql(
         f"DROP TABLE {missing}; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC, {role};"
@@ -61,7 +63,6 @@ def test_new_partition_has_privileges_of_table(theirs: Database, role: str) -> N
 
 
 def test_events_in_default_partition_are_reported(theirs: Database) -> None:
-    theirs.migrate()
     theirs.sql(
         "INSERT INTO job_events (job_id, at, kind, actor) VALUES (gen_random_uuid(), '2001-01-01', 'claimed', 'w')"
     )
@@ -70,7 +71,6 @@ def test_events_in_default_partition_are_reported(theirs: Database) -> None:
 
 
 def test_function_is_not_public_and_has_fixed_search_path(theirs: Database) -> None:
-    theirs.migrate()
     assert theirs.sql(
         "SELECT prosecdef, proconfig, has_function_privilege('public', oid, 'EXECUTE'),"
         "       proowner = (SELECT relowner FROM pg_class WHERE relname = 'job_events')"

@@ -160,8 +160,8 @@ def test_concurrent_creation_of_partitions_succeeds() -> None:
     assert sorted(answers) == [f"{missing} created", *["none missing"] * 3]
 
 
-def test_creation_does_not_wait_for_reader_of_default_partition(theirs: Database) -> None:
-    theirs.migrate()
+def test_creation_does_not_wait_for_reader_of_default_partition(attach: Callable[[str], Database]) -> None:
+    theirs = attach("")
     missing = theirs.value(MONTHS, [event_partitions.MONTHS_AHEAD] * 2)
     theirs.sql(f"DROP TABLE {missing}")
     with theirs.connect() as reader:

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,9 +94,9 @@ def _answers(path: Path) -> bool:
     ids=["gunicorn", "uvicorn"],
 )
 def test_processes_share_a_limit_while_other_policies_are_edited(
-    theirs: Database, tmp_path: Path, command: list[str], option: str, view: str
+    attach: Callable[[str], Database], tmp_path: Path, command: list[str], option: str, view: str
 ) -> None:
-    theirs.migrate()
+    theirs = attach("")
     with serving(command, option, theirs, tmp_path) as path:
         with ThreadPoolExecutor(8) as pool:
             calls = [pool.submit(ProxiedClient(path, "203.0.113.7").get, view) for _ in range(150)]
