@@ -93,6 +93,22 @@ def test_lock_against_everybody_is_named_with_what_ends_it(attached: Database) -
             other.execute("SELECT 1")
 
 
+def test_prepared_transaction_that_locks_a_table_is_named_with_what_ends_it(attached: Database) -> None:
+    with attached.connect() as other:
+        other.execute(
+            "BEGIN; SAVEPOINT a; LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE; DELETE FROM jobs; PREPARE TRANSACTION 'left by o''hara'"
+        )
+
+    done = attached.manage("inspect_database")
+
+    assert done.returncode == 3, done.stdout
+    named = "The prepared transaction 'left by o'hara' of role postgres has locked public.jobs against everybody, for "
+    assert named in done.stderr
+    [advised] = re.findall("ROLLBACK PREPARED '.*?';", done.stderr)
+    attached.sql(advised)
+    assert attached.inspect()[0] == 0
+
+
 @pytest.mark.parametrize(
     "change",
     [
