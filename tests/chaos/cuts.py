@@ -49,6 +49,13 @@ class CuttingProxy:
     def come_back(self) -> None:
         self.away.clear()
 
+    def forget(self) -> None:
+        """Cut nothing more, be there, and close the connections of hosts that vanished: the next test begins."""
+        self._wanted = None
+        self.come_back()
+        self.over.set()
+        self.over = threading.Event()
+
     def vanish(self, marks: Sequence[bytes]) -> None:
         self._wanted = (marks, False, True)
 

@@ -6,13 +6,14 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import psutil
 import pytest
 from django.conf import settings as console
 from django.contrib.admin.models import LogEntry
@@ -29,7 +30,8 @@ from tests.chaos.cuts import CuttingProxy
 from tests.conftest import TestQueue
 from tests.keys import key
 from tests.repository import REPOSITORY
-from tests.serving import gunicorn
+from tests.serving import answers, gunicorn
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,10 +48,18 @@ main()
 """
 
 
-@pytest.fixture
-def proxy() -> Iterator[CuttingProxy]:
+@pytest.fixture(scope="module")
+def one_proxy() -> Iterator[CuttingProxy]:
     with cuts.to_database() as made:
         yield made
+
+
+@pytest.fixture
+def proxy(one_proxy: CuttingProxy) -> Iterator[CuttingProxy]:
+    """Return a proxy that has cut nothing. It is the one of all tests here, because they share a server behind it."""
+    one_proxy.cuts = 0
+    yield one_proxy
+    one_proxy.forget()
 
 
 class Server:
@@ -112,13 +122,28 @@ def run(
     )
 
 
+@pytest.fixture(scope="module")
+def served(
+    one_proxy: CuttingProxy, tmp_path_factory: pytest.TempPathFactory, django_db_setup: None
+) -> Iterator[tuple[psutil.Process, int]]:
+    """Serve the console with one process; yield its parent, which has loaded the console, and the port."""
+    folder = tmp_path_factory.mktemp("lost-answers")
+    urls = {"DATABASE_URL": url_of(one_proxy), "SQS_QUEUE_URL": URL}
+    options = ("--workers", "1", "--threads", "1", "--pid", str(folder / "pid"))
+    with gunicorn(folder, *options, **urls) as port:
+        yield psutil.Process(int((folder / "pid").read_text())), port
+
+
 @pytest.fixture
-def server(proxy: CuttingProxy, limiter: None, tmp_path: Path) -> Iterator[Server]:
+def server(served: tuple[psutil.Process, int], proxy: CuttingProxy, limiter: None) -> Server:
+    """Start the server's process anew: it remembers nothing of another test."""
+    parent, port = served
     presets.write()
     RecoveryControl.objects.get_or_create(pk=1)
-    urls = {"DATABASE_URL": url_of(proxy), "SQS_QUEUE_URL": URL}
-    with gunicorn(tmp_path, "--workers", "1", "--threads", "1", **urls) as port:
-        yield Server(port)
+    earlier = parent.children()
+    parent.send_signal(signal.SIGHUP)
+    wait_until(lambda: not any(map(psutil.Process.is_running, earlier)) and answers(port), 60)
+    return Server(port)
 
 
 def log_in(server: Server) -> None:
