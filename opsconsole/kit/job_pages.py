@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django.urls import reverse
-
 from opsconsole.kit import addresses
 from opsconsole.kit.short_ids import short_id
 
@@ -18,11 +16,6 @@ def job_page(job_id: object) -> str:
     if not text:
         return addresses.of_list(JOBS)
     return addresses.of_row(JOBS, text)
-
-
-def payload_page(job_id: object) -> str:
-    """Return the address of the page that edits the payload of a job."""
-    return reverse("admin:jobs_job_payload", args=[addresses.row_key(job_id)])
 
 
 def job_links(job_ids: Iterable[object]) -> list[tuple[str, str]]:

@@ -127,6 +127,8 @@ def values(name: str, pattern: str) -> list[Any]:
         "pk": lambda: BulkOperation.objects.values_list("pk", flat=True),
         "letter_id": lambda: [letters.FOREIGN],
         "job_id": lambda: [scenery.STALE_JOB],
+        # Of a job, as the admin quotes it.
+        "key": lambda: [quote(scenery.STALE_JOB)],
         "customer_id": lambda: ["CUST-04218"],
         "worker_id": lambda: ["worker-1"],
         "policy": lambda: ["standard"],

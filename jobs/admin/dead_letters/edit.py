@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 
 from jobs.admin.bulk.member_lines import JOB_UNSEEN
 from jobs.admin.bulk.start import actor_of
@@ -21,9 +22,8 @@ from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.operations import payload_edits
 from jobs.operations.steps import OperationRefused
-from opsconsole.kit import form_versions
+from opsconsole.kit import addresses, form_versions
 from opsconsole.kit.form_versions import Value, Version
-from opsconsole.kit.job_pages import payload_page
 from opsconsole.kit.line_diffs import CHANGED_SINCE, digest_of
 from opsconsole.kit.page_permissions import Person, may_see
 from opsconsole.kit.reasons import ReasonField, ReasonForm
@@ -94,7 +94,7 @@ def other_way(letter: DeadLetter, job: NamedJob | None, user: Person) -> dict[st
     may = may_see(user, "jobs_job") and payload_edits.may(user, job.status)
     if not may or letter.state not in DeadLetter.OPEN or not payload_edits.step_of(job, size=0).will:
         return {}
-    return {"payload_url": payload_page(job.pk)}
+    return {"payload_url": reverse("admin:jobs_job_payload", args=[addresses.row_key(job.pk)])}
 
 
 def view(admin: PlannedLetters, request: HttpRequest, letter_id: UUID) -> HttpResponse:

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 
 from jobs.admin.action_buttons import Button
 from jobs.admin.bulk.start import actor_of
@@ -19,8 +20,8 @@ from jobs.operations import job_operations, payload_edits
 from jobs.operations.payload_edits import Seen
 from jobs.operations.steps import JobAction, OperationRefused
 from jobs.runs import status_wording
-from opsconsole.kit import audit, form_versions
-from opsconsole.kit.job_pages import job_page, payload_page
+from opsconsole.kit import addresses, audit, form_versions
+from opsconsole.kit.job_pages import job_page
 from opsconsole.kit.line_diffs import CHANGED_SINCE, between, digest_of
 from opsconsole.kit.read_only_admin import ReadOnlyAdmin
 from opsconsole.kit.reasons import ReasonField, ReasonForm
@@ -75,7 +76,8 @@ class EditForm(ReasonForm):
 
 def button(job: JobWithEvidence) -> Button:
     step = payload_edits.step_of(job, size=0)
-    return Button("plain", "Edit payload", payload_page(job.pk), step.will, step.sentence)
+    address = reverse("admin:jobs_job_payload", args=[addresses.row_key(job.pk)])
+    return Button("plain", "Edit payload", address, step.will, step.sentence)
 
 
 def view(admin: ReadOnlyAdmin, request: HttpRequest, job_id: Any) -> HttpResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 from jobs.dead_letters import check, fulfilment, operations, origins
@@ -57,7 +58,8 @@ class Account:
         ids = []
         for number, body in enumerate(bodies):
             if fifo:
-                options = {"MessageGroupId": group, "MessageDeduplicationId": f"{group}-{body}-{number}"}
+                own = sha256(f"{group}-{body}-{number}".encode()).hexdigest()
+                options = {"MessageGroupId": group, "MessageDeduplicationId": own}
             # Bypass the client: the fake's faults apply only to the console's calls.
             with self.fake._changed:
                 sent = self.fake._put(source, body, options)
