@@ -44,7 +44,7 @@ SITTING = (
     Benchmark("check"),
     Benchmark("sending", {"BENCH_MESSAGES": "20000"}),
     Benchmark("dlq"),
-    Benchmark("ratelimit"),
+    Benchmark("ratelimit", {"BENCH_TURNS": "15"}),
     Benchmark("footprint"),
     Benchmark("bulk"),
     Benchmark("burst"),
