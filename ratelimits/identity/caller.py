@@ -36,6 +36,7 @@ def identify(request: HttpRequest, key: str, address: Address | None) -> Identit
 
 
 def _by_api_key(request: HttpRequest) -> Identity | None:
+    # Most requests carry none, and nothing need be looked up or remembered for them.
     if not api_keys.is_sent(request):
         return None
     api_key = api_keys.counted_as(request)

@@ -40,10 +40,7 @@ class PendingCounts:
     def add(self, policy: str, key: str, endpoint: str, method: str, outcome: str) -> None:
         count_key = CountKey(int(self._clock()) // MINUTE, policy, key, endpoint, method, outcome)
         with self._lock:
-            if count_key in self._hits:
-                self._hits[count_key] += 1
-            else:
-                self._count(count_key, 1)
+            self._count(count_key, 1)
 
     def take(self) -> dict[CountKey, int]:
         """Remove and return all counts."""
