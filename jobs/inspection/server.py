@@ -12,13 +12,12 @@ from jobs.watch import old_transactions
 from opsconsole.kit import schema_version, session_defaults
 from opsconsole.kit.database_troubles import Trouble, trouble_behind
 from opsconsole.kit.errors import first_line
+from opsconsole_worker.database import unchecked_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OLDEST_VERSION = 130_000
-# It keeps whatever bytes it is given.
-UNCHECKED_ENCODING = "SQL_ASCII"
 TRANSACTION_POOLER_PORT = 6543
 TRANSACTIONS = 5
 
@@ -67,10 +66,10 @@ def _encoding() -> Iterator[Finding]:
     encoding = str(catalog.value("SHOW server_encoding"))
     if encoding == "UTF8":
         return
-    unchecked = encoding == UNCHECKED_ENCODING
+    unchecked = encoding == unchecked_texts.ENCODING
     why = (
-        "which takes texts in any encoding: one that is not UTF-8 can't be read, and a single job with such a text stops the "
-        "dispatcher, find_stale_jobs and its page of the list"
+        "which takes texts in any encoding: what is not UTF-8 in them is shown as U+FFFD, and no message is sent for a job whose "
+        "customer or priority can't be read"
         if unchecked
         else "which lacks characters that the console writes"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import psycopg
@@ -12,6 +11,7 @@ from jobs.intake.enqueue import NewJob, refuse_passed, validate
 from jobs.models.columns import JOBS, column
 from jobs.runs.timeline import CONSOLE, Actor
 from opsconsole.kit import own_schema
+from opsconsole.kit.storable import json_text
 
 # docs/workers.md has the same statement for producers in other languages.
 _ENQUEUE = """
@@ -42,7 +42,7 @@ def enqueue_on(connection: psycopg.Connection[Any], new: NewJob, *, actor: Actor
     columns = {
         "customer_id": new.customer_id,
         "package_size": new.package_size,
-        "payload": json.dumps(new.payload),
+        "payload": json_text(new.payload),
         "queue": JOBS.queue_written(new.queue),
         "not_before": new.not_before,
         "deadline_at": new.deadline_at,

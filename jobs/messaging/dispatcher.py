@@ -27,6 +27,7 @@ from jobs.messaging.leases import LEASE, Fate, Letter, Page
 from jobs.models import Outbox
 from opsconsole.kit import activity, metrics, tracing
 from opsconsole_worker import sqs
+from opsconsole_worker.database.unchecked_texts import UnreadableText
 from opsconsole_worker.doubling import doubled
 from opsconsole_worker.messages import REASON_LENGTH
 
@@ -172,10 +173,11 @@ def _count(fates: Sequence[Fate], done: Dispatched) -> None:
 
 def _begin(pool: ThreadPoolExecutor, page: Page, done: Dispatched, stop_at: float) -> Sending:
     """Begin to send the page's messages; after ``stop_at`` no call begins."""
-    fates: list[Fate] = []
+    unreadable = {letter.id: reason for letter in page.letters if (reason := _unreadable(letter))}
+    fates = [Fate(key, Outbox.State.REFUSED, error=reason) for key, reason in unreadable.items()]
     batches: list[Batch] = []
     traces = trace_context.of_letters(page.letters)
-    for target, letters in _by_target(page.letters).items():
+    for target, letters in _by_target(each for each in page.letters if each.id not in unreadable).items():
         url = _url(letters[0])
         if url is None:
             done.waiting_on[target] = _unconfigured(letters[0])
@@ -237,6 +239,14 @@ def _send(batch: Batch, done: Dispatched, stop_at: float) -> list[Fate]:
         letters = batch.letters[len(fates) : len(fates) + len(entries)]
         fates += _send_entries(batch, letters, entries, done, stop_at)
     return fates
+
+
+def _unreadable(letter: Letter) -> str | None:
+    """Return why no message can be made of the job's row; a message with other words could be about another customer."""
+    message = letter.message
+    texts = {"job_id": message.job_id, "customer_id": message.customer_id, "priority": message.priority}
+    named = [name for name, text in texts.items() if isinstance(text, UnreadableText)]
+    return f"{' and '.join(named)} of the job's row can't be read: not UTF-8." if named else None
 
 
 def _send_entries(

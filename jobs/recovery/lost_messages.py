@@ -5,7 +5,6 @@ Messages that are not known to be missing are never sent again: ``jobs.recovery.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from jobs.recovery.loss_proofs import Proof
 from jobs.runs import timeline
 from jobs.runs.timeline import SWEEP
 from opsconsole.kit.row_locks import if_free_in_statement
+from opsconsole.kit.storable import json_text
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def _arm_again(lost: Sequence[Lost]) -> int:
                 "epochs": [job.epoch for job in lost],
                 "resends": [job.resends for job in lost],
                 "sentences": [job.sentence for job in lost],
-                "details": [json.dumps(_details(job)) for job in lost],
+                "details": [json_text(_details(job)) for job in lost],
                 "reason": LOST_MESSAGE,
                 "kind": JobEvent.Kind.RESENT.value,
                 "actor": SWEEP.name,

@@ -122,8 +122,8 @@ def explain(job: JobWithMessageState, trouble: MessageTrouble, around: MessageSu
     if trouble == MessageTrouble.REFUSED:
         return Waiting(
             trouble,
-            "SQS refused its message permanently. Once what it refuses is corrected, the job has to be cancelled, and then requeued.",
-            [("SQS said", job.message_error or "nothing"), *_sending(job)],
+            "Its message was refused permanently. Once what is refused is corrected, the job has to be cancelled, and then requeued.",
+            [("Why", job.message_error or "nothing"), *_sending(job)],
         )
     if trouble == MessageTrouble.UNSENT:
         return Waiting(trouble, _unsent(job), _sending(job))

@@ -14,7 +14,7 @@ from jobs.models import JobEvent
 from jobs.models.columns import JOBS
 from opsconsole.kit import activity
 from opsconsole.kit.postgresql.binary_values import insert_lists
-from opsconsole.kit.storable import plain_text
+from opsconsole.kit.storable import json_text, plain_text
 from opsconsole_worker.runs import run_log
 from opsconsole_worker.runs.heartbeats import actor_name
 
@@ -87,7 +87,7 @@ def _lists(events: Sequence[NewEvent]) -> dict[str, Any]:
         "actors": [each.actor.name for each in events],
         "user_ids": [each.actor.user_id for each in events],
         "reasons": [each.reason for each in events],
-        "details": [Jsonb(each.details) for each in events],
+        "details": [Jsonb(each.details, dumps=json_text) for each in events],
     }
 
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from opsconsole.kit import inherited_grants
+from opsconsole.kit.storable import json_text
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -87,7 +88,7 @@ def note(
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {TABLE} (kind, name, content) VALUES (%s, %s, %s::jsonb) ON CONFLICT (kind, name) {conflict}",  # noqa: S608 - constants
-            [kind, name, json.dumps(content or {})],
+            [kind, name, json_text(content or {})],
         )
 
 

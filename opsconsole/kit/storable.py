@@ -9,6 +9,7 @@ from opsconsole_worker.storable import (
     is_storable,
     is_too_deep,
     json_problem,
+    json_text,
     plain_text,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "is_storable",
     "is_too_deep",
     "json_problem",
+    "json_text",
     "plain_text",
 ]

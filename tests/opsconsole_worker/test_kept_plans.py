@@ -118,3 +118,13 @@ def test_heartbeat_does_not_wait_for_a_locked_row_for_ever(run: Run, monkeypatch
             monkeypatch.setattr("opsconsole.kit.row_locks.WAIT", timedelta(milliseconds=50))
             with pytest.raises(RowLocked):
                 heartbeats.beat(ADA, run.job_id, run.epoch)
+
+
+def test_statements_are_sent_in_utf8_whatever_the_default_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As after ALTER ROLE ... SET client_encoding: statements have characters that Latin-1 lacks, and so have texts.
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    job = factories.job(customer_id="\N{RIGHTWARDS ARROW}")
+    with worker_databases.used(worker_databases.DIRECT):
+        claimed = lifecycle.claim(job.pk, 1, ADA)
+    assert not isinstance(claimed, lifecycle.Refused)
+    assert claimed.customer_id == job.customer_id

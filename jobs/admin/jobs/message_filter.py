@@ -17,7 +17,7 @@ CHOICES = {
     MessageTrouble.UNPROVEN: "May be lost",
     MessageTrouble.USED_UP: "Re-sent in vain",
     MessageTrouble.UNSENT: "Not sent yet",
-    MessageTrouble.REFUSED: "Refused by SQS",
+    MessageTrouble.REFUSED: "Refused",
 }
 
 

@@ -5,10 +5,12 @@ Django looks for the class ``DatabaseWrapper`` in this module.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
@@ -18,12 +20,16 @@ from psycopg import ClientCursor
 from psycopg.errors import DiskFull
 from psycopg.pq import TransactionStatus
 from psycopg.sql import Composable
+from psycopg.types.json import Jsonb
 
 from opsconsole.kit import answer_limit, full_disk, own_schema
 from opsconsole.kit.kept_changes import OutcomeUnknown
 from opsconsole.kit.postgresql.schema import DatabaseSchemaEditor
 from opsconsole.kit.postgresql.timestamps import BoundedTimeLoader
+from opsconsole_worker.database import unchecked_texts
 from opsconsole_worker.database.intervals import AnyStyleIntervalLoader
+from opsconsole_worker.database.unchecked_texts import SendsUtf8
+from opsconsole_worker.storable import json_text
 
 # libpq sends it as a start parameter, which beats a default of the database and which poolers accept, because drivers of other
 # languages always send it. psycopg reads no other style.
@@ -66,6 +72,13 @@ class DatabaseOperations(operations.DatabaseOperations):
         if row is None:
             raise NotGivenBack("no row was given back")
         return row
+
+    def adapt_json_value(self, value: Any, encoder: type[json.JSONEncoder] | None) -> Jsonb:  # type: ignore[override]  # of the stubs
+        return Jsonb(value, dumps=partial(json_text, encoder=encoder))
+
+
+class _Utf8Cursor(SendsUtf8, base.Cursor):
+    pass
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -133,6 +146,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         session = super().get_new_connection(conn_params)
+        if unchecked_texts.is_unchecked(session):
+            session.close()
+            unchecked = {"client_encoding": unchecked_texts.ENCODING, "cursor_factory": _Utf8Cursor}
+            session = super().get_new_connection(conn_params | unchecked)
+            unchecked_texts.read_each_by_itself(session)
         answer_limit.guard(session)
         session.adapters.register_loader("timestamptz", BoundedTimeLoader)
         session.adapters.register_loader("interval", AnyStyleIntervalLoader)

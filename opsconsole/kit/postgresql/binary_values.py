@@ -11,11 +11,18 @@ from psycopg import Cursor
 from psycopg.pq import Format
 from psycopg.types.string import TextBinaryLoader
 
+from opsconsole_worker.database import unchecked_texts
+from opsconsole_worker.database.unchecked_texts import SendsUtf8
+
 # For the loader of all types without one of their own.
 UNKNOWN_TYPE = 0
 # The rows of one statement.
 BATCH = 1_000
 Row = TypeVar("Row")
+
+
+class _Cursor(SendsUtf8, Cursor[Any]):
+    pass
 
 
 def binary_cursor() -> CursorWrapper:
@@ -26,8 +33,9 @@ def binary_cursor() -> CursorWrapper:
     Don't select others, or cast them.
     """
     connection.ensure_connection()
-    plain: Any = Cursor(connection.connection)
-    plain.adapters.register_loader(UNKNOWN_TYPE, TextBinaryLoader)
+    plain: Any = _Cursor(connection.connection)
+    if not unchecked_texts.is_unchecked(plain.connection):
+        plain.adapters.register_loader(UNKNOWN_TYPE, TextBinaryLoader)
     plain.format = Format.BINARY
     return connection.make_debug_cursor(plain) if connection.queries_logged else connection.make_cursor(plain)
 

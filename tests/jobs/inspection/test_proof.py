@@ -297,7 +297,7 @@ def test_default_that_writes_local_time_is_proposed_and_found(theirs: Database, 
 
 @pytest.mark.parametrize(
     ("encoding", "severity"),
-    [("LATIN1", "blocker"), pytest.param("SQL_ASCII", "warning", id="keeps bytes that no session can read")],
+    [("LATIN1", "blocker"), pytest.param("SQL_ASCII", "warning", id="keeps whatever bytes it is given")],
 )
 def test_encoding_other_than_utf8_is_found(theirs: Database, encoding: str, severity: str) -> None:
     other = Database(theirs.server, f"{theirs.name}_other")

@@ -144,7 +144,7 @@ def test_refused_message_is_shown_at_once() -> None:
     letter(made, state=State.REFUSED, last_error="InvalidMessageContents.")
     found = look(made)
     assert (found.trouble, found.trouble.pressing) == (MessageTrouble.REFUSED, True)
-    assert fact(found, "SQS said") == "InvalidMessageContents."
+    assert fact(found, "Why") == "InvalidMessageContents."
 
 
 @pytest.mark.parametrize(

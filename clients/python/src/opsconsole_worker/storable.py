@@ -10,6 +10,8 @@ from typing import Any
 LARGEST_INTEGER = 2**31 - 1
 # Levels of a JSON document. Parsers, printers and validators of many languages follow each level by a call.
 DEEPEST = 100
+# Made once: ``json.dumps`` makes one per call where an option is given.
+_WITH_CHARACTERS = json.JSONEncoder(ensure_ascii=False)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"')
 _LONGEST_KEY_SHOWN = 80
 _BRACKETS = {"{": 1, "[": 1, "}": -1, "]": -1}
@@ -44,6 +46,15 @@ def plain_text(text: str) -> str:
 def is_storable(text: str) -> bool:
     """Tell whether PostgreSQL can store the text unchanged."""
     return "\x00" not in text and (text.isascii() or text == plain_text(text))
+
+
+def json_text(value: Any, *, encoder: type[json.JSONEncoder] | None = None) -> str:
+    """Return a value as JSON for the database, with its characters as they are.
+
+    A database with the encoding SQL_ASCII refuses the escapes of all but ASCII, whether they are characters or not.
+    """
+    text = json.dumps(value, ensure_ascii=False, cls=encoder) if encoder else _WITH_CHARACTERS.encode(value)
+    return text if is_storable(text) else json.dumps(value, cls=encoder)
 
 
 def json_problem(value: Any) -> str | None:

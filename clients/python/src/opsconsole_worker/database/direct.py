@@ -14,10 +14,11 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import DeadlockDetected, LockNotAvailable, SerializationFailure
 
 from opsconsole_worker import log_lines
-from opsconsole_worker.database import door, row_locks, search_path, troubles
+from opsconsole_worker.database import door, row_locks, search_path, troubles, unchecked_texts
 from opsconsole_worker.database.intervals import AnyStyleIntervalLoader
 from opsconsole_worker.database.shared_plans import SharedPlans
 from opsconsole_worker.database.troubles import Trouble
+from opsconsole_worker.database.unchecked_texts import SendsUtf8
 from opsconsole_worker.kept_rows import RowKept
 
 # A connection that a firewall or a failover dropped silently ends within a minute instead of the kernel's quarter of an
@@ -64,7 +65,9 @@ class DirectDatabase:
         self, url: str, schema: str, *, wait: timedelta = row_locks.WAIT, shares_plans: bool = False
     ) -> None:
         defaults = {"application_name": APPLICATION, "connect_timeout": CONNECT_SECONDS}
-        self._arguments: dict[str, Any] = defaults | KEEPALIVES | conninfo_to_dict(url)
+        # The default of a role or a database may be an encoding that lacks characters of statements and values.
+        encoding = {"client_encoding": "UTF8"}
+        self._arguments: dict[str, Any] = defaults | KEEPALIVES | conninfo_to_dict(url) | encoding
         self._schema = schema
         self.wait = wait
         self._shares_plans = shares_plans
@@ -116,7 +119,7 @@ class DirectDatabase:
     ) -> door.Rows:
         session.prepare_threshold = 0
         try:
-            return psycopg.Cursor(session).execute(statement, parameters, prepare=True).fetchall()
+            return psycopg.Cursor(session).execute(statement.encode(), parameters, prepare=True).fetchall()
         except LockNotAvailable as error:
             raise RowLocked(*error.args) from error
         finally:
@@ -138,10 +141,7 @@ class DirectDatabase:
         return results[len(preamble) :]
 
     def _connect(self) -> psycopg.Connection[Any]:
-        # Statements are not prepared: a pooler may use another session for each transaction.
-        session = psycopg.connect(
-            **self.arguments, autocommit=True, prepare_threshold=None, cursor_factory=psycopg.ClientCursor
-        )
+        session = _open(dict(self.arguments))
         session.adapters.register_loader("interval", AnyStyleIntervalLoader)
         path = search_path.for_transactions(session, self._schema)
         # A percent sign would be read as a parameter.
@@ -177,3 +177,20 @@ class DirectDatabase:
     def tell(self, what: str, level: int, facts: Mapping[str, Any]) -> None:
         """Write a line with its facts: every statement here is a transaction of its own."""
         log_lines.tell(what, level, facts)
+
+
+class _Utf8Cursor(SendsUtf8, psycopg.ClientCursor[Any]):
+    pass
+
+
+def _open(arguments: dict[str, Any]) -> psycopg.Connection[Any]:
+    # Statements are not prepared: a pooler may use another session for each transaction.
+    arguments |= {"autocommit": True, "prepare_threshold": None}
+    session = psycopg.connect(**arguments, cursor_factory=psycopg.ClientCursor)
+    if not unchecked_texts.is_unchecked(session):
+        return session
+    session.close()
+    arguments |= {"client_encoding": unchecked_texts.ENCODING}
+    session = psycopg.connect(**arguments, cursor_factory=_Utf8Cursor)
+    unchecked_texts.read_each_by_itself(session)
+    return session

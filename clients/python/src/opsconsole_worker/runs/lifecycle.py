@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from opsconsole_worker.runs.heartbeats import Worker
 from opsconsole_worker.runs.running_job import RunningJob
 from opsconsole_worker.runs.tables import JOBS
 from opsconsole_worker.runs.worker_ids import WorkerIdTaken
-from opsconsole_worker.storable import plain_text
+from opsconsole_worker.storable import json_text, plain_text
 
 LONGEST_BACKOFF = timedelta(hours=1)
 ERROR_LENGTH = 10_000
@@ -221,7 +220,7 @@ def complete(run: Run, details: Mapping[str, Any] | None = None) -> bool:
 
     Repeating the call is harmless: a worker does so when the connection broke before the answer.
     """
-    stored = {"details": json.dumps(dict(details or {})), "tried": "completed", "error": ""}
+    stored = {"details": json_text(dict(details or {})), "tried": "completed", "error": ""}
     return _end(statements.COMPLETE, run, stored) != "late"
 
 
