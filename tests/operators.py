@@ -50,7 +50,7 @@ class Program:
 def audited() -> list[tuple[str, str, str, str, str]]:
     """Return the lines of the audit about changes: of what, who, what was done, why, with what result."""
     lines = audit.with_details(LogEntry.objects.order_by("pk"))
-    told = [(line, audit.told(line)) for line in lines]
+    told = [(line, audit.parts_of(line)) for line in lines]
     return [(str(line.object_id), audit.who(line), each.did, each.why, each.result) for line, each in told]
 
 

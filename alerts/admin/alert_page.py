@@ -147,15 +147,15 @@ def _decisions(alert: Alert) -> Iterable[LogEntry]:
 
 
 def _decision_entry(entry: LogEntry) -> TimelineEntry:
-    told = audit.told(entry)
+    parts = audit.parts_of(entry)
     # Older lines hold the reason behind a colon.
-    verb, _, reason = told.did.partition(": ")
+    verb, _, reason = parts.did.partition(": ")
     verb, _, until = verb.rstrip(".").partition(" ")
     return TimelineEntry(
         at=entry.action_time,
         label=badge(verb, labels.STATE.get(verb.lower(), "quiet")),
         actor=audit.who(entry),
-        text=_in_sentences(capfirst(until), reason, told.why),
+        text=_in_sentences(capfirst(until), reason, parts.why),
     )
 
 

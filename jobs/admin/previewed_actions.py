@@ -196,12 +196,12 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
             return {}
         lines = audit.with_details(audit.of_rows(self.model, [str(each.job_id) for each in skipped], newest))
         of_person = lines.filter(user=request.user.pk).order_by("pk")
-        told = {line.object_id: audit.told(line) for line in of_person}
+        parts_by_row = {line.object_id: audit.parts_of(line) for line in of_person}
         did = self._did(action)
         return {
-            each.job_id: Outcome(each.job_id, done=True, sentence=said.result)
+            each.job_id: Outcome(each.job_id, done=True, sentence=parts.result)
             for each in skipped
-            if (said := told.get(str(each.job_id))) and said.did == did
+            if (parts := parts_by_row.get(str(each.job_id))) and parts.did == did
         }
 
     def _preview_page(

@@ -164,7 +164,7 @@ def _followed(line: LogEntry, request: HttpRequest) -> Kind | None:
     kind = audit.kind_of(line)
     if kind is None or not line.object_id:
         return None
-    followed = what_became.kind_of_line(f"{kind.app_label}_{kind.model}", _told(line).did)
+    followed = what_became.kind_of_line(f"{kind.app_label}_{kind.model}", _parts_of(line).did)
     return followed if followed and what_became.may_follow(followed, request.user) else None
 
 
@@ -242,7 +242,7 @@ class AuditAdmin(AgedAdmin):
 
     @admin.display(description="what")
     def did(self, entry: LogEntry) -> str:
-        return _told(entry).did
+        return _parts_of(entry).did
 
     @admin.display(description="object")
     def on(self, entry: LogEntry) -> SafeString:
@@ -257,11 +257,11 @@ class AuditAdmin(AgedAdmin):
 
     @admin.display(description="why")
     def why(self, entry: LogEntry) -> str | SafeString:
-        return _told(entry).why or NOTHING
+        return _parts_of(entry).why or NOTHING
 
     @admin.display(description="result")
     def result(self, entry: LogEntry) -> str | SafeString:
-        return _told(entry).result or NOTHING
+        return _parts_of(entry).result or NOTHING
 
     @admin.display(description="since then")
     def became(self, entry: WithAnnotations[LogEntry, Became]) -> SafeString:
@@ -274,15 +274,15 @@ def _label(model: type[models.Model]) -> str:
     return f"{kind.app_label}.{kind.model}"
 
 
-def _told(entry: LogEntry) -> audit.Told:
+def _parts_of(entry: LogEntry) -> audit.AuditParts:
     """Read a log entry in parts; lines written by Django itself ("Changed Groups.") consist of ``did`` alone."""
-    told = audit.told(entry)
-    return told if told.did else audit.Told(f"{entry.get_action_flag_display()}.")
+    parts = audit.parts_of(entry)
+    return parts if parts.did else audit.AuditParts(f"{entry.get_action_flag_display()}.")
 
 
 def _exported(entry: LogEntry) -> tuple[str, ...]:
-    told = _told(entry)
+    parts = _parts_of(entry)
     of_kind = audit.kind_of(entry)
     kind = f"{of_kind.app_label}.{of_kind.model}" if of_kind else ""
     when, who = entry.action_time.isoformat(), audit.who(entry)
-    return when, who, told.did, kind, entry.object_id or "", audit.named(entry), told.why, told.result
+    return when, who, parts.did, kind, entry.object_id or "", audit.named(entry), parts.why, parts.result

@@ -25,7 +25,7 @@ from django_stubs_ext import WithAnnotations
 
 from opsconsole.admin.people_forms import PERMISSIONS, NewPersonForm, PasswordForm, PersonForm, RoleForm
 from opsconsole.kit import audit, form_values
-from opsconsole.kit.audit import Told
+from opsconsole.kit.audit import AuditParts
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.display import NOTHING
 from opsconsole.kit.form_versions import Value, Version, VersionedForm
@@ -203,7 +203,7 @@ class PeopleAdmin(Ticked, UserAdmin[User]):
         if not isinstance(form, PasswordForm):
             return super().construct_change_message(request, form, formsets, add)
         taken = not form.cleaned_data["set_usable_password"]
-        return Told(
+        return AuditParts(
             "Took the password away." if taken else "Set a new password.", form.cleaned_data["reason"]
         )
 

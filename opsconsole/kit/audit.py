@@ -1,7 +1,7 @@
 """The audit: Django's admin log, read as who did what, why and with what result (I10).
 
 What was done stands in Django's line; the reason, the result, and who it was if that is no user of the console, stand
-in ``AuditDetail`` beside it. Lines from before there were details hold all of it in one text, which ``Told`` splits.
+in ``AuditDetail`` beside it. Lines from before there were details hold all of it in one text, which ``AuditParts`` splits.
 Triggers refuse every change of both, and the database's clock writes the time.
 """
 
@@ -40,7 +40,7 @@ LOGGED_IN_BESIDE = "Logged in with a password, although single sign-on is set up
 
 
 @dataclass(frozen=True)
-class Told:
+class AuditParts:
     """One line in parts; missing parts are ''."""
 
     did: str
@@ -48,7 +48,7 @@ class Told:
     result: str = ""
 
     @classmethod
-    def of(cls, message: str) -> Told:
+    def of(cls, message: str) -> AuditParts:
         """Split a text from before there were details; one of Django's own is all ``did``."""
         rest, _, result = message.partition(RESULT)
         did, _, why = rest.partition(WHY)
@@ -70,11 +70,11 @@ def log(
     ``actor`` says who it was if it was not the user alone.
     """
     lines = [_entry(user.pk, row, _one_line(did), flag) for row in rows]
-    return _write(lines, Told(did, why, result), actor)
+    return _write(lines, AuditParts(did, why, result), actor)
 
 
-def _write(lines: list[LogEntry], told: Told, actor: str) -> list[LogEntry]:
-    detail = {"reason": _one_line(told.why), "result": _one_line(told.result), "actor": _one_line(actor)}
+def _write(lines: list[LogEntry], parts: AuditParts, actor: str) -> list[LogEntry]:
+    detail = {"reason": _one_line(parts.why), "result": _one_line(parts.result), "actor": _one_line(actor)}
     with transaction.atomic():
         entries = LogEntry.objects.bulk_create(lines, batch_size=500)
         if any(detail.values()):
@@ -108,17 +108,17 @@ def log_without_user(
     log(nobody(), about, did, why=why, result=result, actor=actor)
 
 
-def log_command(said: str, rows: Iterable[models.Model], did: str, *, why: str, result: str = "") -> None:
-    """Write what a management command changed. The line names the user of the operating system, whoever they ``said`` they are."""
+def log_command(operator: str, rows: Iterable[models.Model], did: str, *, why: str, result: str = "") -> None:
+    """Write what a management command changed. ``operator`` is the name that the command was given, or ''."""
     if changed := list(rows):
-        log_without_user(command_actor(said), did, why=why, result=result, rows=changed)
+        log_without_user(command_actor(operator), did, why=why, result=result, rows=changed)
 
 
-def command_actor(said: str) -> str:
-    """Return who runs a management command: the user of the operating system, and who they ``said`` they are."""
+def command_actor(operator: str) -> str:
+    """Return who runs a management command: the user of the operating system, and the ``operator`` that it was given."""
     user = system_user()
     actual = f"{user} at {socket.gethostname()}"
-    return f"{actual if said in {'', user} else f'{said}, as {actual} says'} (command)"
+    return f"{actual if operator in {'', user} else f'{operator}, as {actual} says'} (command)"
 
 
 def system_user() -> str:
@@ -173,12 +173,12 @@ def kind_of(entry: LogEntry) -> ContentType | None:
     return entry.content_type
 
 
-def told(entry: LogEntry) -> Told:
+def parts_of(entry: LogEntry) -> AuditParts:
     """Return a line in its parts."""
-    said, detail = Told.of(entry.get_change_message()), _detail(entry)
+    parts, detail = AuditParts.of(entry.get_change_message()), _detail(entry)
     if detail is None:
-        return said
-    return Told(said.did, detail.reason or said.why, detail.result or said.result)
+        return parts
+    return AuditParts(parts.did, detail.reason or parts.why, detail.result or parts.result)
 
 
 def who(entry: LogEntry) -> str:
@@ -218,7 +218,7 @@ def _detail(entry: LogEntry) -> AuditDetail | None:
 
 
 def log_of(
-    user_id: int, kind: type[models.Model], key: str, name: str, told: Told, *, actor: str = ""
+    user_id: int, kind: type[models.Model], key: str, name: str, parts: AuditParts, *, actor: str = ""
 ) -> None:
     """Write a line about something that has no row of its own, such as a client of the limiter."""
     content_type = ContentType.objects.get_for_model(kind)
@@ -228,9 +228,9 @@ def log_of(
         object_id=key,
         object_repr=name[:200],
         action_flag=CHANGE,
-        change_message=_one_line(told.did),
+        change_message=_one_line(parts.did),
     )
-    _write([line], told, actor)
+    _write([line], parts, actor)
 
 
 def account_of(name: str) -> User:

@@ -21,7 +21,7 @@ from django.urls import reverse
 from django.utils.text import capfirst
 
 from opsconsole.kit import addresses, audit, declared_lookups, form_versions
-from opsconsole.kit.audit import Told
+from opsconsole.kit.audit import AuditParts
 from opsconsole.kit.declared_lookups import DeclaredChangeList
 from opsconsole.kit.form_versions import VersionedForm
 from opsconsole.kit.page_permissions import may_see, may_see_rows
@@ -103,7 +103,7 @@ class TitledAdmin(RowActionsAdmin):
         return self._log_parts(request, obj, message, CHANGE) or super().log_change(request, obj, message)
 
     def _log_parts(self, request: HttpRequest, obj: Any, message: Any, flag: int) -> LogEntry | None:
-        if not isinstance(message, Told):
+        if not isinstance(message, AuditParts):
             return None
         [entry] = audit.log(
             request.user, [obj], message.did, why=message.why, result=message.result, flag=flag

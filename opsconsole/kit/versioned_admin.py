@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils.text import capfirst
 
 from opsconsole.kit import audit, form_versions
-from opsconsole.kit.audit import Told
+from opsconsole.kit.audit import AuditParts
 from opsconsole.kit.form_versions import FIELD, STATUS, Version, VersionedForm
 from opsconsole.kit.reasons import ReasonField
 from opsconsole.kit.row_locks import locked
@@ -62,7 +62,7 @@ class VersionedAdmin(TitledAdmin):
         row = self.model._base_manager.get(pk=form.instance.pk)  # noqa: SLF001 - Django documents it
         labels = {name: capfirst(str(form.fields[name].label or name)) for name in before.values}
         did = form_versions.difference(before, form_versions.of_row(row, before.values), labels)
-        return Told(f"{did}.", form.cleaned_data.get("reason", ""))
+        return AuditParts(f"{did}.", form.cleaned_data.get("reason", ""))
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

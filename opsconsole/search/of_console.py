@@ -86,7 +86,7 @@ def audit(term: str, user: Person) -> Finding:
     read = yield {"lines": records_of(told[: SHOWN + 1])}
     hits = [
         Hit(
-            audit_log.told(LogEntry(change_message=message)).did or "Changed.",
+            audit_log.parts_of(LogEntry(change_message=message)).did or "Changed.",
             f"by {audit_log.named_actor(name, actor)}",
             list_of("admin_logentry", q=term),
         )

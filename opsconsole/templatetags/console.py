@@ -32,7 +32,7 @@ from opsconsole.kit import (
     route_patterns,
     short_ids,
 )
-from opsconsole.kit.audit import Told
+from opsconsole.kit.audit import AuditParts
 from opsconsole.kit.bounded_columns import is_cut
 from opsconsole.kit.chart_drawing import Rectangle
 from opsconsole.kit.db_clock import DbNow
@@ -262,9 +262,9 @@ def status(job: WithAnnotations[Job, DbNow]) -> SafeString:
 
 
 @register.filter
-def told(entry: LogEntry) -> Told:
+def audit_parts(entry: LogEntry) -> AuditParts:
     """Return the parts of an audit line: what was done, why, and with what result."""
-    return audit.told(entry)
+    return audit.parts_of(entry)
 
 
 @register.filter

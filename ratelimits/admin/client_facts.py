@@ -113,7 +113,8 @@ def _lines(key: str) -> list[tuple[LogEntry, str, str, str]]:
     lines = LogEntry.objects.filter(pk__in=first.union(*others))
     newest = audit.with_details(lines).order_by("-id")[:LINES_SHOWN]
     return [
-        (line, audit.told(line).did or "Changed.", audit.told(line).why, audit.who(line)) for line in newest
+        (line, audit.parts_of(line).did or "Changed.", audit.parts_of(line).why, audit.who(line))
+        for line in newest
     ]
 
 

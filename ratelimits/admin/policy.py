@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from opsconsole.kit.audit import Told
+from opsconsole.kit.audit import AuditParts
 from opsconsole.kit.display import NOTHING, age, badge
 from opsconsole.kit.reasons import ReasonField
 from opsconsole.kit.versioned_admin import VersionedAdmin
@@ -167,5 +167,5 @@ class PolicyAdmin(VersionedAdmin):
     ) -> Any:
         """Return the text for the audit log: what a new policy means, or what differs from before; and the reason."""
         if add:
-            return Told(f"Added: {wording.meaning(form.instance)}", form.cleaned_data["reason"])
+            return AuditParts(f"Added: {wording.meaning(form.instance)}", form.cleaned_data["reason"])
         return super().construct_change_message(request, form, formsets, add)

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from opsconsole.kit import audit, form_versions, reasons
-from opsconsole.kit.audit import Told
+from opsconsole.kit.audit import AuditParts
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.row_locks import locked
 from ratelimits.models import LimiterControl, Policy
@@ -55,9 +55,9 @@ def change(name: str, values: Mapping[str, Any], *, by: str, reason: str, check:
     read = {field: _read(field, text) for field, text in values.items()}
 
     def log(policy: Policy, did: str) -> None:
-        told = Told(f"{did}. By {by} with a command.", reason)
+        parts = AuditParts(f"{did}. By {by} with a command.", reason)
         actor = audit.command_actor(by)
-        audit.log_of(audit.account_of(by).pk, Policy, str(policy.pk), policy.name, told, actor=actor)
+        audit.log_of(audit.account_of(by).pk, Policy, str(policy.pk), policy.name, parts, actor=actor)
 
     return write(name, read, by=by, check=check, log=log)
 
@@ -94,9 +94,9 @@ def write(name: str, values: Mapping[str, Any], *, by: str, check: Check, log: L
 
 def log_mode(by: str, before: str, after: str, reason: str) -> None:
     """Write the audit of a change of the global mode with a command."""
-    told = Told(f"Mode: {before} to {after}. By {by} with a command.", reason)
+    parts = AuditParts(f"Mode: {before} to {after}. By {by} with a command.", reason)
     actor = audit.command_actor(by)
-    audit.log_of(audit.account_of(by).pk, LimiterControl, "1", "limiter", told, actor=actor)
+    audit.log_of(audit.account_of(by).pk, LimiterControl, "1", "limiter", parts, actor=actor)
 
 
 def _read(field: str, text: Any) -> Any:

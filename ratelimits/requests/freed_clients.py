@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import F
 
 from opsconsole.kit import audit, form_values, form_versions, one_statement, reasons
-from opsconsole.kit.audit import Told
+from opsconsole.kit.audit import AuditParts
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.form_versions import Value, Version
@@ -71,9 +71,9 @@ def free(
         else:
             freed = [Freed(each.name, used) for each, used in zip(policies, counts, strict=True) if used]
             did, result = "Freed", in_words(freed)
-        told = Told(f"{did} by {by} under {policy or 'all policies'}.", reason, result)
+        parts = AuditParts(f"{did} by {by} under {policy or 'all policies'}.", reason, result)
         audit.log_of(
-            account.pk, RateLimitHour, client, client_names.names([client])[client], told, actor=actor
+            account.pk, RateLimitHour, client, client_names.names([client])[client], parts, actor=actor
         )
     policy_cache.clear()
     if unconfirmed:

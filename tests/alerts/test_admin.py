@@ -172,7 +172,7 @@ def test_operator_acknowledges_an_alert_with_a_reason(operator: Client) -> None:
         "olga",
         REASON,
     )
-    assert audit.told(LogEntry.objects.get()) == audit.Told("Acknowledged.", REASON)
+    assert audit.parts_of(LogEntry.objects.get()) == audit.AuditParts("Acknowledged.", REASON)
 
 
 def test_alert_that_grows_meanwhile_is_acknowledged(operator: Client) -> None:
@@ -204,7 +204,7 @@ def test_alert_is_acknowledged_without_typing(operator: Client) -> None:
         decide("acknowledge"), {"id": alert.pk, "reason": ""} | versions_on(confirmation), follow=True
     )
     assert "1 alert acknowledged." in result.text
-    assert audit.told(LogEntry.objects.get()) == audit.Told("Acknowledged.")
+    assert audit.parts_of(LogEntry.objects.get()) == audit.AuditParts("Acknowledged.")
 
 
 @pytest.mark.parametrize(
@@ -531,7 +531,7 @@ def test_monitor_is_forgotten_with_a_reason(operator: Client, client: Client, la
     assert Monitor.objects.exists()
     operator.post(list_url, {**fields, **versions_on(question), "reason": "The queue is gone."})
     assert not Monitor.objects.exists() and not Alert.objects.open().exists()
-    assert audit.told(LogEntry.objects.get()) == audit.Told("Forgotten.", "The queue is gone.")
+    assert audit.parts_of(LogEntry.objects.get()) == audit.AuditParts("Forgotten.", "The queue is gone.")
 
 
 def test_list_of_rules_shows_disabled_rules(operator: Client) -> None:

@@ -35,7 +35,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str, fails: bool = False
 
 def audited() -> list[tuple[str, str, str]]:
     lines = audit.with_details(LogEntry.objects.order_by("pk"))
-    return [(audit.told(line).did, audit.told(line).why, audit.who(line)) for line in lines]
+    return [(audit.parts_of(line).did, audit.parts_of(line).why, audit.who(line)) for line in lines]
 
 
 def test_open_alerts_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

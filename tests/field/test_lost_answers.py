@@ -437,7 +437,7 @@ def test_redrive_of_unknown_outcome_is_audited_and_no_skip(
     assert f"unknown  {letter.pk}" in done.stdout and "skipped" not in done.stdout
     assert done.stdout.endswith("1 replayed.\n")
     line = LogEntry.objects.get()
-    assert (line.object_id, audit.told(line).why) == (str(letter.pk), "mended")
+    assert (line.object_id, audit.parts_of(line).why) == (str(letter.pk), "mended")
 
 
 @pytest.mark.parametrize(

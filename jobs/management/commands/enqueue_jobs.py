@@ -82,13 +82,13 @@ def _look_for(new: NewJob) -> str:
     )
 
 
-def _log(new_jobs: list[NewJob], ids: list[str], said: str, reason: str) -> None:
+def _log(new_jobs: list[NewJob], ids: list[str], operator: str, reason: str) -> None:
     """Write one line, however many jobs there are. Each has a timeline of its own."""
     first, several = ids[0], len(ids) > 1
     queues = " and ".join(sorted({new.queue for new in new_jobs}))
     which = f"{exactly(len(ids), 'job')}, the first is {first}," if several else f"the job {first}"
     rows = Job.objects.none() if several else Job.objects.filter(pk=first)
-    actor = audit.command_actor(said)
+    actor = audit.command_actor(operator)
     audit.log_without_user(actor, f"Enqueued {which} for the queue {queues}.", why=reason, rows=rows)
 
 

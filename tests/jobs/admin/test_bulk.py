@@ -193,7 +193,7 @@ def test_begin_watch_and_finish(operator: Client) -> None:
     assert response.headers["Location"] == page(operation)
     entry = LogEntry.objects.get(object_id=str(operation.pk))
     assert audit.who(entry) == "olga"
-    assert audit.told(entry) == audit.Told("Begun: 0 done, 0 skipped, 0 failed, 9 left.", REASON)
+    assert audit.parts_of(entry) == audit.AuditParts("Begun: 0 done, 0 skipped, 0 failed, 9 left.", REASON)
     chunk(operation)
     text = operator.get(page(operation)).content.decode()
     assert "5 jobs left: about 1 s at 4 per second." in text and 'value="4" max="9"' in text
@@ -236,9 +236,9 @@ def test_cancel_and_resume_with_reasons(operator: Client) -> None:
         "resumed",
         "ended",
     ]
-    assert [audit.told(line) for line in LogEntry.objects.order_by("pk")] == [
-        audit.Told("Stopped: 4 done, 0 skipped, 0 failed, 5 left.", "wrong customer"),
-        audit.Told("Resumed: 4 done, 0 skipped, 0 failed, 5 left.", "it was right"),
+    assert [audit.parts_of(line) for line in LogEntry.objects.order_by("pk")] == [
+        audit.AuditParts("Stopped: 4 done, 0 skipped, 0 failed, 5 left.", "wrong customer"),
+        audit.AuditParts("Resumed: 4 done, 0 skipped, 0 failed, 5 left.", "it was right"),
     ]
 
 

@@ -132,7 +132,7 @@ def test_action_records_reason_and_user(
     assert state(made) == after
     written = JobEvent.objects.get(job=made, kind=event)
     assert (written.actor, written.reason) == ("operator:olga", REASON)
-    assert REASON in audit.told(LogEntry.objects.get(object_id=str(made.pk))).why
+    assert REASON in audit.parts_of(LogEntry.objects.get(object_id=str(made.pk))).why
 
 
 def test_selection_of_the_list_leads_to_the_preview(operator: Client) -> None:

@@ -192,7 +192,7 @@ def test_arming_takes_the_cutoff_that_was_previewed(operator: Client) -> None:
     assert control.cutoff is not None
     assert abs(control.cutoff - before) < timedelta(minutes=1)
     assert (control.changed_by, control.reason) == ("operator:olga", "checked the workers")
-    assert "checked the workers" in audit.told(LogEntry.objects.get()).why
+    assert "checked the workers" in audit.parts_of(LogEntry.objects.get()).why
 
 
 def test_arming_for_all_runs_has_no_cutoff(operator: Client) -> None:
@@ -312,7 +312,7 @@ def test_rule_for_unknown_runs_is_chosen_with_a_reason(operator: Client) -> None
     assert "Unknown runs count as stale after 6 h of silence." in page
     state = RecoveryControl.load()
     assert (state.unknown_rule, state.unknown_after, state.changed_by) == ("after", 6 * HOUR, "operator:olga")
-    assert "they name no jobs" in audit.told(LogEntry.objects.get()).why
+    assert "they name no jobs" in audit.parts_of(LogEntry.objects.get()).why
     sweeps.sweep("test")
     unheard.refresh_from_db()
     assert unheard.status == "pending"

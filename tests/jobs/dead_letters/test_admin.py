@@ -261,7 +261,7 @@ def test_replay_asks_for_reason_and_leaves_work_to_cluster(operator: Client) -> 
     assert "The cluster carries out such decisions within a minute" in done.content.decode()
     row = ReplayAttempt.objects.get()
     assert (row.actor, row.reason, row.state) == ("operator:olga", REASON, "wanted")
-    assert REASON in audit.told(LogEntry.objects.get(object_id=str(letter.pk))).why
+    assert REASON in audit.parts_of(LogEntry.objects.get(object_id=str(letter.pk))).why
     assert OrmQ.objects.count() == 1
 
     twice = operator.post(operate("replay"), {"plan": plan, "reason": REASON})

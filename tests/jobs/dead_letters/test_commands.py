@@ -167,7 +167,7 @@ def test_redrive_replays_all_and_reports_outcome(account: Account) -> None:
     said, error = run("redrive_dlq", "--reason", "the directory is back", "--as", "olga")
 
     # As pages say it, so that the audit tells what became of each.
-    assert {audit.told(line).did for line in LogEntry.objects.all()} == {"Marked for replay."}
+    assert {audit.parts_of(line).did for line in LogEntry.objects.all()} == {"Marked for replay."}
 
     assert error is None, error
     assert said.endswith("      3 replayed\n3 replayed.\n")

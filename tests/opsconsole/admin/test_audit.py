@@ -20,7 +20,7 @@ from jobs.admin.bulk import operation_results
 from jobs.bulk.registry import KINDS
 from jobs.models import BulkMember, BulkOperation, ReplayAttempt, Status
 from opsconsole.kit import audit, exports
-from opsconsole.kit.audit import Told
+from opsconsole.kit.audit import AuditParts
 from opsconsole.kit.display import NOTHING
 from tests import people
 from tests.factories import dead_letter, job
@@ -40,9 +40,9 @@ def text_of(response: Any) -> str:
 
 
 def test_older_lines_hold_all_parts_in_one_text() -> None:
-    told = Told.of("Requeued.\nWhy: the customer called\nResult: Queued for run 2.")
-    assert told == Told("Requeued.", "the customer called", "Queued for run 2.")
-    assert Told.of("Changed Groups.") == Told("Changed Groups.")
+    told = AuditParts.of("Requeued.\nWhy: the customer called\nResult: Queued for run 2.")
+    assert told == AuditParts("Requeued.", "the customer called", "Queued for run 2.")
+    assert AuditParts.of("Changed Groups.") == AuditParts("Changed Groups.")
 
 
 @pytest.mark.django_db
@@ -51,7 +51,7 @@ def test_reason_stands_in_a_field_of_its_own() -> None:
     audit.log(people.operator(), [job()], "Requeued.", why=reason, result="Queued for run 2.")
     entry = LogEntry.objects.get(detail__reason="because Result: all well")
     assert entry.change_message == "Requeued."
-    assert audit.told(entry) == Told("Requeued.", "because Result: all well", "Queued for run 2.")
+    assert audit.parts_of(entry) == AuditParts("Requeued.", "because Result: all well", "Queued for run 2.")
 
 
 @pytest.mark.django_db

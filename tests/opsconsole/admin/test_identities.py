@@ -59,8 +59,10 @@ def test_administrator_links_an_identity_that_waits(client: Client, ada: User) -
     vera.refresh_from_db()
     assert waiting.user == vera and not vera.has_usable_password()
     entry = LogEntry.objects.filter(object_repr="vera").latest("pk")
-    assert audit.told(entry).did.startswith("Linked to the identity vera (s-1 at https://login.example.com).")
-    assert (audit.who(entry), audit.told(entry).why) == ("ada", "she asked in person")
+    assert audit.parts_of(entry).did.startswith(
+        "Linked to the identity vera (s-1 at https://login.example.com)."
+    )
+    assert (audit.who(entry), audit.parts_of(entry).why) == ("ada", "she asked in person")
 
     assert act(client, "unlink", waiting, reason="a mistake").status_code == 302
     waiting.refresh_from_db()

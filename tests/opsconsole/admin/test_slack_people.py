@@ -49,8 +49,8 @@ def test_administrator_links_and_unlinks(client: Client, ada: User) -> None:
     waiting.refresh_from_db()
     assert waiting.user == vera
     entry = LogEntry.objects.filter(object_repr="vera").latest("pk")
-    assert audit.told(entry).did == "Linked to vera.v (U1 in T1) in Slack."
-    assert (audit.who(entry), audit.told(entry).why) == ("ada", "her profile says U1")
+    assert audit.parts_of(entry).did == "Linked to vera.v (U1 in T1) in Slack."
+    assert (audit.who(entry), audit.parts_of(entry).why) == ("ada", "her profile says U1")
 
     assert act(client, "unlink", waiting, reason="a mistake").status_code == 302
     waiting.refresh_from_db()

@@ -170,9 +170,9 @@ def test_operator_pauses_and_resumes_on_the_page(client: Client) -> None:
     assert "by paul: “deploy 1.4”." in client.get(reverse("admin:jobs_job_changelist")).content.decode()
     send(client, LIST, {"name": "recovery", "decision": "resume", "recovery-reason": "deployed"})
     assert pauses.active("recovery") is None
-    assert [audit.told(entry) for entry in LogEntry.objects.order_by("pk")] == [
-        audit.Told("Recovery is paused.", "deploy 1.4"),
-        audit.Told("Automatic recovery: resumed.", "deployed"),
+    assert [audit.parts_of(entry) for entry in LogEntry.objects.order_by("pk")] == [
+        audit.AuditParts("Recovery is paused.", "deploy 1.4"),
+        audit.AuditParts("Automatic recovery: resumed.", "deployed"),
     ]
 
 
@@ -192,7 +192,7 @@ def test_pause_is_extended_on_the_page(client: Client) -> None:
     assert held.reason == "it takes longer"
     first.refresh_from_db()
     assert first.ended_by == "paul"
-    assert audit.told(LogEntry.objects.latest("pk")) == audit.Told(
+    assert audit.parts_of(LogEntry.objects.latest("pk")) == audit.AuditParts(
         "Recovery is paused for longer.", "it takes longer"
     )
 

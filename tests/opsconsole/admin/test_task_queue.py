@@ -75,9 +75,9 @@ def test_pause_and_resume(operator: Client, sweep: Schedule) -> None:
     act(operator, "resume", sweep)
     sweep.refresh_from_db()
     assert sweep.repeats == schedules.FOR_EVER
-    assert [audit.told(entry) for entry in LogEntry.objects.order_by("pk")] == [
-        audit.Told("Pause.", REASON),
-        audit.Told("Resume.", REASON),
+    assert [audit.parts_of(entry) for entry in LogEntry.objects.order_by("pk")] == [
+        audit.AuditParts("Pause.", REASON),
+        audit.AuditParts("Resume.", REASON),
     ]
 
 

@@ -108,7 +108,7 @@ def test_audit_says_what_differs_in_the_database_not_in_the_form(strict: Policy)
         entries | {"initial-limit": ["99"], "deny_networks": ["203.0.113.0/24, 198.51.100.7"]},
     )
 
-    said = audit.told(LogEntry.objects.get())
+    said = audit.parts_of(LogEntry.objects.get())
     assert said.did == "Limit: 10 to 12; Deny networks: none to 203.0.113.0/24, 198.51.100.7."
     assert said.why == "because"
 

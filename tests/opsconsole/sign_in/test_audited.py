@@ -23,7 +23,7 @@ from jobs.recovery import control
 from jobs.runs.timeline import Actor
 from opsconsole import foreign_commands
 from opsconsole.kit import audit
-from opsconsole.kit.audit import Told
+from opsconsole.kit.audit import AuditParts
 from opsconsole.kit.audit_models import Refusal
 from opsconsole.kit.pauses import active
 from opsconsole.sign_in import refusals
@@ -40,7 +40,7 @@ LOG_IN = reverse("admin:login")
 def lines() -> list[tuple[str, str, str]]:
     """Return who did what, why, in the order of the audit."""
     entries = audit.with_details(LogEntry.objects.order_by("pk"))
-    return [(audit.who(entry), audit.told(entry).did, audit.told(entry).why) for entry in entries]
+    return [(audit.who(entry), audit.parts_of(entry).did, audit.parts_of(entry).why) for entry in entries]
 
 
 def log_in(client: Client, name: str, password: str, address: str = "10.0.0.9") -> int:
@@ -56,7 +56,7 @@ def test_log_in_and_log_out(client: Client) -> None:
     assert log_in(client, "vera", people.PASSWORD) == 302
     client.post(reverse("admin:logout"))
     assert lines() == [("vera", "Logged in.", ""), ("vera", "Logged out.", "")]
-    assert audit.told(LogEntry.objects.earliest("pk")).result == "From 10.0.0.9."
+    assert audit.parts_of(LogEntry.objects.earliest("pk")).result == "From 10.0.0.9."
 
 
 def test_refused_log_ins_are_sums_per_account_and_client(client: Client) -> None:
@@ -185,7 +185,7 @@ def test_backup_code_that_is_used_up(client: Client) -> None:
     for token in ("wrong-one", "abcdefgh"):
         client.post(reverse("second_factor_prove"), {"token": token}, REMOTE_ADDR="10.0.0.9")
     assert lines() == [("vera", "Used a backup code instead of the app; 1 backup code left.", "")]
-    assert audit.told(LogEntry.objects.get()).result == "From 10.0.0.9."
+    assert audit.parts_of(LogEntry.objects.get()).result == "From 10.0.0.9."
 
 
 def test_refused_api_keys_are_sums_per_key_and_route(client: Client) -> None:
@@ -315,7 +315,7 @@ def test_older_lines_have_no_details() -> None:
             [people.operator().pk],
         )
     entry = LogEntry.objects.get()
-    assert audit.told(entry) == Told("Requeued.", "she called") and audit.who(entry) == "olga"
+    assert audit.parts_of(entry) == AuditParts("Requeued.", "she called") and audit.who(entry) == "olga"
 
 
 def test_accounts_and_passwords_of_commands(monkeypatch: pytest.MonkeyPatch) -> None:

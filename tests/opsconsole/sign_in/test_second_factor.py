@@ -429,7 +429,7 @@ def test_administrator_removes_a_lost_one_with_a_reason(client: Client, olga: Us
     client.post(users, form | versions_on(again) | {"reason": "lost the phone"})
 
     assert not TOTPDevice.objects.exists()
-    assert "lost the phone" in audit.told(LogEntry.objects.latest("pk")).why
+    assert "lost the phone" in audit.parts_of(LogEntry.objects.latest("pk")).why
 
 
 def test_redirect_after_sign_in_stays_on_site(client: Client, olga: User) -> None:

@@ -71,7 +71,7 @@ def test_new_key_is_shown_once_and_works(operator: Client) -> None:
     assert "no-store" in response.headers["Cache-Control"]
     # Nothing can be read with it, so no address is named.
     assert f"Authorization: Bearer {text}" in response.text and "curl" not in response.text
-    assert audit.told(LogEntry.objects.get()) == audit.Told("Created.", "the new shop goes live")
+    assert audit.parts_of(LogEntry.objects.get()) == audit.AuditParts("Created.", "the new shop goes live")
     for page in (LIST, reverse("admin:ratelimits_apikey_change", args=[api_key.pk])):
         html = operator.get(page).content.decode()
         assert text not in html and text[4:-4] not in html
@@ -148,7 +148,7 @@ def test_operator_revokes_a_key_with_a_reason(operator: Client) -> None:
     assert authenticate(text) is None
     stored = ApiKey.objects.get()
     assert (stored.revoked_by, stored.revoke_reason) == ("olga", "found in a log")
-    assert audit.told(LogEntry.objects.get()) == audit.Told("Revoked.", "found in a log")
+    assert audit.parts_of(LogEntry.objects.get()) == audit.AuditParts("Revoked.", "found in a log")
     again = operator.post(LIST, selection | {"reason": "again"}, follow=True).content.decode()
     assert "the selected keys were revoked before" in again
 

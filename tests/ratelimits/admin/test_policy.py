@@ -62,7 +62,9 @@ def test_edit_is_logged_with_values_user_and_reason(operator: Client) -> None:
     policy = Policy.objects.get(name="standard")
     assert (policy.limit, policy.methods, policy.changed_by) == (50, ["POST", "PUT"], "olga")
     entry = LogEntry.objects.get()
-    assert audit.told(entry) == audit.Told("Limit: 100 to 50; Methods: none to POST, PUT.", "A quiet week.")
+    assert audit.parts_of(entry) == audit.AuditParts(
+        "Limit: 100 to 50; Methods: none to POST, PUT.", "A quiet week."
+    )
     policy_cache._state.check_at = 0
     assert policy_cache.current().get("standard").limit == 50
 
@@ -139,7 +141,7 @@ def test_mode_change_needs_a_reason_and_is_shown_on_every_page(operator: Client)
     assert "Rate limits are in shadow mode" in response.content.decode()
     control = LimiterControl.load()
     assert (control.mode, control.changed_by, control.reason) == ("shadow", "olga", "The shop is down.")
-    assert audit.told(LogEntry.objects.get()).why == "The shop is down."
+    assert audit.parts_of(LogEntry.objects.get()).why == "The shop is down."
     policy_cache._state.check_at = 0
     assert {policy.mode for policy in policy_cache.current().by_name.values()} == {"shadow"}
     assert "All rate limits are in shadow mode." in operator.get(LIST).content.decode()

@@ -46,7 +46,7 @@ def test_created_key_works_until_it_is_revoked(capsys: pytest.CaptureFixture[str
     assert run(capsys, "list") == []
     assert [each["id"] for each in run(capsys, "list", "--all")] == [made["id"]]
     lines = audit.with_details(LogEntry.objects.order_by("pk"))
-    assert [(audit.told(line).did, audit.told(line).why) for line in lines] == [
+    assert [(audit.parts_of(line).did, audit.parts_of(line).why) for line in lines] == [
         ("Created.", "the shop submits jobs"),
         ("Revoked.", "the shop submits jobs"),
     ]

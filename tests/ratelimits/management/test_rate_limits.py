@@ -46,7 +46,7 @@ def allowed(client: str = ADDRESS, name: str = "strict") -> bool:
 
 
 def lines() -> list[str]:
-    told = [audit.told(line) for line in LogEntry.objects.order_by("pk")]
+    told = [audit.parts_of(line) for line in LogEntry.objects.order_by("pk")]
     return [f"{line.did}\nWhy: {line.why}" + f"\nResult: {line.result}" * bool(line.result) for line in told]
 
 

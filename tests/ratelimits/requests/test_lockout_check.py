@@ -337,7 +337,9 @@ def test_undo_is_possible_after_being_locked_out(client: Client, operator: Clien
     assert client.get(reverse("admin:login")).status_code == 302
     line = LogEntry.objects.latest("pk")
     assert line.user.username == "olga"
-    assert audit.told(line) == audit.Told("Mode: enforce to off. By olga with a command.", "nobody gets in")
+    assert audit.parts_of(line) == audit.AuditParts(
+        "Mode: enforce to off. By olga with a command.", "nobody gets in"
+    )
     assert "olga, as " in audit.who(line), "the user of the operating system, too"
 
 

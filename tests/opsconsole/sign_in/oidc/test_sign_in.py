@@ -88,7 +88,7 @@ def test_first_sign_in_creates_an_account_with_the_roles_of_its_groups(
     assert created.startswith("Created at the first single sign-on of subject-1 at http://localhost")
     assert changed == "Single sign-on changed the roles: gave Viewer."
     assert logged_in == audit.LOGGED_IN
-    how = audit.told(LogEntry.objects.latest("pk")).result
+    how = audit.parts_of(LogEntry.objects.latest("pk")).result
     assert how.startswith("By single sign-on as subject-1 at http") and how.endswith("From 127.0.0.1.")
 
 
@@ -264,7 +264,7 @@ def test_second_factor_of_the_provider_counts_by_its_claim(
     provider.changes = {"amr": ["pwd", "mfa"]}
     sign_in(client, provider)
     assert is_in(client)
-    assert "second factor there: amr=mfa" in audit.told(LogEntry.objects.latest("pk")).result
+    assert "second factor there: amr=mfa" in audit.parts_of(LogEntry.objects.latest("pk")).result
     assert provider.authorized[-1]["acr_values"] == "gold"
 
     provider.changes = {"amr": ["pwd"], "acr": "silver"}
