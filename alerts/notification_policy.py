@@ -87,10 +87,10 @@ def may_resolve(alert: Alert, now: datetime, rule: Rule | None) -> bool:
 
 
 def _rise(alert: Alert, severity: Severity) -> str:
-    told = Severity(alert.told_severity or alert.severity)
-    if SEVERITIES.index(severity) <= SEVERITIES.index(told):
+    before = Severity(alert.told_severity or alert.severity)
+    if SEVERITIES.index(severity) <= SEVERITIES.index(before):
         return ""
-    return f"The severity has risen from {told} to {severity}."
+    return f"The severity has risen from {before} to {severity}."
 
 
 def _growth(last_value: float | None, value: float | None) -> str:

@@ -72,12 +72,12 @@ def resolve(fingerprint: str, *, news: str = "") -> bool:
 
 def retell(fingerprint: str, trouble: Trouble) -> None:
     """Change the words and the value of the open alert, as far as they are given, and its facts with the labels of those given."""
-    told = {
+    columns = {
         "title": storable(trouble.title, 300),
         "summary": storable(trouble.summary, 3_000),
         "value": trouble.value,
     }
-    words: dict[str, Any] = {name: given for name, given in told.items() if given not in {"", None}}
+    words: dict[str, Any] = {name: given for name, given in columns.items() if given not in {"", None}}
     with transaction.atomic():
         if trouble.facts and (alert := _locked(fingerprint)):
             newer = {fact[0]: list(fact) for fact in map(stored_fact, trouble.facts)}

@@ -69,16 +69,16 @@ class AccessLogMiddleware:
         return response
 
 
-def _method(told: str | None) -> str:
-    return told if told in METHODS else "OTHER"
+def _method(name: str | None) -> str:
+    return name if name in METHODS else "OTHER"
 
 
 def _request_id(request: HttpRequest) -> str:
     """Return the id that a trusted proxy gave the request, or a new one: a client must not choose what logs say."""
     # request.headers is not used here, because building it takes longer than all of this.
-    told: str = request.META.get(_IN_META, "")
-    if _REQUEST_ID.fullmatch(told) and client_ip.came_from_trusted(request.META):
-        return told
+    from_proxy: str = request.META.get(_IN_META, "")
+    if _REQUEST_ID.fullmatch(from_proxy) and client_ip.came_from_trusted(request.META):
+        return from_proxy
     return secrets.token_hex(16)
 
 
@@ -152,10 +152,17 @@ def write(method: str, path: str, status: int, seconds: float, **facts: object) 
     """Write the line of one request, unless OPSCONSOLE_ACCESS_LOG is off."""
     if settings.OPSCONSOLE_ACCESS_LOG and logger.isEnabledFor(logging.INFO):
         known = {"status": status, "ms": round(seconds * 1000, 1)} | facts
-        told = {name: fact for name, fact in known.items() if fact is not None}
+        present = {name: fact for name, fact in known.items() if fact is not None}
         # As logger.info does, without searching the stack for the place in the code, which is always this one.
         logger.handle(
             logger.makeRecord(
-                logger.name, logging.INFO, __file__, 0, "%s %s", (method, path), None, extra={"facts": told}
+                logger.name,
+                logging.INFO,
+                __file__,
+                0,
+                "%s %s",
+                (method, path),
+                None,
+                extra={"facts": present},
             )
         )

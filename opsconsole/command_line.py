@@ -151,5 +151,5 @@ def _run_django() -> None:
             raise
         # Whatever the command, a database that can't be used now is a sentence and no traceback.
         kept = kept_changes.kept(error, since=0)
-        told = "" if kept is kept_changes.Kept.NOTHING else f". {kept.sentence}"
-        _end(f"{headline(trouble)}: {first_line(error)}{told}")
+        what_is_kept = "" if kept is kept_changes.Kept.NOTHING else f". {kept.sentence}"
+        _end(f"{headline(trouble)}: {first_line(error)}{what_is_kept}")

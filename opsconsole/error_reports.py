@@ -77,8 +77,8 @@ def clean(event: dict[str, Any], secrets: tuple[str, ...]) -> dict[str, Any]:
         # The further lines of PostgreSQL quote rows.
         error["value"] = str(error.get("value", "")).strip().partition("\n")[0]
     if entry := event.get("logentry"):
-        told = entry.get("formatted") or entry.get("message") or ""
-        event["logentry"] = {"message": entry.get("message") or told, "formatted": told.partition("\n")[0]}
+        text = entry.get("formatted") or entry.get("message") or ""
+        event["logentry"] = {"message": entry.get("message") or text, "formatted": text.partition("\n")[0]}
     cleaned: dict[str, Any] = _deep(event, secrets)
     return cleaned
 

@@ -11,21 +11,21 @@ from opsconsole.kit import audit
 from opsconsole.kit.errors import first_line
 
 # Commands whose arguments may be told: names of users, addresses, applications.
-TOLD = frozenset({
+WITH_ARGUMENTS = frozenset({
     "axes_reset", "axes_reset_failure_logs", "axes_reset_ip", "axes_reset_ip_username", "axes_reset_logs", "axes_reset_username",
     "clearsessions", "createcachetable", "loaddata", "remove_stale_contenttypes",
 })  # fmt: skip
 # Their arguments may be secret: a backup code, a statement.
-NAMED = frozenset({"addstatictoken", "dbshell", "shell"})
+BY_NAME = frozenset({"addstatictoken", "dbshell", "shell"})
 
 
 def note(arguments: Sequence[str]) -> None:
     """Write to the audit who ran this command, if it is one of these. The command itself has done its work."""
     name, *others = arguments or [""]
-    if name not in TOLD | NAMED or {"-h", "--help"} & set(others):
+    if name not in WITH_ARGUMENTS | BY_NAME or {"-h", "--help"} & set(others):
         return
-    said = " ".join([name, *others]) if name in TOLD else name
+    command = " ".join([name, *others]) if name in WITH_ARGUMENTS else name
     try:
-        audit.log_without_user(audit.command_actor(""), f"Ran the command {said}.", why=audit.NOT_ASKED)
+        audit.log_without_user(audit.command_actor(""), f"Ran the command {command}.", why=audit.NOT_ASKED)
     except Error as error:
         sys.stderr.write(f"{name} was not written to the audit: {first_line(error)}\n")

@@ -84,8 +84,8 @@ def _gauge(name: str, samples: Mapping[str, float | None]) -> GaugeMetricFamily:
     """Return a gauge. The keys of the samples are values of its labels, separated by commas."""
     from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415 - it takes memory in every process
 
-    told, labels = GAUGES[name]
-    family = GaugeMetricFamily(name, told, labels=labels.split(",") if labels else ())
+    help_text, labels = GAUGES[name]
+    family = GaugeMetricFamily(name, help_text, labels=labels.split(",") if labels else ())
     for key, value in samples.items():
         if value is not None:
             family.add_metric(key.split(",") if labels else (), float(value))

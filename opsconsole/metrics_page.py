@@ -58,9 +58,9 @@ def _counted() -> bytes | None:
 
 def _has_token(request: HttpRequest) -> bool:
     scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
-    told = sent.strip() if scheme.lower() == "bearer" else ""
+    bearer = sent.strip() if scheme.lower() == "bearer" else ""
     # Each is compared, so that the time tells nothing.
-    return any([constant_time_compare(told, token) for token in settings.OPSCONSOLE_METRICS_TOKENS])  # noqa: C419 - see above
+    return any([constant_time_compare(bearer, token) for token in settings.OPSCONSOLE_METRICS_TOKENS])  # noqa: C419 - see above
 
 
 def _follow_events(bookmark: Path) -> None:

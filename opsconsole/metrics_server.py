@@ -78,18 +78,18 @@ def beside_a_loop() -> Iterator[None]:
 
 def _serve_until(stopped: threading.Event, address: tuple[str, int]) -> None:
     """Serve until stopped. A loop does its work without the port, too: it is asked for until it is free."""
-    told = False
+    warned = False
     while not stopped.is_set():
         try:
             server = Server(address)
         except OSError as error:
-            if not told:
+            if not warned:
                 logger.warning(
                     "/metrics can't be served at %s port %d, trying again; another process of this host may do so: %s",
                     *address,
                     error,
                 )
-            told = True
+            warned = True
             stopped.wait(RETRY_SECONDS)
             continue
         with server:

@@ -13,7 +13,7 @@ from opsconsole.kit import audit
 from ratelimits.models import LimiterControl
 
 SALT_CHARACTERS = 64
-_SAID = {
+_SENTENCES = {
     RecoveryControl: "The state of recovery was lost and is written anew: recovery only observes until it is armed.",
     LimiterControl: "The state of the limiter was lost and is written anew: all rate limits are enforced.",
 }
@@ -28,7 +28,7 @@ def write_again() -> list[str]:
             pk=1, defaults=by | {"salt": get_random_string(SALT_CHARACTERS)}
         ),
     }
-    said = [_SAID[model] for model, (_, made) in found.items() if made]
-    for sentence in said:
+    sentences = [_SENTENCES[model] for model, (_, made) in found.items() if made]
+    for sentence in sentences:
         audit.log_without_user(audit.command_actor(""), sentence, why=audit.NOT_ASKED)
-    return said
+    return sentences

@@ -87,8 +87,8 @@ class ConsoleSite(AdminSite):
         if may_see(request.user, "jobs_recoverycontrol") or may_see(request.user, "opsconsole_pause"):
             context["banners"] = _decisions(request)
         if may_see(request.user, "alerts_channel"):
-            told = alert_banner.read()
-            context["alert_banner"] = told if told and told.everywhere else None
+            banner = alert_banner.read()
+            context["alert_banner"] = banner if banner and banner.everywhere else None
         if live_pages.is_live(request):
             context["silence"] = overview.silence.in_a_sentence(request.user)
         return context

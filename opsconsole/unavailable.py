@@ -52,11 +52,11 @@ def answer(request: HttpRequest, trouble: Trouble, error: BaseException | None =
     reading = request.method in problems.SAFE_METHODS
     kept = Kept.NOTHING if reading else kept_by(request, error)
     repeatable = kept is Kept.NOTHING
-    told = [] if reading else [kept.sentence]
+    what_is_kept = [] if reading else [kept.sentence]
     # Nobody should be told to look first and to try again.
     advice = [ADVICE[trouble]] if repeatable or trouble not in PASSING else []
-    changed = [changed_tables.told()] if trouble is Trouble.TABLES_CHANGED else []
-    sentences = [trouble.value, *filter(None, changed), *told, *advice]
+    changed = [changed_tables.summary()] if trouble is Trouble.TABLES_CHANGED else []
+    sentences = [trouble.value, *filter(None, changed), *what_is_kept, *advice]
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if repeatable else {}
     if request.path_info.startswith(problems.PREFIX):
         return Problem(503, " ".join(sentences), headers=headers, reason=trouble.name.lower()).response()

@@ -18,7 +18,7 @@ def empty() -> None:
     """Forget all of it, without asking the database."""
     for memory in (banner.memory, overview.memory, report.memory, unavailable.memory):
         memory.clear()
-    for kept in (health._logged, metric_files._failed_at, scheduler._told, sns._certificates):
+    for kept in (health._logged, metric_files._failed_at, scheduler._logged, sns._certificates):
         kept.clear()
     built_once.forget()
     results._since_look.clear()

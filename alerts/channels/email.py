@@ -115,15 +115,15 @@ def _send(server: smtplib.SMTP, sender: str, recipients: list[str], mail: str, u
     except (OSError, smtplib.SMTPServerDisconnected) as error:
         return ChannelAnswer(Outcome.UNKNOWN, f"No answer ({type(error).__name__})")
     if refused:
-        code, said = next(iter(refused.values()))
-        return ChannelAnswer(Outcome.DELIVERED, f"not to all recipients: {_text(code, said, url)}")
+        code, text = next(iter(refused.values()))
+        return ChannelAnswer(Outcome.DELIVERED, f"not to all recipients: {_text(code, text, url)}")
     return ChannelAnswer(Outcome.DELIVERED, "250 accepted")
 
 
-def _refused(code: int, said: bytes | str, url: str) -> ChannelAnswer:
-    return ChannelAnswer(Outcome.BROKEN if code in PERMANENT else Outcome.AGAIN, _text(code, said, url))
+def _refused(code: int, text: bytes | str, url: str) -> ChannelAnswer:
+    return ChannelAnswer(Outcome.BROKEN if code in PERMANENT else Outcome.AGAIN, _text(code, text, url))
 
 
-def _text(code: int, said: bytes | str, url: str) -> str:
-    words = said.decode(errors="replace") if isinstance(said, bytes) else said
+def _text(code: int, text: bytes | str, url: str) -> str:
+    words = text.decode(errors="replace") if isinstance(text, bytes) else text
     return without_secrets(f"{code} {' '.join(words.split())}", url)

@@ -58,9 +58,9 @@ def post(webhook: str, message: AlertMessage) -> ChannelAnswer:
     answer = http_posts.send(HttpPost(webhook, payload(message)))
     if isinstance(answer, ChannelAnswer):
         return answer
-    told = meaning(answer)
+    outcome = meaning(answer)
     # A proxy's page quotes the path of the address, which is the secret.
-    return replace(told, text=http_posts.without_secrets(told.text, webhook))
+    return replace(outcome, text=http_posts.without_secrets(outcome.text, webhook))
 
 
 def meaning(answer: HttpAnswer) -> ChannelAnswer:

@@ -52,21 +52,21 @@ def _deliveries(notifications: Sequence[Any]) -> list[Delivery]:
     """Return a delivery for each channel that is told of each of these notifications, which are annotated with ``db_now``."""
     targets = all_targets()
     channels = Channel.objects.in_bulk(list(targets))
-    before = told_before({row.alert_id for row in notifications if row.alert_id})
+    before = addressed_before({row.alert_id for row in notifications if row.alert_id})
     return [
         Delivery(notification_id=row.pk, channel=target.name)
         for row in notifications
-        for target in routing.told(
+        for target in routing.addressees(
             row,
             targets.values(),
             channels,
-            told_before=before.get(row.alert_id, ()),
+            addressed_before=before.get(row.alert_id, ()),
             now=row.db_now,
         )
     ]
 
 
-def told_before(alerts: Collection[int]) -> dict[int, set[str]]:
+def addressed_before(alerts: Collection[int]) -> dict[int, set[str]]:
     """Return the channels that each of these alerts was addressed to."""
     found: dict[int, set[str]] = defaultdict(set)
     rows = Delivery.objects.filter(notification__alert__in=alerts, instead_of="").order_by()

@@ -26,7 +26,7 @@ def send_to(names: Sequence[str], who: str) -> list[Tried]:
     """Send a test to each of these channels, and return their answers. Raise ``UnknownChannel`` if there is none of a name."""
     rows = [channel_test.send(name, who) for name in names]
     _deliver(rows)
-    return [_told(name, row) for name, row in zip(names, rows, strict=True)]
+    return [_answer_of(name, row) for name, row in zip(names, rows, strict=True)]
 
 
 def _deliver(rows: Sequence[Delivery]) -> None:
@@ -39,7 +39,7 @@ def _deliver(rows: Sequence[Delivery]) -> None:
         delivery.deliver()
 
 
-def _told(name: str, row: Delivery) -> Tried:
+def _answer_of(name: str, row: Delivery) -> Tried:
     row.refresh_from_db()
     answer = str(row.attempts.last() or "not attempted yet; the test waits for its channel")
     return Tried(name, row.state == Delivery.State.SENT, answer)

@@ -82,15 +82,15 @@ def _is_within(begin: int | None, end: int | None, hour: int) -> bool:
     return begin <= hour < end if begin < end else hour >= begin or hour < end
 
 
-def told(
+def addressees(
     notification: Notification,
     targets: Iterable[Target],
     channels: Mapping[str, Channel],
     *,
-    told_before: Collection[str],
+    addressed_before: Collection[str],
     now: datetime,
 ) -> list[Target]:
-    """Return the channels that are told. ``told_before``: those that were told of the same alert, which also hear of its end.
+    """Return the channels that are told. ``addressed_before``: those that were told of the same alert, which also hear of its end.
 
     A muted channel is told nothing, but for the end of an incident that it opened. If no other channel wants the alert, each
     that is not muted is told: a gap between routes keeps nothing from everybody.
@@ -98,12 +98,14 @@ def told(
     every = [target for target in primary(targets) if target.name in channels]
     about = About.of(notification.alert)
     ends = notification.kind == Notification.Kind.RESOLVED
-    opened = [target for target in every if ends and target.opens_incidents and target.name in told_before]
+    opened = [
+        target for target in every if ends and target.opens_incidents and target.name in addressed_before
+    ]
     awake = [target for target in every if not is_muted(channels[target.name], now)]
     wanted = [
         target
         for target in awake
-        if (ends and target.name in told_before)
+        if (ends and target.name in addressed_before)
         or takes(channels[target.name], notification.severity, about, now)
     ]
     chosen = {target.name for target in [*opened, *(wanted or awake)]}

@@ -84,8 +84,8 @@ def _decide(click: Click, person: SlackPerson, user: User) -> Reply:
     if before := _decided_before(alert, click.decision, until):
         return Reply(before)
     operator_decisions.carry_out(click.decision, alert.pk, user.get_username(), "", until)
-    said = operator_decisions.did(click.decision, until)
-    audit.log(user, [alert], said, why=audit.NOT_ASKED, result=f"Pressed in Slack by {person}.")
+    did = operator_decisions.did(click.decision, until)
+    audit.log(user, [alert], did, why=audit.NOT_ASKED, result=f"Pressed in Slack by {person}.")
     end = f" until {until:%H:%M} UTC" if until else ""
     done = f"{PAST_TENSE[click.decision].capitalize()}{end} by {user.get_username()}: {alert.title}"
     return Reply(done, to_all=True)

@@ -23,8 +23,8 @@ def freeze(request: HttpRequest, action: str, steps: Iterable[Step]) -> str:
     """Return the steps as an encrypted text that only this person can send back, for this action."""
     rows = [asdict(step) | {"job_id": str(step.job_id)} for step in steps]
     # A letter's step says what was seen of its job, which not everybody may see.
-    said = {"action": action, "user": request.user.pk, "steps": rows, "newest": audit.newest()}
-    return encrypted_fields.encrypt(said, SALT)
+    plan = {"action": action, "user": request.user.pk, "steps": rows, "newest": audit.newest()}
+    return encrypted_fields.encrypt(plan, SALT)
 
 
 def thaw(model: type[Model], request: HttpRequest, action: str, frozen: str) -> tuple[list[Step], int]:
@@ -32,13 +32,13 @@ def thaw(model: type[Model], request: HttpRequest, action: str, frozen: str) -> 
 
     Raise ``signing.BadSignature`` for a text that is not of this person and action, or too old.
     """
-    said = encrypted_fields.decrypt(frozen, SALT, max_age=previews.PREVIEW_LASTS)
-    if said["action"] != action or said["user"] != request.user.pk:
+    plan = encrypted_fields.decrypt(frozen, SALT, max_age=previews.PREVIEW_LASTS)
+    if plan["action"] != action or plan["user"] != request.user.pk:
         raise signing.BadSignature("This preview belongs to another action or user.")
-    ids = keys_of(model, (row["job_id"] for row in said["steps"]))
-    steps = [Step(**row | {"job_id": job_id}) for row, job_id in zip(said["steps"], ids, strict=True)]
+    ids = keys_of(model, (row["job_id"] for row in plan["steps"]))
+    steps = [Step(**row | {"job_id": job_id}) for row, job_id in zip(plan["steps"], ids, strict=True)]
     # A preview of an earlier version tells of no line.
-    return steps, said.get("newest", audit.newest())
+    return steps, plan.get("newest", audit.newest())
 
 
 def keys_of(model: type[Model], values: Iterable[str]) -> list[Any]:

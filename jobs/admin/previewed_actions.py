@@ -41,7 +41,7 @@ MOST_OF_ADDRESS = 2_000
 
 Choice = TypeVar("Choice", bound=TextChoices)
 Row = TypeVar("Row", bound=Model)
-Told = TypeVar("Told", Step, Outcome)
+StepOrOutcome = TypeVar("StepOrOutcome", Step, Outcome)
 
 
 class PreviewForm(ReasonForm):
@@ -80,15 +80,15 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         """Return the rows that the pages show, by id, without those that no longer exist."""
         raise NotImplementedError
 
-    def lines(self, rows: Mapping[UUID, Row], told: Sequence[Step | Outcome]) -> Sequence[object]:
+    def lines(self, rows: Mapping[UUID, Row], entries: Sequence[Step | Outcome]) -> Sequence[object]:
         """Return what the model's preview_lines.html shows per row."""
         raise NotImplementedError
 
     def as_far_as_seen(
-        self, request: HttpRequest, action: Choice, rows: Mapping[UUID, Row], told: Sequence[Told]
-    ) -> Sequence[Told]:
+        self, request: HttpRequest, action: Choice, rows: Mapping[UUID, Row], entries: Sequence[StepOrOutcome]
+    ) -> Sequence[StepOrOutcome]:
         """Return what is told without what this person may not see."""
-        return told
+        return entries
 
     def beyond(self, action: Choice, rows: Mapping[UUID, Row]) -> Sequence[str]:
         """Return what these rows leave to be done, in sentences."""
@@ -236,9 +236,8 @@ class PlannedAdmin(ReadOnlyAdmin, Generic[Choice, Row]):
         """Show what was done, with what became of it. ``before``: what the same form did when it was sent before."""
         _, done_word = self.words[action]
         rows = self.rows([outcome.job_id for outcome in outcomes])
-        told = [outcome for outcome in outcomes if outcome.job_id in rows]
-        told = [before.get(outcome.job_id, outcome) for outcome in told]
-        known = self.as_far_as_seen(request, action, rows, told)
+        kept = [before.get(outcome.job_id, outcome) for outcome in outcomes if outcome.job_id in rows]
+        known = self.as_far_as_seen(request, action, rows, kept)
         done = [outcome for outcome in known if outcome.done]
         context = {
             "title": f"{self._count(done)} {done_word}",

@@ -140,9 +140,9 @@ def sentence(totals: Sequence[tuple[MemberResult, int]]) -> str:
     rest = _other_results(totals)
     if rest == {job_actions.UNKNOWN.label: count}:
         return f"Not known: nothing tells what became of {'it' if count == 1 else f'these {count:,}'}."
-    told = [f"{bad:,} failed again or could not be sent"] * bool(bad)
-    told += [f"{number:,} {label.lower()}" for label, number in rest.items()]
-    return f"It helped for {good:,} of {count:,}: {', '.join(told)}."
+    others = [f"{bad:,} failed again or could not be sent"] * bool(bad)
+    others += [f"{number:,} {label.lower()}" for label, number in rest.items()]
+    return f"It helped for {good:,} of {count:,}: {', '.join(others)}."
 
 
 def _other_results(totals: Sequence[tuple[MemberResult, int]]) -> Counter[str]:

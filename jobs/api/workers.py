@@ -35,7 +35,7 @@ register_converter(job_ids.NumberConverter, "job_number")
     operation_id="claim_run",
     summary="Claim the run, then delete the message",
 )
-def claim_run(request: Called, job_id: JobId, said: schemas.ClaimRequest) -> Any:
+def claim_run(request: Called, job_id: JobId, body: schemas.ClaimRequest) -> Any:
     """200: the run belongs to this worker alone. Delete the message; from now on the database owns the run.
 
     409 and 404: `reason` says why the claim was refused. With `settled: true`, delete the message too. Otherwise
@@ -46,10 +46,10 @@ def claim_run(request: Called, job_id: JobId, said: schemas.ClaimRequest) -> Any
     """
     claimed = lifecycle.claim(
         job_id,
-        said.run_epoch,
-        _worker(request, said),
-        dead_letter_id=said.dead_letter_id,
-        asked_before=said.asked_before,
+        body.run_epoch,
+        _worker(request, body),
+        dead_letter_id=body.dead_letter_id,
+        asked_before=body.asked_before,
     )
     if isinstance(claimed, Refused):
         refuse(claimed)
@@ -76,11 +76,11 @@ def _last_progress(last: Progress) -> dict[str, Any]:
     operation_id="beat_run",
     summary="Report that the run is alive, and learn whether to continue",
 )
-def beat_run(request: Called, job_id: JobId, said: schemas.RunSaid) -> Any:
+def beat_run(request: Called, job_id: JobId, body: schemas.RunSaid) -> Any:
     """Call this every `beat_every_seconds`, from a thread or timer that ends with the worker."""
     _known(job_id)
     with own_id():
-        return {"verdict": _VERDICTS[heartbeats.beat(_worker(request, said), job_id, said.run_epoch)]}
+        return {"verdict": _VERDICTS[heartbeats.beat(_worker(request, body), job_id, body.run_epoch)]}
 
 
 @workers.post(
@@ -89,7 +89,7 @@ def beat_run(request: Called, job_id: JobId, said: schemas.RunSaid) -> Any:
     operation_id="note_progress",
     summary="Record what the run has done",
 )
-def note_progress(request: Called, job_id: JobId, said: schemas.ProgressRequest) -> Any:
+def note_progress(request: Called, job_id: JobId, body: schemas.ProgressRequest) -> Any:
     """Operators read the notes before they requeue the job. A note is kept whatever the verdict is.
 
     When the answer is lost, repeat the request with the same `once` and `asked_before: true`: the note is kept once.
@@ -97,13 +97,13 @@ def note_progress(request: Called, job_id: JobId, said: schemas.ProgressRequest)
     _known(job_id)
     with own_id():
         lifecycle.note(
-            _run(request, job_id, said),
-            said.note,
-            reference=said.reference,
-            once=said.once,
-            asked_before=said.asked_before,
+            _run(request, job_id, body),
+            body.note,
+            reference=body.reference,
+            once=body.once,
+            asked_before=body.asked_before,
         )
-    return {"verdict": _VERDICTS[heartbeats.verdict(job_id, said.run_epoch, _worker(request, said))]}
+    return {"verdict": _VERDICTS[heartbeats.verdict(job_id, body.run_epoch, _worker(request, body))]}
 
 
 @workers.post(
@@ -112,15 +112,15 @@ def note_progress(request: Called, job_id: JobId, said: schemas.ProgressRequest)
     operation_id="report_progress",
     summary="Say how far the run is",
 )
-def report_progress(request: Called, job_id: JobId, said: schemas.PercentRequest) -> Any:
+def report_progress(request: Called, job_id: JobId, body: schemas.PercentRequest) -> Any:
     """The job's page shows it, and the next run of the job receives the last one with its claim.
 
     Each report replaces the one before, so send only the newest, every few seconds. A run that no longer counts reports nothing.
     """
     _known(job_id)
-    percent, text = progress.checked_progress(said.percent, said.text)
+    percent, text = progress.checked_progress(body.percent, body.text)
     with own_id():
-        verdict = progress.report(_worker(request, said), job_id, said.run_epoch, percent, text)
+        verdict = progress.report(_worker(request, body), job_id, body.run_epoch, percent, text)
     return {"verdict": _VERDICTS[verdict]}
 
 
@@ -130,18 +130,18 @@ def report_progress(request: Called, job_id: JobId, said: schemas.PercentRequest
     operation_id="complete_run",
     summary="Complete the run",
 )
-def complete_run(request: Called, job_id: JobId, said: schemas.CompleteRequest) -> Any:
+def complete_run(request: Called, job_id: JobId, body: schemas.CompleteRequest) -> Any:
     """409: the run was superseded or cancelled. The result is recorded on the timeline and changes nothing.
 
     Repeating the request is harmless: do so when the connection breaks.
     """
-    if problem := json_problem(said.details):
+    if problem := json_problem(body.details):
         raise InvalidJob(f"details can't be stored: {problem}.")
     _known(job_id)
     with locked_is_told():
-        counted = lifecycle.complete(_run(request, job_id, said), said.details)
+        counted = lifecycle.complete(_run(request, job_id, body), body.details)
     if not counted:
-        _refuse_late(request, job_id, said)
+        _refuse_late(request, job_id, body)
     return {"outcome": "completed"}
 
 
@@ -151,16 +151,16 @@ def complete_run(request: Called, job_id: JobId, said: schemas.CompleteRequest) 
     operation_id="fail_run",
     summary="Report that the run failed",
 )
-def fail_run(request: Called, job_id: JobId, said: schemas.FailRequest) -> Any:
+def fail_run(request: Called, job_id: JobId, body: schemas.FailRequest) -> Any:
     """While attempts are left, the job runs again after a backoff. Otherwise it has failed permanently.
 
     409: the run was superseded or cancelled. The report is recorded on the timeline and changes nothing.
     """
     _known(job_id)
     with locked_is_told():
-        failure = lifecycle.fail(_run(request, job_id, said), said.error, retryable=said.retryable)
+        failure = lifecycle.fail(_run(request, job_id, body), body.error, retryable=body.retryable)
     if failure is Failure.REJECTED:
-        _refuse_late(request, job_id, said)
+        _refuse_late(request, job_id, body)
     return {"outcome": failure.value}
 
 
@@ -170,19 +170,19 @@ def fail_run(request: Called, job_id: JobId, said: schemas.FailRequest) -> Any:
     operation_id="beat_idle",
     summary="Report that an idle worker is alive, and learn whether its queue is paused",
 )
-def beat_idle(request: Called, said: schemas.IdleRequest) -> Any:
+def beat_idle(request: Called, body: schemas.IdleRequest) -> Any:
     """Idle workers send heartbeats too, so that pages and alerts count them as alive.
 
     With `queue`, the answer is 200 and says whether an operator paused the work on it. Without, it is 204.
     """
-    worker = _worker(request, said)
+    worker = _worker(request, body)
     with own_id():
         heartbeats.say(worker)
-    if said.given_back:
-        heartbeats.count_given_back(worker, locked=said.given_back.locked, refused=said.given_back.refused)
-    if said.queue is None:
+    if body.given_back:
+        heartbeats.count_given_back(worker, locked=body.given_back.locked, refused=body.given_back.refused)
+    if body.queue is None:
         return Status(204, None)
-    pause = lifecycle.paused(said.queue)
+    pause = lifecycle.paused(body.queue)
     return Status(200, {"paused": {"by": pause[0], "reason": pause[1]} if pause else None})
 
 
@@ -192,13 +192,13 @@ def beat_idle(request: Called, said: schemas.IdleRequest) -> Any:
     operation_id="put_off_run",
     summary="Have the message of a waiting run sent again later",
 )
-def put_off_run(request: Called, job_id: JobId, said: schemas.PutOffRequest) -> Any:
+def put_off_run(request: Called, job_id: JobId, body: schemas.PutOffRequest) -> Any:
     """For a message whose claim was refused as `locked` or `refused_by_database` twice or more.
 
     SQS makes a dead letter of a message that is received too often. The console sends a new one instead.
     """
-    delay = timedelta(seconds=said.seconds)
-    return {"posted": lifecycle.put_off(job_id, said.run_epoch, delay)}
+    delay = timedelta(seconds=body.seconds)
+    return {"posted": lifecycle.put_off(job_id, body.run_epoch, delay)}
 
 
 @workers.post(
@@ -207,19 +207,19 @@ def put_off_run(request: Called, job_id: JobId, said: schemas.PutOffRequest) -> 
     operation_id="give_back_run",
     summary="Give back a run that never began",
 )
-def give_back_run(request: Called, job_id: JobId, said: schemas.WorkerSaid) -> Any:
+def give_back_run(request: Called, job_id: JobId, body: schemas.WorkerSaid) -> Any:
     """For a worker that is told to stop while it does not know whether it has claimed the run.
 
     If it has, the job runs again at once, as its next run.
     """
-    return {"given_back": lifecycle.give_back(job_id, _worker(request, said))}
+    return {"given_back": lifecycle.give_back(job_id, _worker(request, body))}
 
 
 @workers.post("workers/leave", response={204: None}, operation_id="leave", summary="Remove the worker's row")
-def leave(request: Called, said: schemas.WorkerSaid) -> Any:
+def leave(request: Called, body: schemas.WorkerSaid) -> Any:
     """For a worker that ends normally. A killed worker leaves its row behind, which is how its death is noticed."""
     with own_id():
-        heartbeats.leave(_worker(request, said))
+        heartbeats.leave(_worker(request, body))
     return Status(204, None)
 
 
@@ -230,13 +230,13 @@ _VERDICTS = {
 }
 
 
-def _worker(request: Called, said: schemas.WorkerSaid) -> Worker:
+def _worker(request: Called, body: schemas.WorkerSaid) -> Worker:
     key = str(request.auth.lineage)
-    return Worker(said.worker_id, hostname=said.hostname, pid=said.pid, start=said.start, key=key)
+    return Worker(body.worker_id, hostname=body.hostname, pid=body.pid, start=body.start, key=key)
 
 
-def _run(request: Called, job_id: JobId, said: schemas.RunSaid) -> Run:
-    return Run(job_id, said.run_epoch, _worker(request, said))
+def _run(request: Called, job_id: JobId, body: schemas.RunSaid) -> Run:
+    return Run(job_id, body.run_epoch, _worker(request, body))
 
 
 def _known(job_id: JobId) -> None:
@@ -244,8 +244,8 @@ def _known(job_id: JobId) -> None:
         refuse(Refused(Refusal.UNKNOWN_JOB))
 
 
-def _refuse_late(request: Called, job_id: JobId, said: schemas.RunSaid) -> NoReturn:
-    verdict = _VERDICTS[heartbeats.verdict(job_id, said.run_epoch, _worker(request, said))]
+def _refuse_late(request: Called, job_id: JobId, body: schemas.RunSaid) -> NoReturn:
+    verdict = _VERDICTS[heartbeats.verdict(job_id, body.run_epoch, _worker(request, body))]
     why = "cancelled" if verdict == "cancelled" else "superseded"
     raise Problem(
         409, f"The run was {why}: the report was recorded and changes nothing.", reason=why, settled=True

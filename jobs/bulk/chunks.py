@@ -154,14 +154,14 @@ def _settle(members: Sequence[BulkMember], results: Sequence[Result]) -> Counter
         return Counter()
     by_subject = {result.subject: result for result in results}
     unanswered = Result("", Outcome.FAILED, "The outcome is unknown.")
-    told = [by_subject.get(member.subject, unanswered) for member in members]
+    in_order = [by_subject.get(member.subject, unanswered) for member in members]
     with binary_cursor() as cursor:
         cursor.execute(
             _SETTLE,
             {
                 "ids": [member.pk for member in members],
-                "outcomes": [result.outcome.value for result in told],
-                "sentences": [result.sentence for result in told],
+                "outcomes": [result.outcome.value for result in in_order],
+                "sentences": [result.sentence for result in in_order],
             },
         )
         return Counter(outcome for (outcome,) in cursor.fetchall())

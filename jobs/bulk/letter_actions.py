@@ -74,9 +74,9 @@ def _results_of(subjects: Sequence[str]) -> Reading[Mapping[str, MemberResult]]:
 def _customers(subjects: Sequence[str]) -> dict[str, str]:
     """Return the customer of the job that each letter names, or its queue when it names none."""
     letters = DeadLetter.objects.filter(pk__in=subjects)
-    told = letters.values_list("pk", "job__customer_id", "queue")
+    rows = letters.values_list("pk", "job__customer_id", "queue")
     return {
-        str(pk): customer or (f"none (queue {queue})" if queue else "none") for pk, customer, queue in told
+        str(pk): customer or (f"none (queue {queue})" if queue else "none") for pk, customer, queue in rows
     }
 
 

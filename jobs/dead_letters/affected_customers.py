@@ -111,7 +111,7 @@ def failures_in(dlq: DeadLetterQueue) -> Failures:
     counts = {row["group"]: row["letters"] for row in newest}
     named = FailureGroup.objects.in_bulk(counts)
     others = max(0, groups.count() - len(counts)) if len(counts) == MOST_GROUPS else 0
-    return Failures([(named[group].told_as, count) for group, count in counts.items()], others)
+    return Failures([(named[group].public_title, count) for group, count in counts.items()], others)
 
 
 def _owed(job: OwedJob) -> str:

@@ -130,7 +130,7 @@ def doubtful_groups() -> list[str]:
     ]
 
 
-def told(letter_ids: Collection[UUID]) -> str:
+def waiting_in_words(letter_ids: Collection[UUID]) -> str:
     """Say how many of these letters wait for that reason; '' when none does."""
     attempts = ReplayAttempt.objects.filter(letter_id__in=letter_ids, state=State.WANTED, outcome=WAITS)
     count = attempts.count() if letter_ids else 0

@@ -16,7 +16,7 @@ DECIDE = (
 )
 
 
-def told(letters: DeadLetterQuerySet, *, just_begun: int = 0) -> Iterator[str]:
+def sentences(letters: DeadLetterQuerySet, *, just_begun: int = 0) -> Iterator[str]:
     """Yield a sentence per reason for which letters of these are left: of unknown outcome, or being replayed since before.
 
     ``just_begun``: how many of these are being replayed by whoever asks, and told by it.

@@ -31,8 +31,8 @@ def _own(letter: DeadLetter, job: Job | None, events: Sequence[JobEvent]) -> Ite
         return
     message = reading.of_letter(letter)
     if kind == Kind.NOT_DELIVERED:
-        if said := message.shown_delivery:
-            yield fingerprint.of_delivery(said, said.message)
+        if delivery := message.shown_delivery:
+            yield fingerprint.of_delivery(delivery, delivery.message)
         return
     of_run = (event.reason for event in events if event.run_epoch == letter.run_epoch)
     errors = [job.error_message if job else "", *of_run, reading.given_reason(message)]

@@ -110,20 +110,22 @@ def _failed_delivery(
 
 
 def _redacted(
-    said: Undelivered | None, attributes: Mapping[str, Attribute], document: Any
+    delivery: Undelivered | None, attributes: Mapping[str, Attribute], document: Any
 ) -> Undelivered | None:
     """Return what the service says as it may be shown: redaction also hides attributes, and what the service is not."""
-    if said is None or not settings.OPSCONSOLE_REDACT_PATHS:
-        return said
+    if delivery is None or not settings.OPSCONSOLE_REDACT_PATHS:
+        return delivery
     texts = redaction.redact_attributes(
         {name: stored(value) for name, value in attributes.items() if isinstance(value.value, str)}
     )
     shown = undelivered.read(texts, document)
-    if shown is not None and shown.service == said.service:
+    if shown is not None and shown.service == delivery.service:
         return shown
     # What says which service it was is hidden itself.
-    hidden = {name: PLACEHOLDER for name in ("code", "message", "rule", "addressee") if getattr(said, name)}
-    return replace(said, **hidden)
+    hidden = {
+        name: PLACEHOLDER for name in ("code", "message", "rule", "addressee") if getattr(delivery, name)
+    }
+    return replace(delivery, **hidden)
 
 
 def stored(attribute: Attribute) -> dict[str, str]:

@@ -170,8 +170,8 @@ def _trace(new: NewLetter) -> lineage.Trace:
     job_id, epoch = (run.job_id, run.run_epoch) if run else (None, None)
     received = new.received
     copy_of = received.attributes.get(COPY_OF_ATTRIBUTE)
-    told = copy_of.value if copy_of and isinstance(copy_of.value, str) else ""
-    return lineage.Trace(received.message_id, job_id, epoch, received.sent_at, plain_text(told))
+    original = copy_of.value if copy_of and isinstance(copy_of.value, str) else ""
+    return lineage.Trace(received.message_id, job_id, epoch, received.sent_at, plain_text(original))
 
 
 def _row(

@@ -74,7 +74,7 @@ class FailureGroup(models.Model):
         return self.title
 
     @property
-    def told_as(self) -> str:
+    def public_title(self) -> str:
         """Return the title that may leave the console; titles that were read from a body may not."""
         if self.kind in {
             self.Kind.JOB_ERROR,

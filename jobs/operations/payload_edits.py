@@ -92,8 +92,8 @@ def step_of(job: JobWithEvidence, size: int) -> Step:
         step = Step(job.pk, EDIT, job.status, job.run_epoch, "", False, _NOT_THESE)  # noqa: FBT003
     if size <= payload_text.MOST_EDITED_BYTES:
         return step
-    said = f"Its payload has {exactly(size, 'byte')}; up to {payload_text.MOST_EDITED_BYTES:,} can be edited here."
-    return Step(job.pk, step.action, job.status, job.run_epoch, step.seen_reason, False, said)  # noqa: FBT003
+    too_large = f"Its payload has {exactly(size, 'byte')}; up to {payload_text.MOST_EDITED_BYTES:,} can be edited here."
+    return Step(job.pk, step.action, job.status, job.run_epoch, step.seen_reason, False, too_large)  # noqa: FBT003
 
 
 def carry_out(seen: Step, digest: str, payload: str, actor: Actor, reason: str) -> Outcome:

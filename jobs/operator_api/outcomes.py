@@ -15,7 +15,7 @@ LOCKED_RETRY_SECONDS = 1
 
 def actor_of(request: OperatorRequest) -> Actor:
     """Return who timelines and ledgers say it was."""
-    return Actor(f"api:{request.auth.told}")
+    return Actor(f"api:{request.auth.label}")
 
 
 def refuse(outcome: Outcome, current: Mapping[str, Any]) -> NoReturn:

@@ -152,6 +152,6 @@ def is_proven(job: JobWithMessage, proof: Proof) -> bool:
     return job.waiting_since < proof.before
 
 
-def told(waited: timedelta, proof: Proof) -> str:
+def sentence_about(waited: timedelta, proof: Proof) -> str:
     """Return the sentence about a job whose last message nobody took for so long, and counts as lost."""
     return f"Its message {proof.verdict}: no worker took it for {spell(waited)}, and {proof.sentence}."

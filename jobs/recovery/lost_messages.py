@@ -126,7 +126,9 @@ def _of_unknown(queues: Sequence[str]) -> str:
 
 def _lost(job: JobWithMessage, proof: Proof) -> Lost:
     waited = job.read_at - job.waiting_since
-    return Lost(job.pk, job.run_epoch, job.queue, waited, job.resends, loss_proofs.told(waited, proof))
+    return Lost(
+        job.pk, job.run_epoch, job.queue, waited, job.resends, loss_proofs.sentence_about(waited, proof)
+    )
 
 
 def _arm_again(lost: Sequence[Lost]) -> int:

@@ -26,8 +26,8 @@ def retell() -> None:
 
     A decision stands also where the stale runs can't be counted in time: the next sweep tells it.
     """
-    told = notify.open_among([control.MASS_STALENESS, STALE_JOBS])
-    if not told:
+    open_rules = notify.open_among([control.MASS_STALENESS, STALE_JOBS])
+    if not open_rules:
         return
     try:
         with transaction.atomic():
@@ -36,14 +36,14 @@ def retell() -> None:
         if not isinstance(error.__cause__, QueryCanceled):
             raise
         return
-    if control.MASS_STALENESS in told:
+    if control.MASS_STALENESS in open_rules:
         notify.retell(
             control.MASS_STALENESS,
             title=control.went_silent(around.mass) if around.mass else "",
             value=around.mass or None,
             summary=summary(around),
         )
-    if STALE_JOBS in told:
+    if STALE_JOBS in open_rules:
         notify.retell(STALE_JOBS, facts=[prospect(around)])
 
 

@@ -98,7 +98,9 @@ def _names() -> dict[str, str]:
         "id_type": JOBS.id_type,
         "job_id": JOBS.sql_column("id", "job"),
         "is_running": JOBS.is_status(Status.IN_PROGRESS, of="job"),
-        "error_message": f", {told}" if (told := JOBS.assignments(error_message="%(message)s")) else "",
+        "error_message": f", {assignment}"
+        if (assignment := JOBS.assignments(error_message="%(message)s"))
+        else "",
         "returned_id": JOBS.returned("id", "job"),
         "queue": JOBS.returned("queue", "job"),
         "worker": JOBS.read("worker_id", "job"),

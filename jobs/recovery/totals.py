@@ -85,15 +85,15 @@ class Totals:
     def fail(self, run: StaleRun, error: DatabaseError) -> None:
         self.errors += 1
         refusal, sentence = refusals.of(error), first_line(error)
-        rule, said = (refusal.rule, refusal.said) if refusal else (sentence, sentence)
-        self._refuse(rule, said, [str(run.pk)], 1)
+        rule, message = (refusal.rule, refusal.said) if refusal else (sentence, sentence)
+        self._refuse(rule, message, [str(run.pk)], 1)
         logger.error("Run %s of job %s can't be recovered: %s", run.run_epoch, run.pk, sentence)
         self._tell([f"{run.pk} failed: {sentence}"])
 
-    def _refuse(self, rule: str, said: str, job_ids: list[str], count: int) -> None:
+    def _refuse(self, rule: str, message: str, job_ids: list[str], count: int) -> None:
         if rule not in self.refused and len(self.refused) >= RULES_KEPT:
             rule = OTHER_RULES
-        kept = self.refused.get(rule, {"runs": 0, "said": said, "jobs": []})
+        kept = self.refused.get(rule, {"runs": 0, "said": message, "jobs": []})
         jobs = [*kept["jobs"], *job_ids][:REFUSED_KEPT]
         self.refused[rule] = kept | {"runs": kept["runs"] + count, "jobs": jobs}
 

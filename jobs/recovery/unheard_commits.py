@@ -21,10 +21,12 @@ def taken(runs: Sequence[StaleRun]) -> tuple[Totals, list[StaleRun]]:
 
     They had been locked and were stale, so a sweep that took them since is this one.
     """
-    told = JobEvent.objects.filter(
+    events = JobEvent.objects.filter(
         job_id__in=[run.pk for run in runs], kind__in=list(_ACTIONS), actor=SWEEP.name
     )
-    kinds = {(job_id, epoch): kind for job_id, epoch, kind in told.values_list("job_id", "run_epoch", "kind")}
+    kinds = {
+        (job_id, epoch): kind for job_id, epoch, kind in events.values_list("job_id", "run_epoch", "kind")
+    }
     totals, left = Totals(), []
     for run in runs:
         if kind := kinds.get((run.pk, run.run_epoch)):

@@ -136,7 +136,7 @@ def explain(job: JobWithMessageState, trouble: MessageTrouble, around: MessageSu
         return Waiting(trouble, _used_up(job), facts)
     facts.append(("Next re-send", _next(job, trouble, around)))
     if trouble == MessageTrouble.LOST and around.proof:
-        sentence = loss_proofs.told(waited, around.proof)
+        sentence = loss_proofs.sentence_about(waited, around.proof)
     else:
         sentence = f"No worker has taken it for {spell(waited)}. Its message may be lost; that is not proven."
     return Waiting(trouble, sentence, facts)

@@ -75,17 +75,19 @@ def restored(
     """
     reason = reasons.required(reason, RestoreRefused)
     restore, begun = _begin(actor, reason, again=again, record=record)
-    told = _complete(restore, sorted(completed), actor, reason)
-    left: set[UUID] = set() if restore.finished_at else _fence_all(restore, begun=begun, told=told)
+    completions = _complete(restore, sorted(completed), actor, reason)
+    left: set[UUID] = (
+        set() if restore.finished_at else _fence_all(restore, begun=begun, completions=completions)
+    )
     # What was locked may be free by now.
-    told = _complete(restore, sorted(told.locked), actor, reason, before=told.count)
-    locked = len(left | told.locked)
+    completions = _complete(restore, sorted(completions.locked), actor, reason, before=completions.count)
+    locked = len(left | completions.locked)
     restore.refresh_from_db()
     if not restore.finished_at and not locked:
         Restore.objects.filter(pk=restore.pk, finished_at=None).update(finished_at=Now())
         restore.refresh_from_db()
         signs.settle(f"{actors.in_words(restore.actor)} fenced everything that ran before: {restore.reason}")
-    return Fencing(restore, begun, locked, told.count)
+    return Fencing(restore, begun, locked, completions.count)
 
 
 def not_restored(actor: Actor, reason: str) -> list[str]:
@@ -136,13 +138,13 @@ def _depth(url: str) -> int | None:
         return None
 
 
-def _fence_all(restore: Restore, *, begun: bool, told: Told) -> set[UUID]:
+def _fence_all(restore: Restore, *, begun: bool, completions: Completions) -> set[UUID]:
     """Fence page after page, and return what others keep: it is tried again once at the end.
 
     Jobs that were told to be completed and could not be, because they were locked, are not sent again.
     """
     passed_over: set[UUID] = set()
-    given: dict[str, object] = {"begun": begun, "told": sorted(told.locked)}
+    given: dict[str, object] = {"begun": begun, "told": sorted(completions.locked)}
     for _ in range(2):
         behind, passed_over = BEGINNING, set()
         while page := _fence_page(restore, behind, given):
@@ -189,14 +191,16 @@ def _left(restore: Restore, passed_over: Collection[UUID]) -> set[UUID]:
 
 
 @dataclass(frozen=True)
-class Told:
+class Completions:
     """What became of the jobs that an operator told to be completed: how many are, and which others keep locked."""
 
     count: int
     locked: frozenset[UUID]
 
 
-def _complete(restore: Restore, ids: Sequence[UUID], actor: Actor, reason: str, before: int = 0) -> Told:
+def _complete(
+    restore: Restore, ids: Sequence[UUID], actor: Actor, reason: str, before: int = 0
+) -> Completions:
     """Complete the jobs of which the operator knows that they were done. ``before``: how many are already."""
     completed = 0
     locked: set[UUID] = set()
@@ -212,4 +216,4 @@ def _complete(restore: Restore, ids: Sequence[UUID], actor: Actor, reason: str, 
         )
         locked |= {job_id for job_id, ended in rows if not ended}
     Restore.objects.filter(pk=restore.pk).update(told_completed=F("told_completed") + completed)
-    return Told(before + completed, frozenset(locked))
+    return Completions(before + completed, frozenset(locked))

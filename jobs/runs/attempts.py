@@ -30,7 +30,7 @@ MARKS = {Kind.PROGRESS, Kind.LATE_RESULT_REJECTED, Kind.RESENT}
 LONGEST_DELAY = timedelta(days=7)
 
 
-class Told(Protocol):
+class EventFacts(Protocol):
     """What is read of an event: of its row, or where thousands are read, of less than that."""
 
     @property
@@ -92,7 +92,7 @@ class Bar:
     marks: list[float] = field(default_factory=list)
 
 
-def of_job(job: Job, oldest_first: Iterable[Told]) -> list[Attempt]:
+def of_job(job: Job, oldest_first: Iterable[EventFacts]) -> list[Attempt]:
     """Return the attempts that the events tell of, and the current one, latest first."""
     runs = of_events(oldest_first, created_at=job.created_at)
     current = runs.get(job.run_epoch) or Attempt(
@@ -102,7 +102,7 @@ def of_job(job: Job, oldest_first: Iterable[Told]) -> list[Attempt]:
     return [replace(runs[run], left=run < job.run_epoch) for run in sorted(runs, reverse=True)]
 
 
-def of_events(oldest_first: Iterable[Told], *, created_at: datetime | None) -> dict[int, Attempt]:
+def of_events(oldest_first: Iterable[EventFacts], *, created_at: datetime | None) -> dict[int, Attempt]:
     """Return the attempts that the events of a job tell of, by run. The first one waits from the job's creation on."""
     runs: dict[int, Attempt] = {}
     for event in oldest_first:
@@ -120,7 +120,7 @@ def after(run: Attempt, not_before: datetime | None) -> Attempt:
     return replace(run, waits_since=max(run.waits_since, not_before))
 
 
-def _read(runs: dict[int, Attempt], event: Told, epoch: int) -> None:
+def _read(runs: dict[int, Attempt], event: EventFacts, epoch: int) -> None:
     run = runs.get(epoch) or Attempt(epoch)
     if event.kind in NEXT_RUN:
         _end(runs, _epoch_before(event) or epoch - 1, event)
@@ -140,20 +140,20 @@ def _read(runs: dict[int, Attempt], event: Told, epoch: int) -> None:
         )
 
 
-def _epoch_before(event: Told) -> int | None:
+def _epoch_before(event: EventFacts) -> int | None:
     """Return the run from which the job was taken, if the event names one. Programs of others write what they like."""
     epoch = event.details.get(FROM_EPOCH) if isinstance(event.details, dict) else None
     return epoch if isinstance(epoch, int) else None
 
 
-def _delay(event: Told) -> timedelta:
+def _delay(event: EventFacts) -> timedelta:
     """Return after which time the next run may start."""
     seconds = event.details.get(DELAY_SECONDS) if isinstance(event.details, dict) else None
     is_time = isinstance(seconds, int | float) and 0 <= seconds <= LONGEST_DELAY.total_seconds()
     return timedelta(seconds=seconds) if is_time and seconds else timedelta(0)
 
 
-def _end(runs: dict[int, Attempt], epoch: int, event: Told) -> None:
+def _end(runs: dict[int, Attempt], epoch: int, event: EventFacts) -> None:
     """Let the event end this run, unless an earlier one did."""
     run = runs.get(epoch)
     if run and run.ended_at is None:

@@ -72,10 +72,10 @@ def record(
 def record_all(events: Sequence[NewEvent]) -> None:
     """Write many events at once, in their order."""
     insert_lists(_INSERT, events, _lists)
-    told: dict[tuple[JobEvent.Kind, str], list[dict[str, Any]]] = defaultdict(list)
+    by_kind: dict[tuple[JobEvent.Kind, str], list[dict[str, Any]]] = defaultdict(list)
     for each in events:
-        told[each.kind, each.actor.name].append({"job": each.job_id, "run": each.run_epoch})
-    for (kind, actor), rows in told.items():
+        by_kind[each.kind, each.actor.name].append({"job": each.job_id, "run": each.run_epoch})
+    for (kind, actor), rows in by_kind.items():
         log_each(kind, rows, actor=actor)
 
 

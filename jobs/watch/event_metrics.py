@@ -72,11 +72,11 @@ def _keep(bookmark: Path, pk: int) -> None:
 def _events(after: int) -> QuerySet[Any, Any]:
     job = Job.objects.filter(pk=OuterRef("job_id"))
     before = JobEvent.objects.filter(job_id=OuterRef("job_id"), pk__lt=OuterRef("pk")).order_by("-pk")
-    told = Subquery(before.filter(kind__in=_WAIT_BEGINS).values("at")[:1])
+    wait_began = Subquery(before.filter(kind__in=_WAIT_BEGINS).values("at")[:1])
     created = Subquery(job.values("created_at")[:1], output_field=DateTimeField())
     due = Subquery(job.values("not_before")[:1], output_field=DateTimeField())
     began = Subquery(before.filter(kind=Kind.CLAIMED, run_epoch=OuterRef("run_epoch")).values("at")[:1])
-    waiting = Coalesce(told, created)
+    waiting = Coalesce(wait_began, created)
     since = Case(
         When(kind=Kind.CLAIMED, due__lte=F("at"), then=Greatest(waiting, "due")),
         When(kind=Kind.CLAIMED, then=waiting),

@@ -16,10 +16,10 @@ def outbox_stuck() -> Reading:
     stuck = Outbox.objects.stuck()
     count = counting.count(stuck)
     failed = stuck.exclude(last_error="").order_by("available_at").values_list("last_error", flat=True)
-    return told_stuck(count, (failed.first() or "") if count else "")
+    return stuck_reading(count, (failed.first() or "") if count else "")
 
 
-def told_stuck(count: int, error: str) -> Reading:
+def stuck_reading(count: int, error: str) -> Reading:
     return Reading(
         count,
         Trouble(
@@ -34,10 +34,10 @@ def told_stuck(count: int, error: str) -> Reading:
 
 
 def old_transaction() -> Reading:
-    return told_old_transaction(old_transactions.present())
+    return old_transaction_reading(old_transactions.present())
 
 
-def told_old_transaction(obstacle: Obstacle) -> Reading:
+def old_transaction_reading(obstacle: Obstacle) -> Reading:
     if obstacle.age is None:
         return Reading(None, why_unknown=f"{obstacle.sentence}. {old_transactions.WHY_UNKNOWN}")
     holder = obstacle.holder

@@ -132,8 +132,8 @@ class Obstacle:
 
     @property
     def sentence(self) -> str:
-        told = self.holder.sentence if self.holder else "nobody keeps dead rows from being removed"
-        return f"{told}; {figure(self.dead_rows)} lie in the tables of jobs and outgoing messages"
+        holder = self.holder.sentence if self.holder else "nobody keeps dead rows from being removed"
+        return f"{holder}; {figure(self.dead_rows)} lie in the tables of jobs and outgoing messages"
 
 
 WHY_UNKNOWN = (

@@ -35,7 +35,7 @@ def stale_jobs_day() -> Reading:
     # The jobs of these events and the stale ones are the same where there are none of the first.
     lost = counting.count(lost_workers.within_a_day()) if taken else now
     prospect = recovery_alerts.prospect(surroundings.read()) if now else None
-    return told_stale(lost, taken, now, prospect)
+    return stale_reading(lost, taken, now, prospect)
 
 
 def _possibly_silent() -> JobQuerySet:
@@ -50,7 +50,7 @@ def taken_in_a_day() -> QuerySet[JobEvent, tuple[str, int]]:
     return lost_workers.events().values_list("kind").annotate(Count("pk"))
 
 
-def told_stale(total: int, taken: Counter[str], now: int, prospect: Fact | None) -> Reading:
+def stale_reading(total: int, taken: Counter[str], now: int, prospect: Fact | None) -> Reading:
     """Say how many jobs lost a worker: those that the overview counts and its list shows. Of a job, several runs may be lost.
 
     ``prospect``: what sweeps do about those that are stale now.
@@ -76,10 +76,10 @@ def told_stale(total: int, taken: Counter[str], now: int, prospect: Fact | None)
 def unknown_runs() -> Reading:
     state = RecoveryControl.load()
     some = _possibly_silent().exists()
-    return told_unknown(counting.count(surroundings.unknown_runs(state.cutoff)) if some else 0, state)
+    return unknown_reading(counting.count(surroundings.unknown_runs(state.cutoff)) if some else 0, state)
 
 
-def told_unknown(count: int, state: RecoveryControl) -> Reading:
+def unknown_reading(count: int, state: RecoveryControl) -> Reading:
     return Reading(
         count,
         Trouble(
@@ -93,13 +93,13 @@ def told_unknown(count: int, state: RecoveryControl) -> Reading:
 def runs_by_hand() -> Reading:
     policy = Policy.current(RecoveryControl.load()) if settings.OPSCONSOLE_RECOVERY_BY_HAND else None
     if policy is None or not _possibly_silent().exists():
-        return told_by_hand(0, {})
+        return by_hand_reading(0, {})
     runs = surroundings.left_by_hand(Job.objects.stale(), policy)
     longest = named(runs.order_by("updated_at", "pk"))
-    return told_by_hand(counting.count(runs) if longest else 0, longest)
+    return by_hand_reading(counting.count(runs) if longest else 0, longest)
 
 
-def told_by_hand(count: int, longest: Mapping[UUID, str]) -> Reading:
+def by_hand_reading(count: int, longest: Mapping[UUID, str]) -> Reading:
     """Say how many runs wait. ``longest``: the words of the first ones, by their jobs."""
     return Reading(
         count,
@@ -117,10 +117,10 @@ def told_by_hand(count: int, longest: Mapping[UUID, str]) -> Reading:
 def quarantined_jobs() -> Reading:
     jobs = Job.objects.filter(status=Status.QUARANTINED)
     count = counting.count(jobs)
-    return told_quarantined(count, named(jobs.order_by("-created_at", "-pk")) if count else {})
+    return quarantined_reading(count, named(jobs.order_by("-created_at", "-pk")) if count else {})
 
 
-def told_quarantined(count: int, latest: Mapping[UUID, str]) -> Reading:
+def quarantined_reading(count: int, latest: Mapping[UUID, str]) -> Reading:
     """Say how many jobs there are. ``latest``: the words of the newest ones, by the jobs."""
     return Reading(
         count,

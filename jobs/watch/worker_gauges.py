@@ -24,7 +24,7 @@ QUEUES_LINKED = 3
 
 
 def no_live_worker() -> Reading:
-    return told_no_worker(jobs_without_workers(), nobody_beats_for())
+    return no_worker_reading(jobs_without_workers(), nobody_beats_for())
 
 
 def nobody_beats_for() -> timedelta:
@@ -39,7 +39,7 @@ def jobs_without_workers() -> int:
     return counting.count(waits.by_index(Job.objects.all(), least=UNCLAIMED_AFTER))
 
 
-def told_no_worker(waiting: int, quiet_for: timedelta) -> Reading:
+def no_worker_reading(waiting: int, quiet_for: timedelta) -> Reading:
     return Reading(
         waiting,
         Trouble(
@@ -55,10 +55,10 @@ def worker_clocks() -> Reading:
     count = counting.count(clocks)
     first = clocks.values_list("pk", "clock_offset")[:CLOCKS_NAMED] if count else ()
     offsets = {worker: worker_kinds.offset_in_words(offset) for worker, offset in first if offset}
-    return told_clocks(count, offsets)
+    return clocks_reading(count, offsets)
 
 
-def told_clocks(count: int, offsets: Mapping[str, str]) -> Reading:
+def clocks_reading(count: int, offsets: Mapping[str, str]) -> Reading:
     """Say how many clocks are wrong. ``offsets``: by how much, by the first workers."""
     names = {worker: worker_kinds.in_short(worker) for worker in offsets}
     return Reading(
@@ -78,10 +78,10 @@ def told_clocks(count: int, offsets: Mapping[str, str]) -> Reading:
 
 
 def short_visibility() -> Reading:
-    return told_short_visibility(visibility.short_timeouts())
+    return short_visibility_reading(visibility.short_timeouts())
 
 
-def told_short_visibility(short: list[ShortTimeout]) -> Reading:
+def short_visibility_reading(short: list[ShortTimeout]) -> Reading:
     title = many(
         len(short),
         "queue delivers messages again during their runs",

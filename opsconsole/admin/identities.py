@@ -81,8 +81,8 @@ class IdentityAdmin(linked_accounts.LinkedAdmin):
         if account is None:
             return redirect(LIST)
         accounts.link(identity, account)
-        said = f"Linked to the identity {identity}. The password ended."
-        audit.log(request.user, [account, identity], said, why=reason, result=f"The account is {account}.")
+        did = f"Linked to the identity {identity}. The password ended."
+        audit.log(request.user, [account, identity], did, why=reason, result=f"The account is {account}.")
         messages.success(
             request, f"{identity.name or identity.subject} now signs in to the account {account}."
         )

@@ -73,8 +73,8 @@ class SlackPersonAdmin(linked_accounts.LinkedAdmin):
         if account is None:
             return redirect(LIST)
         SlackPerson.objects.filter(pk=person.pk).update(user=account)
-        said = f"Linked to {person} in Slack."
-        audit.log(request.user, [account, person], said, why=reason, result=f"The account is {account}.")
+        did = f"Linked to {person} in Slack."
+        audit.log(request.user, [account, person], did, why=reason, result=f"The account is {account}.")
         messages.success(request, f"What {person.name or person.member} presses now counts as {account}’s.")
         return redirect(LIST)
 

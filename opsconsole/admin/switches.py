@@ -150,7 +150,7 @@ class SwitchesAdmin(OnePageAdmin):
                     messages.error(request, str(refused))
                     return redirect(PAGE)
                 else:
-                    return self._told(request, pause, did, reason)
+                    return self._confirm(request, pause, did, reason)
         return self._page(request, switch, form)
 
     def _resume(self, request: HttpRequest, switch: Switch) -> HttpResponse:
@@ -162,10 +162,10 @@ class SwitchesAdmin(OnePageAdmin):
                 if pause is None:
                     messages.warning(request, "It was no longer paused. Nothing was changed.")
                     return redirect(PAGE)
-                return self._told(request, pause, switch.did_resume, reason)
+                return self._confirm(request, pause, switch.did_resume, reason)
         return self._page(request, switch, form)
 
-    def _told(self, request: HttpRequest, pause: Pause, did: str, reason: str) -> HttpResponse:
+    def _confirm(self, request: HttpRequest, pause: Pause, did: str, reason: str) -> HttpResponse:
         audit.log(request.user, [pause], did, why=reason)
         messages.success(request, did)
         return redirect(PAGE)

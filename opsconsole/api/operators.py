@@ -38,34 +38,36 @@ def once(view: View) -> View:
     """Carry out a change and its line of the audit together, and once per Idempotency-Key."""
 
     @wraps(view)
-    def run(request: HttpRequest, *args: Any, **said: Any) -> Any:
+    def run(request: HttpRequest, *args: Any, **arguments: Any) -> Any:
         if request.method in SAFE_METHODS:
-            return view(request, *args, **said)
+            return view(request, *args, **arguments)
         key = request.headers.get(HEADER)
         if key is None:
             with transaction.atomic():
-                return view(request, *args, **said)
+                return view(request, *args, **arguments)
         if not _KEY.fullmatch(key):
             raise Problem(422, f"{HEADER}: send from 1 to {LONGEST_KEY} visible ASCII characters.")
-        asked = {"route": request.path, "said": {name: _plain(value) for name, value in said.items()}}
-        answer = idempotency.once(_caller(request), key, asked, lambda: _plain(view(request, *args, **said)))
+        asked = {"route": request.path, "said": {name: _plain(value) for name, value in arguments.items()}}
+        answer = idempotency.once(
+            _caller(request), key, asked, lambda: _plain(view(request, *args, **arguments))
+        )
         request.idempotent_replayed = answer.replayed  # type: ignore[attr-defined]  # our own attribute
         return _unpacked(answer.fields)
 
     return run
 
 
-def told(run: Run) -> Run:
+def say_replayed(run: Run) -> Run:
     """Say in a header that an answer is the first one again."""
 
     @wraps(run)
-    def told_of(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def respond(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         response = run(request, *args, **kwargs)
         if getattr(request, "idempotent_replayed", False):
             response["Idempotent-Replayed"] = "true"
         return response
 
-    return told_of
+    return respond
 
 
 def _caller(request: HttpRequest) -> str:

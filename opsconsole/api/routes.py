@@ -94,7 +94,7 @@ _mount(ratelimits.api.freeing.router, "limits:free")
 
 def _mount_for_operators(router: Router, *scopes: str) -> None:
     """Add a router of the operator's API, whose routes require a key with one of these scopes that acts for its maker."""
-    router.add_decorator(operators.told, mode="view")
+    router.add_decorator(operators.say_replayed, mode="view")
     router.add_decorator(_by_key, mode="view")
     router.add_decorator(job_addresses.from_query, mode="view")
     router.add_decorator(operators.once, mode="operation")

@@ -58,11 +58,11 @@ def failing() -> list[FailingTask]:
 def watch() -> str:
     """Measure how many tasks keep failing, for their rule."""
     tasks = failing()
-    notify.measure(RULE, len(tasks), told(tasks))
+    notify.measure(RULE, len(tasks), trouble_of(tasks))
     return headline(tasks)
 
 
-def told(tasks: list[FailingTask]) -> Trouble:
+def trouble_of(tasks: list[FailingTask]) -> Trouble:
     """Return the words of the alert: which tasks, what each of them should do, and its last error."""
     named = tasks[:MOST_NAMED]
     return Trouble(

@@ -85,7 +85,7 @@ def run(loops: Sequence[Words], grace: float) -> None:
             each.start()
         while not stop.asked and not troubles:
             connection.wait([stop.fd], LOOK_SECONDS)
-            troubles = {each: told for each in threads if (told := each.trouble)}
+            troubles = {each: trouble for each in threads if (trouble := each.trouble)}
         stopped.set()
         doorbell.ring()
         ends_at = time.monotonic() + grace

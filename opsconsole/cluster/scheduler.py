@@ -22,8 +22,8 @@ from opsconsole.kit.errors import first_line
 
 logger = logging.getLogger(__name__)
 
-MOST_TOLD = 1_000
-_told: set[tuple[int, str]] = set()
+MOST_LOGGED = 1_000
+_logged: set[tuple[int, str]] = set()
 
 
 def run(broker: Any = None) -> None:
@@ -59,7 +59,7 @@ def _queue(schedule: Any, broker: Any) -> None:
 
 
 def _tell_refused() -> None:
-    for pk, name, function in schedules.refused().values_list("pk", "name", "func")[:MOST_TOLD]:
-        if (pk, function) not in _told and len(_told) < MOST_TOLD:
-            _told.add((pk, function))
+    for pk, name, function in schedules.refused().values_list("pk", "name", "func")[:MOST_LOGGED]:
+        if (pk, function) not in _logged and len(_logged) < MOST_LOGGED:
+            _logged.add((pk, function))
             logger.error("Schedule %s ('%s') is refused: %s is not in the task table.", pk, name, function)

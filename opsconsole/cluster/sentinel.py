@@ -149,8 +149,10 @@ class Sentinel:
 
     def _give_up(self, task: dict[str, Any], how: str) -> None:
         """Store a task that never ends as failed, and acknowledge it."""
-        told = f"It was begun {MOST_TAKES} times and never ended ({how}), so that it is not run again."
-        self._store(task | {"success": False, "ack_failure": True, "stopped": timezone.now(), "result": told})
+        result = f"It was begun {MOST_TAKES} times and never ended ({how}), so that it is not run again."
+        self._store(
+            task | {"success": False, "ack_failure": True, "stopped": timezone.now(), "result": result}
+        )
 
     def _free_worker(self) -> Worker:
         for worker in self._workers:

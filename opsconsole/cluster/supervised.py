@@ -78,7 +78,7 @@ def run(stop: StopRequests, beside: Iterable[Program] = ()) -> None:
 
 def _wait_for_migrations(supervisor: Supervisor, stop: StopRequests, life: alive.SignOfLife) -> None:
     """Wait while migrations are missing: django-q2 would fail at each of its tables. An outage is left to the programs."""
-    told = False
+    warned = False
     while not stop.asked:
         close_old_connections()
         try:
@@ -86,9 +86,9 @@ def _wait_for_migrations(supervisor: Supervisor, stop: StopRequests, life: alive
                 return
         except Error:
             return
-        if not told:
+        if not warned:
             logger.warning("%s Waiting for python manage.py migrate.", Trouble.NOT_MIGRATED.value)
-        told = True
+        warned = True
         life.give()
         supervisor.turn()
         supervisor.wait(WAIT_SECONDS, stop)

@@ -29,7 +29,7 @@ class RunsByHand:
         self.address = address
         self.enqueued = 0
         self._next_at = time.monotonic()
-        self._told_stale: set[Job] = set()
+        self._reported_stale: set[Job] = set()
 
     def turn(self, *, enqueues: bool = True) -> None:
         """Enqueue the next job when it is due, unless it is too late for one, and name each run that has become stale."""
@@ -37,8 +37,8 @@ class RunsByHand:
             self._next_at = time.monotonic() + SECONDS_BETWEEN
             self._enqueue()
         for job in _stale():
-            if job not in self._told_stale:
-                self._told_stale.add(job)
+            if job not in self._reported_stale:
+                self._reported_stale.add(job)
                 self._tell(job)
 
     def _enqueue(self) -> None:

@@ -16,7 +16,7 @@ from opsconsole_worker import sqs
 
 POISON_BODY = "This is no job's message, and <!channel> wakes nobody."
 SECONDS_TO_TRY_AGAIN = 10.0
-MOST_TOLD = 12
+MOST_REPORTED = 12
 
 
 class Letters:
@@ -25,25 +25,27 @@ class Letters:
     def __init__(self, address: str) -> None:
         self.address = address
         self.poisoned = False
-        self.told: set[UUID] = set()
-        self.told_rows: set[int] = set()
+        self.reported_letters: set[UUID] = set()
+        self.reported_replays: set[int] = set()
         self._try_at = 0.0
 
     def turn(self) -> None:
         if not self.poisoned and time.monotonic() >= self._try_at:
             self._poison()
         for letter in (
-            DeadLetter.objects.light().select_related("group").exclude(pk__in=self.told)[:MOST_TOLD]
+            DeadLetter.objects.light()
+            .select_related("group")
+            .exclude(pk__in=self.reported_letters)[:MOST_REPORTED]
         ):
-            self.told.add(letter.pk)
+            self.reported_letters.add(letter.pk)
             page = self.address + reverse("admin:jobs_deadletter_change", args=[letter.pk])
             say(
                 "letters",
                 f"dead letter {short_id(letter.pk)}: {letter.group.shown_title.rstrip('.')}. Review and replay it at {page}",
             )
         for row in ReplayAttempt.objects.filter(state=ReplayAttempt.State.DONE).order_by("pk"):
-            if row.pk not in self.told_rows:
-                self.told_rows.add(row.pk)
+            if row.pk not in self.reported_replays:
+                self.reported_replays.add(row.pk)
                 say(
                     "letters",
                     f"dead letter {short_id(row.letter_id)}: {row.action} by {actors.in_words(row.actor)} done",

@@ -18,12 +18,12 @@ class Limits:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.told = False
+        self.has_reported = False
 
     def turn(self) -> None:
-        if self.told or not RateLimitRequest.objects.limited().filter(key=KEY).exists():
+        if self.has_reported or not RateLimitRequest.objects.limited().filter(key=KEY).exists():
             return
-        self.told = True
+        self.has_reported = True
         page = f"{reverse('admin:ratelimits_ratelimithour_client')}?{urlencode({'key': KEY})}"
         say(
             "limits",

@@ -45,12 +45,12 @@ def _run(wishes: Wishes, began: float) -> int:
     with StopRequests() as stop, ExitStack() as stack:
         say("demo", "starting PostgreSQL, Valkey and an SQS emulator")
         urls = services.start(wishes.folder, stack)
-        told = {
+        variables = {
             "DEMO_BEGAN": str(began),
             "DEMO_ADDRESS": wishes.address,
             "DEMO_SECONDS": str(wishes.seconds or ""),
         }
-        environ = environment.for_processes(wishes, urls) | told
+        environ = environment.for_processes(wishes, urls) | variables
         supervisor = stack.enter_context(Supervisor(say))
         return Demo(wishes, Programs(wishes, environ), supervisor, stop).run(urls["AWS_ENDPOINT_URL"])
 

@@ -12,7 +12,7 @@ import psycopg
 from django.db import DatabaseError, Error, transaction
 from psycopg import errors
 
-MOST_TOLD = 3
+MOST_NAMED = 3
 # What Python says of a value that has another type.
 MISREAD = (TypeError, ValueError, AttributeError)
 # Classes of SQLSTATE: not supported, wrong data, constraints, the state of an object, names and types.
@@ -64,11 +64,11 @@ def require_again() -> None:
     Whoever takes messages asks before each: those that it could not claim would become dead letters. Usually nothing is asked.
     """
     if _last_answer["changed"] and have_changed():
-        raise TablesChanged(told())
+        raise TablesChanged(summary())
 
 
-def told() -> str:
+def summary() -> str:
     """Return the first of these sentences as one text."""
     found = sentences()
-    more = [f"And {len(found) - MOST_TOLD} more."] if len(found) > MOST_TOLD else []
-    return " ".join([*found[:MOST_TOLD], *more])
+    more = [f"And {len(found) - MOST_NAMED} more."] if len(found) > MOST_NAMED else []
+    return " ".join([*found[:MOST_NAMED], *more])

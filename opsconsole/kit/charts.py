@@ -206,8 +206,8 @@ def _summary(
     sums = ", ".join(f"{sum(each.values):,} {each.label}" for each in series)
     top = max(range(len(totals)), key=totals.__getitem__)
     # From the full hour on, where a figure of the last 24 hours begins at this minute.
-    told = f"{sums_as.format(sums=sums, begin=labels[0])}. " if sums_as else ""
-    return f"{told}Most at {labels[top]}: {totals[top]:,}."
+    sums_sentence = f"{sums_as.format(sums=sums, begin=labels[0])}. " if sums_as else ""
+    return f"{sums_sentence}Most at {labels[top]}: {totals[top]:,}."
 
 
 def axis_number(value: int) -> str:

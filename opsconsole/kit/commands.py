@@ -132,8 +132,8 @@ class ConsoleCommand(BaseCommand):
     @contextmanager
     def tell_of_wait_for(self, what: str, most: float) -> Iterator[None]:
         """Say so where something else than the database does not answer for long."""
-        told = partial(self._tell_that_nobody_answers, what, most)
-        timer = threading.Timer(answer_limit.TELL_AFTER_SECONDS, told)
+        tell = partial(self._tell_that_nobody_answers, what, most)
+        timer = threading.Timer(answer_limit.TELL_AFTER_SECONDS, tell)
         timer.start()
         try:
             yield

@@ -49,7 +49,7 @@ def require_writable() -> None:
 
 def headline(trouble: Trouble | None) -> str:
     """Return what a log or a command says about a state of the database, without the full stop."""
-    what = changed_tables.told() if trouble is Trouble.TABLES_CHANGED else ""
+    what = changed_tables.summary() if trouble is Trouble.TABLES_CHANGED else ""
     return f"{headline_of(trouble)}. {what}".rstrip(". ")
 
 

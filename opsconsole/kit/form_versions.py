@@ -169,12 +169,12 @@ def conflict(now: Version, token: str, entered: Mapping[str, Value] | None = Non
 
 def difference(before: Version, after: Version, names: Mapping[str, str] | None = None) -> str:
     """Describe for the audit what changed between two reads of a row, such as 'Limit: 10 to 12; Mode: enforce to off'."""
-    told = [
+    changes = [
         f"{(names or {}).get(name, name)}: {_change(value, after.values[name])}"
         for name, value in before.values.items()
         if value.digest != after.values[name].digest
     ]
-    return "; ".join(told) or "Nothing changed"
+    return "; ".join(changes) or "Nothing changed"
 
 
 def _change(was: Value, now: Value) -> str:

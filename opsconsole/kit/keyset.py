@@ -25,8 +25,8 @@ class Cursor(NamedTuple):
 
     def text(self) -> str:
         """Return the cursor as an answer carries it."""
-        said = json.dumps([self.at and self.at.isoformat(), None if self.key is None else str(self.key)])
-        return base64.urlsafe_b64encode(said.encode()).decode().rstrip("=")
+        content = json.dumps([self.at and self.at.isoformat(), None if self.key is None else str(self.key)])
+        return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 
 
 def read(text: str, parse: Callable[[str], Any]) -> Cursor:

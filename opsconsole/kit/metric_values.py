@@ -92,13 +92,13 @@ def count_in(path: Path) -> None:
     values.ValueClass = values.MultiProcessValue(lambda: name)  # type: ignore[no-untyped-call]  # see ``ReservedFile``
 
 
-def made(name: str, told: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Any:
+def made(name: str, help_text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Any:
     """Return the counter or histogram of this process."""
     if name not in _made:
         if buckets:
-            _made[name] = Histogram(name, told, labels, registry=None, buckets=buckets)
+            _made[name] = Histogram(name, help_text, labels, registry=None, buckets=buckets)
         else:
-            _made[name] = Counter(name, told, labels, registry=None)
+            _made[name] = Counter(name, help_text, labels, registry=None)
     return _made[name]
 
 

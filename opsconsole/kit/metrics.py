@@ -23,7 +23,7 @@ class Metric:
     """A counter or, with ``buckets``, a histogram of seconds."""
 
     name: str
-    told: str
+    help_text: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
 
@@ -42,7 +42,7 @@ class Metric:
         """Return the client's counter or histogram."""
         from opsconsole.kit import metric_values  # noqa: PLC0415 - it takes memory, where nothing is counted in vain
 
-        return metric_values.made(self.name, self.told, self.labels, self.buckets)
+        return metric_values.made(self.name, self.help_text, self.labels, self.buckets)
 
 
 def are_on() -> bool:

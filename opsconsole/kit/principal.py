@@ -31,10 +31,10 @@ class Principal:
     @property
     def name(self) -> str:
         """Return the name in the audit, and with what was changed."""
-        return f"the API key {self.told}"
+        return f"the API key {self.label}"
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         """Return the key and its maker, such as 'deploys (…x1Yz), made by olga'."""
         return plain_text(f"{self.key}, made by {self.maker.get_username()}")
 

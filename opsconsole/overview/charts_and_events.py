@@ -183,8 +183,8 @@ def _of_readings(chart: charts.Chart, readings: Sequence[Sequence[float | None]]
     gap = f"Unknown in {unknown} of {len(by_hour)} hours."
     if unknown == len(by_hour):
         return replace(chart, rows=rows, summary=gap)
-    told = [chart.summary, f"These are readings: which {noun} they counted is not kept."]
-    return replace(chart, rows=rows, summary=" ".join([*told, gap] if unknown else told))
+    sentences = [chart.summary, f"These are readings: which {noun} they counted is not kept."]
+    return replace(chart, rows=rows, summary=" ".join([*sentences, gap] if unknown else sentences))
 
 
 def _limited(line: float | None) -> list[QuotedChart]:

@@ -40,8 +40,8 @@ class Finding:
         """Return what this person may see of it: itself, its alert, or nothing. Who has none of the buttons is told who has."""
         if not self.is_for(user):
             return self.alert.for_user(user) if self.alert else None
-        told = look_only.who_can(user, self.acts)
-        return replace(self, advice=told) if told else self
+        advice = look_only.who_can(user, self.acts)
+        return replace(self, advice=advice) if advice else self
 
     @property
     def url(self) -> str:

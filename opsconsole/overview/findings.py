@@ -46,8 +46,10 @@ def findings(seen: Overview, around: Surroundings) -> list[Finding]:
     by_rule = {each.rule: alert_findings.in_one_line(each, seen) for each in seen.firing_rules if each.rule}
     known = [replace(each, alert=by_rule.get(each.rule)) for each in known]
     critical_rules = {each.rule for each in of_alerts if each.rule and each.is_critical}
-    told = {each.rule for each in known if each.rule}
-    alone = [each for rule, findings in of_alerts.items() if rule.rule not in told for each in findings]
+    known_rules = {each.rule for each in known if each.rule}
+    alone = [
+        each for rule, findings in of_alerts.items() if rule.rule not in known_rules for each in findings
+    ]
     untold = alert_findings.of_channels(seen)
     in_order = [
         *(each for each in alone if each.tone == "bad"),

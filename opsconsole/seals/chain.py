@@ -37,12 +37,12 @@ class Seal(NamedTuple):
 
     def fault(self) -> str:
         """Return what is wrong with the seal itself, or ''."""
-        told = SealFacts(**{name: getattr(self, name) for name in SealFacts._fields}).hash()
+        own_hash = SealFacts(**{name: getattr(self, name) for name in SealFacts._fields}).hash()
         try:
             ranges = id_ranges.from_text(self.ids)
         except ValueError:
             ranges = []
-        if told != self.hash or self.source not in rows.TABLES or not ranges:
+        if own_hash != self.hash or self.source not in rows.TABLES or not ranges:
             return "was altered: its hash does not fit it"
         # Outside the hash, and used to find the seal.
         if (ranges[0][0], ranges[-1][1]) != (self.first_id, self.last_id):

@@ -68,8 +68,8 @@ class Rows:
         return sum(1 for _ in self.file)
 
     def _row(self, line: bytes) -> SealedRow:
-        told: dict[str, Any] = json.loads(line)
-        return SealedRow(int(told["id"]), [told[column] for column in self.columns])
+        row: dict[str, Any] = json.loads(line)
+        return SealedRow(int(row["id"]), [row[column] for column in self.columns])
 
     def _offset(self, first: int) -> int:
         """Return where the first line with this id or a higher one begins."""

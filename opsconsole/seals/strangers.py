@@ -55,11 +55,11 @@ def _report_strangers(
     if strange:
         named = name_rows(source, id_ranges.of_ids(strange))
         report.add("inserted", 0, f"Inserted behind the seals: no seal covers {named}.")
-    for number, said in too_early:
+    for number, time in too_early:
         report.add(
             "inserted",
             0,
-            f"Inserted into the past: {SINGULAR[source]} {number} says {said} UTC, earlier than rows that were written before it.",
+            f"Inserted into the past: {SINGULAR[source]} {number} says {time} UTC, earlier than rows that were written before it.",
         )
 
 
@@ -101,7 +101,7 @@ class _Clock:
             if not found:
                 return
             self.latest = found[-1][3]
-            early = [(number, said) for number, said, too_early, _ in found if timed and too_early]
+            early = [(number, time) for number, time, too_early, _ in found if timed and too_early]
             yield [row[0] for row in found], early
             if len(found) < PAGE:
                 return

@@ -82,8 +82,8 @@ def alerts(term: str, user: Person) -> Finding:
 def audit(term: str, user: Person) -> Finding:
     actor = AuditDetail.objects.filter(entry=OuterRef("pk")).values("actor")
     lines = LogEntry.objects.filter(object_id=term).order_by("-id").annotate(actor=Subquery(actor))
-    told = lines.values_list("change_message", "user__username", "actor")
-    read = yield {"lines": records_of(told[: SHOWN + 1])}
+    rows = lines.values_list("change_message", "user__username", "actor")
+    read = yield {"lines": records_of(rows[: SHOWN + 1])}
     hits = [
         Hit(
             audit_log.parts_of(LogEntry(change_message=message)).did or "Changed.",

@@ -65,8 +65,8 @@ def sentence(person: Person, page: str) -> str:
     missing = [duty for duty in duties if not any(map(person.has_perm, duty[1]))]
     if not missing:
         return ""
-    told = list(_told(missing))
-    return " ".join([LOOK_ONLY, *told] if len(missing) == len(duties) else told)
+    sentences = list(_sentences(missing))
+    return " ".join([LOOK_ONLY, *sentences] if len(missing) == len(duties) else sentences)
 
 
 def who_can(person: Person, page: str) -> str:
@@ -74,10 +74,10 @@ def who_can(person: Person, page: str) -> str:
     duties = BUTTONS.get(page, ())
     if any(person.has_perm(permission) for _, permissions in duties for permission in permissions):
         return ""
-    return " ".join(_told(list(duties)))
+    return " ".join(_sentences(list(duties)))
 
 
-def _told(missing: list[Duty]) -> Iterator[str]:
+def _sentences(missing: list[Duty]) -> Iterator[str]:
     by_role = defaultdict(list)
     for what, permissions in missing:
         by_role[roles.least_with(permissions)].append(what)

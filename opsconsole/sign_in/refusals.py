@@ -68,21 +68,21 @@ def _write(row: Refusal, person: User | None) -> None:
     client = row.address or "unknown addresses"
     times = exactly(row.times, "time")
     if row.kind == Refusal.Kind.PERMISSION and person:
-        said = f"Refused for want of permission: {row.subject}, {times} {at}."
-        audit.log(person, [person], said, why=audit.NOT_ASKED, result=f"From {client}.")
+        did = f"Refused for want of permission: {row.subject}, {times} {at}."
+        audit.log(person, [person], did, why=audit.NOT_ASKED, result=f"From {client}.")
         return
     if row.kind == Refusal.Kind.SCOPE:
         # Without a subject there were too many different ones.
         key, _, asked = row.subject.partition(" lacks ")
-        said = f"Refused for want of the scope {asked}" if asked else "Refused for want of a scope"
+        did = f"Refused for want of the scope {asked}" if asked else "Refused for want of a scope"
         actor = f"the API key {key} at {client}" if asked else "API keys"
-        audit.log_without_user(actor, f"{said}, {times} {at}.", why=audit.NOT_ASKED)
+        audit.log_without_user(actor, f"{did}, {times} {at}.", why=audit.NOT_ASKED)
         return
     if row.kind == Refusal.Kind.SINGLE_SIGN_ON:
         who, _, reason = row.subject.rpartition(": ")
-        said = f"Single sign-on refused{f' ({reason})' if reason else ''}, {times} {at}."
+        did = f"Single sign-on refused{f' ({reason})' if reason else ''}, {times} {at}."
         rows = [person] if person else []
-        audit.log_without_user(f"{who or 'somebody'} at {client}", said, why=audit.NOT_ASKED, rows=rows)
+        audit.log_without_user(f"{who or 'somebody'} at {client}", did, why=audit.NOT_ASKED, rows=rows)
         return
     what = "Log-in refused" if row.kind == Refusal.Kind.LOG_IN else "Change refused"
     whose = "" if person else " as others"

@@ -47,5 +47,5 @@ def allows(role: str) -> SafeString | None:
 
 def explained(offered: Iterable[str]) -> SafeString:
     """Return a list of what each of the offered roles allows, for below the boxes."""
-    told = [(role, words) for role in offered if (words := allows(role))]
-    return format_html_join("\n", "<p><strong>{}</strong>: {}</p>", told)
+    lines = [(role, words) for role in offered if (words := allows(role))]
+    return format_html_join("\n", "<p><strong>{}</strong>: {}</p>", lines)

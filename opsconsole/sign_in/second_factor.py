@@ -204,8 +204,8 @@ def _note_backup_code(device: Any, source: Source) -> None:
     """Write to the audit that a backup code was used up. An app's codes are part of every log-in."""
     if isinstance(device, StaticDevice):
         left = exactly(device.token_set.count(), "backup code")
-        said = f"Used a backup code instead of the app; {left} left."
-        audit.log(device.user, [device.user], said, why=audit.NOT_ASKED, result=f"From {source.address}.")
+        did = f"Used a backup code instead of the app; {left} left."
+        audit.log(device.user, [device.user], did, why=audit.NOT_ASKED, result=f"From {source.address}.")
 
 
 def _lock(user: User | AnonymousUser) -> None:

@@ -50,7 +50,7 @@ class End:
     run: int
 
 
-class Told(NamedTuple):
+class EventRow(NamedTuple):
     """What is read of an event. Thousands are read at once, for which rows of the model would take ten times as long."""
 
     kind: str
@@ -110,7 +110,7 @@ def _jobs(ends: Sequence[End]) -> Any:
 def _attempts(ends: Sequence[End], jobs: dict[Any, Any]) -> dict[Any, dict[int, Attempt]]:
     """Return the attempts of each job, by run."""
     times = [end.at for end in ends]
-    of_job: dict[Any, list[Told]] = defaultdict(list)
+    of_job: dict[Any, list[EventRow]] = defaultdict(list)
     events = JobEvent.objects.filter(
         job_id__in={end.job_id for end in ends},
         at__gte=min(times) - LONGEST_WAIT,
@@ -121,7 +121,7 @@ def _attempts(ends: Sequence[End], jobs: dict[Any, Any]) -> dict[Any, dict[int, 
     details = [f"details__{name}" for name in DETAILS]
     rows: Any = events.order_by("id").values_list("job_id", "kind", "at", "run_epoch", "actor", *details)
     for job_id, kind, at, run, actor, *of_details in rows:
-        of_job[job_id].append(Told(kind, at, run, actor, dict(zip(DETAILS, of_details, strict=True))))
+        of_job[job_id].append(EventRow(kind, at, run, actor, dict(zip(DETAILS, of_details, strict=True))))
     return {
         job_id: attempts.of_events(of_job[job_id], created_at=(jobs.get(job_id) or {}).get("created_at"))
         for job_id in {end.job_id for end in ends}

@@ -119,5 +119,5 @@ def _validate(policy: Policy) -> None:
     try:
         policy.full_clean()
     except ValidationError as error:
-        told = "; ".join(f"{field}: {' '.join(found)}" for field, found in error.message_dict.items())
-        raise ValueRefused(f"{told} Nothing was changed.") from error
+        problems = "; ".join(f"{field}: {' '.join(found)}" for field, found in error.message_dict.items())
+        raise ValueRefused(f"{problems} Nothing was changed.") from error

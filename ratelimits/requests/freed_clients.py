@@ -83,8 +83,8 @@ def free(
 
 def in_words(freed: Sequence[Freed]) -> str:
     """Say what was forgotten, such as '10 requests under strict'."""
-    told = [f"{exactly(each.requests, 'request')} under {each.policy}" for each in freed]
-    return f"Forgotten: {', '.join(told)}." if told else "It had used nothing."
+    parts = [f"{exactly(each.requests, 'request')} under {each.policy}" for each in freed]
+    return f"Forgotten: {', '.join(parts)}." if parts else "It had used nothing."
 
 
 def key_of(term: str) -> str:

@@ -84,12 +84,16 @@ class Command(commands.ConsoleCommand):
         try:
             with transaction.atomic():
                 channel = channel_settings.change(options["name"], route, options["reason"])
-                said, told = "Changed what the channel is told.", routing.in_words(channel)
-                audit.log_command(options["operator"], [channel], said, why=options["reason"], result=told)
+                did, route_in_words = "Changed what the channel is told.", routing.in_words(channel)
+                audit.log_command(
+                    options["operator"], [channel], did, why=options["reason"], result=route_in_words
+                )
         except OpsConsoleError as error:
             raise CommandError(f"{error} Nothing was changed.") from error
         self.tell(
-            {"name": channel.pk, "told": told}, [f"{channel.pk} is told: {told}."], as_json=options["json"]
+            {"name": channel.pk, "told": route_in_words},
+            [f"{channel.pk} is told: {route_in_words}."],
+            as_json=options["json"],
         )
 
 

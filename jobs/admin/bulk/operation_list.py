@@ -224,8 +224,8 @@ class BulkOperationAdmin(AgedAdmin, PageAdmin[DatedOperation]):
         try:
             with transaction.atomic():
                 after = decide(operation, actor_of(request), reason, **typed)
-                said = f"{word}: {decisions.figures(after)}."
-                audit.log(request.user, [operation], said, why=reason)
+                did = f"{word}: {decisions.figures(after)}."
+                audit.log(request.user, [operation], did, why=reason)
         except BulkRefused as error:
             form.add_error("typed" if decision == "begin" else "reason", str(error))
             return self.page(request, _load(operation.pk) or operation, form)

@@ -151,10 +151,10 @@ def _sentence(operation: BulkOperation, kind: Kind) -> str:
     if operation.state == State.RUNNING:
         left = operation.remaining
         return f"{kind.count(left)} left: about {_at_this_pace(left)} at {settings.OPSCONSOLE_BULK_PACE:,} per second."
-    told = [f"{kind.count(operation.done)} {kind.done_word}"]
-    told += [f"{operation.skipped:,} skipped"] if operation.skipped else []
-    told += [f"{operation.failed:,} failed"] if operation.failed else []
-    return ", ".join(told) + "."
+    parts = [f"{kind.count(operation.done)} {kind.done_word}"]
+    parts += [f"{operation.skipped:,} skipped"] if operation.skipped else []
+    parts += [f"{operation.failed:,} failed"] if operation.failed else []
+    return ", ".join(parts) + "."
 
 
 def page_context(operation: BulkOperation, kind: Kind, query: QueryDict) -> dict[str, Any]:
@@ -219,5 +219,5 @@ def _why_not_done(operation: BulkOperation) -> list[tuple[str, int]]:
     if operation.skipped + operation.failed == sum(group.count for group in groups):
         return left_out[:REASONS_SHOWN]
     later = operation.members.filter(will=True, outcome__in=[Outcome.SKIPPED, Outcome.FAILED])
-    said = later.values_list("sentence").annotate(count=Count("pk")).order_by("-count", "sentence")
-    return [*said[:REASONS_SHOWN], *left_out[:REASONS_SHOWN]]
+    reasons = later.values_list("sentence").annotate(count=Count("pk")).order_by("-count", "sentence")
+    return [*reasons[:REASONS_SHOWN], *left_out[:REASONS_SHOWN]]

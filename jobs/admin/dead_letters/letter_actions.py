@@ -13,7 +13,7 @@ from django.urls import reverse
 from jobs.admin import previewed_actions
 from jobs.admin.bulk.member_lines import JOB_UNSEEN
 from jobs.admin.dead_letters.listed_letters import letters_of_group
-from jobs.admin.previewed_actions import Told
+from jobs.admin.previewed_actions import StepOrOutcome
 from jobs.bulk import letter_actions
 from jobs.dead_letters import cluster_work, operations
 from jobs.dead_letters.queue_visit import next_step
@@ -78,21 +78,23 @@ class PlannedLetters(previewed_actions.PlannedAdmin[LetterAction, DeadLetter]):
     def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, DeadLetter]:
         return DeadLetter.objects.light().select_related("group", "dlq").in_bulk(ids)
 
-    def lines(self, rows: Mapping[UUID, DeadLetter], told: Sequence[Step | Outcome]) -> Sequence[LetterLine]:
-        return [LetterLine(rows[each.job_id], each.sentence) for each in told]
+    def lines(
+        self, rows: Mapping[UUID, DeadLetter], entries: Sequence[Step | Outcome]
+    ) -> Sequence[LetterLine]:
+        return [LetterLine(rows[each.job_id], each.sentence) for each in entries]
 
     def as_far_as_seen(
         self,
         request: HttpRequest,
         action: LetterAction,
         rows: Mapping[UUID, DeadLetter],
-        told: Sequence[Told],
-    ) -> Sequence[Told]:
+        entries: Sequence[StepOrOutcome],
+    ) -> Sequence[StepOrOutcome]:
         if action != LetterAction.REPLAY or may_see(request.user, "jobs_job"):
-            return told
+            return entries
         return [
             replace(each, sentence=apart_from_job(rows[each.job_id], each.sentence, goes=_goes(each)))
-            for each in told
+            for each in entries
         ]
 
     def beyond(self, action: LetterAction, rows: Mapping[UUID, DeadLetter]) -> Sequence[str]:
@@ -126,8 +128,8 @@ def _rest_of(group: FailureGroup, count: int, *, sees_groups: bool) -> tuple[str
     return page, f"{more}: {group.shown_title}"
 
 
-def _goes(told: Step | Outcome) -> bool:
-    return told.will if isinstance(told, Step) else told.done
+def _goes(entry: Step | Outcome) -> bool:
+    return entry.will if isinstance(entry, Step) else entry.done
 
 
 def apart_from_job(letter: DeadLetter, sentence: str, *, goes: bool) -> str:

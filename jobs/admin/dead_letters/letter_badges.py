@@ -38,8 +38,8 @@ def state(letter: DeadLetter, followed: Followed | None, *, linked: bool = True)
 def receives(letter: DeadLetter) -> str:
     """Return how often others received the letter; the console's own views, which SQS counts too, are told apart."""
     by_others = max(0, letter.receive_count - letter.views)
-    told = f"{by_others:,} by workers" if by_others else "none by workers"
-    return f"{told}, {letter.views:,} by the console" if letter.views else told
+    by_workers = f"{by_others:,} by workers" if by_others else "none by workers"
+    return f"{by_workers}, {letter.views:,} by the console" if letter.views else by_workers
 
 
 def results(counts: Mapping[ReplayResult, int]) -> SafeString:

@@ -47,11 +47,11 @@ class PlannedJobs(previewed_actions.PlannedAdmin[JobAction, Job]):
     def rows(self, ids: Sequence[UUID]) -> Mapping[UUID, Job]:
         return Job.objects.defer("payload").annotate(db_now=Now()).in_bulk(ids)
 
-    def lines(self, rows: Mapping[UUID, Job], told: Sequence[Step | Outcome]) -> Sequence[JobLine]:
+    def lines(self, rows: Mapping[UUID, Job], entries: Sequence[Step | Outcome]) -> Sequence[JobLine]:
         """Return the lines, with the notes of earlier runs for jobs that will run again."""
-        again = [step.job_id for step in told if isinstance(step, Step) and step.will]
-        done = progress_notes.of_jobs(again, shown=NOTES_SHOWN)
-        return [JobLine(rows[each.job_id], each.sentence, done.get(each.job_id, ())) for each in told]
+        again = [step.job_id for step in entries if isinstance(step, Step) and step.will]
+        notes = progress_notes.of_jobs(again, shown=NOTES_SHOWN)
+        return [JobLine(rows[each.job_id], each.sentence, notes.get(each.job_id, ())) for each in entries]
 
     def asked_for(self, ids: Sequence[UUID]) -> Sequence[UUID]:
         if len(ids) > MOST_JOBS:

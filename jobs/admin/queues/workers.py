@@ -66,7 +66,7 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
     whole_columns = ("worker_id", "hostname", "metadata")
     # The metadata names the runs of earlier heartbeats.
     quotes = MappingProxyType(
-        dict.fromkeys(("current_job", "run", "did", "jobs", "told", "metadata"), ("jobs_job",))
+        dict.fromkeys(("current_job", "run", "did", "jobs", "shown_metadata", "metadata"), ("jobs_job",))
     )
     list_display = ("worker_id", "state", "current_job", "run", "last_beat", "up_for", "host", "pid", "clock")
     list_filter = (LifeFilter,)
@@ -78,7 +78,7 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
         ("What it does now", {"fields": ("state", "current_job", "run", "last_beat", "clock")}),
         ("Who it is", {"fields": ("worker_id", "hostname", "pid", "up_for", "kind")}),
         ("Runs it did", {"fields": ("did", "jobs")}),
-        ("What it says of itself", {"fields": ("told",)}),
+        ("What it says of itself", {"fields": ("shown_metadata",)}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -155,7 +155,7 @@ class WorkerAdmin(WholeColumns, AgedAdmin):
         return format_html('<ol class="notes">{}</ol>', lines)
 
     @admin.display(description="metadata")
-    def told(self, worker: WorkerHeartbeat) -> SafeString:
+    def shown_metadata(self, worker: WorkerHeartbeat) -> SafeString:
         if not is_cut(worker.metadata):
             return pretty(worker.metadata) if worker.metadata else NOTHING
         return pretty(worker.metadata) + whole_link("jobs_workerheartbeat_whole", worker.pk, "metadata")

@@ -63,10 +63,10 @@ def _life_time(proposal: Proposal, own: ColumnFacts) -> str | None:
 def _beat(table: TableFacts) -> ColumnFacts | None:
     beat = synonyms.find(table, synonyms.BEAT, synonyms.TIMES)
     worker = synonyms.find(table, synonyms.WORKER)
-    return beat if worker is not None and "work" in _told(table) else None
+    return beat if worker is not None and "work" in _words_of(table) else None
 
 
-def _told(table: TableFacts) -> str:
+def _words_of(table: TableFacts) -> str:
     """Return what tells that beats of a table are those of workers: people are "last seen" too."""
     named = [table.name, *table.columns]
     return (

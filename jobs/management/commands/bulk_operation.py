@@ -224,8 +224,8 @@ def _preview(operation: BulkOperation) -> dict[str, Any]:
 
 
 def _log(options: dict[str, Any], operation: BulkOperation, word: str) -> None:
-    said = f"{word}: {decisions.figures(operation)}."
-    audit.log_command(options["operator"], [operation], said, why=options["reason"])
+    did = f"{word}: {decisions.figures(operation)}."
+    audit.log_command(options["operator"], [operation], did, why=options["reason"])
 
 
 def _existing(number: int) -> BulkOperation:

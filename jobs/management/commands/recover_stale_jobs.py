@@ -94,7 +94,7 @@ class Command(commands.ConsoleCommand):
             }
             for each in outlooks
         ]
-        told = {
+        preview = {
             "dry_run": True,
             "armed": armed,
             "when": prospect.when,
@@ -102,7 +102,7 @@ class Command(commands.ConsoleCommand):
             "promise": life_wording.promise(),
             "runs": runs,
         }
-        self.tell(told, lines, as_json=as_json)
+        self.tell(preview, lines, as_json=as_json)
 
     def _loop(self, interval: float) -> None:
         reader = queue_depths.BackgroundReader()
@@ -119,8 +119,8 @@ class Command(commands.ConsoleCommand):
             queue_depths.refresh_queue_states()
         sweep = self._sweep(intervals.of_sweeps().every)
         if sweep.requeued or sweep.quarantined or sweep.resent:
-            said = f"Swept: {sweep.totals}; lost messages re-sent {sweep.resent:,}."
-            audit.log_command("", [sweep], said, why=audit.NOT_ASKED)
+            did = f"Swept: {sweep.totals}; lost messages re-sent {sweep.resent:,}."
+            audit.log_command("", [sweep], did, why=audit.NOT_ASKED)
         if as_json:
             self.tell(_as_json(sweep), (), as_json=True)
         else:

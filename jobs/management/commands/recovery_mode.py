@@ -153,8 +153,8 @@ class Command(commands.ConsoleCommand):
 
 
 def _log(options: dict[str, Any]) -> None:
-    said = f"recovery_mode {options['step']}."
-    audit.log_command(options["operator"], [RecoveryControl.load()], said, why=options["reason"])
+    did = f"recovery_mode {options['step']}."
+    audit.log_command(options["operator"], [RecoveryControl.load()], did, why=options["reason"])
 
 
 def _require_fitting(options: dict[str, Any]) -> None:

@@ -80,7 +80,7 @@ class Command(commands.ConsoleCommand):
         unseen = [why for queues, why in origins.unread(known) if _concerns(queues, options)]
         unseen += [why for dlq in known if _concerns(dlq.queues, options) and (why := unseen_in_words(dlq))]
         lines = [f"{'replay ' if step.will else 'skip   '}  {step.job_id}  {step.sentence}" for step in steps]
-        left = list(left_over.told(letters))
+        left = list(left_over.sentences(letters))
         lines += [f"{exactly(len(chosen), 'dead letter')}; nothing was changed.", *left, *unseen]
         plans = [{"id": str(step.job_id), "replay": step.will, "sentence": step.sentence} for step in steps]
         answer = {"dry_run": True, "letters": plans, "left": left, "unseen": unseen}
@@ -165,8 +165,8 @@ class Command(commands.ConsoleCommand):
                 f"{done:,} of {len(tried):,} replayed, {skipped:,} skipped. The cluster continues with open requests; "
                 "the page of each letter shows its state."
             )
-        problems += [why for why in [fifo_order.told(tried)] if why]
-        left = list(left_over.told(concerned, just_begun=states.get(DeadLetter.State.REPLAYING, 0)))
+        problems += [why for why in [fifo_order.waiting_in_words(tried)] if why]
+        left = list(left_over.sentences(concerned, just_begun=states.get(DeadLetter.State.REPLAYING, 0)))
         problems += left
         problems += [why for each in checked if (why := _why_not_all_seen(each))]
         if self._as_json:

@@ -17,9 +17,9 @@ class Command(changepassword.Command):
         name = options["username"] or audit.system_user()
         with transaction.atomic():
             before = dict(User.objects.filter(username=name).values_list("pk", "password"))
-            said: str | None = super().handle(*args, **options)
+            output: str | None = super().handle(*args, **options)
             changed = [
                 user for user in User.objects.filter(pk__in=before) if user.password != before[user.pk]
             ]
             audit.log_command("", changed, "Set a new password.", why=audit.NOT_ASKED)
-        return said
+        return output

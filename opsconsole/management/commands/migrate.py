@@ -77,15 +77,15 @@ class Command(migrate.Command):
     def _log(self, before: set[str], after: set[str]) -> None:
         """Write to the audit which migrations were applied, and which were undone."""
         parts = {"Applied": sorted(after - before), "Undid": sorted(before - after)}
-        said = [
+        sentences = [
             f"{verb} {exactly(len(done), 'migration')}: {', '.join(done)}."
             for verb, done in parts.items()
             if done
         ]
-        if not said:
+        if not sentences:
             return
         try:
-            audit.log_without_user(audit.command_actor(""), " ".join(said), why=audit.NOT_ASKED)
+            audit.log_without_user(audit.command_actor(""), " ".join(sentences), why=audit.NOT_ASKED)
         except Error as error:
             self.stderr.write(f"migrate was not written to the audit: {first_line(error)}")
 

@@ -32,8 +32,8 @@ class Command(commands.ConsoleCommand):
         with database_roles.as_owner():
             moved = own_tables.move(target, runtime_role=runtime_role)
             if moved:
-                said = f"Moved {exactly(moved.tables, 'table')} from the schema {moved.source} to {target}."
-                audit.log_without_user(audit.command_actor(""), said, why=audit.NOT_ASKED)
+                did = f"Moved {exactly(moved.tables, 'table')} from the schema {moved.source} to {target}."
+                audit.log_without_user(audit.command_actor(""), did, why=audit.NOT_ASKED)
         if moved is None:
             lines = [f"The console's own tables are in the schema {target}. Nothing was changed."]
             self.tell({"schema": target, "moved": 0}, lines, as_json=options["json"])

@@ -23,8 +23,8 @@ class Command(commands.ConsoleCommand):
         with transaction.atomic():
             done = schedules.sync()
             if done:
-                said = f"Changed the schedules: {'; '.join(done)}."
-                audit.log_without_user(audit.command_actor(""), said, why=audit.NOT_ASKED)
+                did = f"Changed the schedules: {'; '.join(done)}."
+                audit.log_without_user(audit.command_actor(""), did, why=audit.NOT_ASKED)
         names = schedules.ours().filter(repeats=schedules.PAUSED).values_list("name", flat=True)
         paused = [name.removeprefix(PREFIX) for name in names]
         lines = [*done, *(f"{name}: paused, left so" for name in paused)]

@@ -114,7 +114,7 @@ def _exported(folder: Path, anchor: str) -> Report:
 
 def _as_json(report: Report) -> str:
     newest = report.newest
-    told = {
+    content = {
         "intact": not report.break_count,
         "seals": report.seals,
         "rows": report.rows,
@@ -126,7 +126,7 @@ def _as_json(report: Report) -> str:
         "break_count": report.break_count,
         "breaks": [each._asdict() for each in report.breaks],
     }
-    return json.dumps(told, indent=2)
+    return json.dumps(content, indent=2)
 
 
 def _as_text(report: Report) -> str:

@@ -163,8 +163,8 @@ def _account(identity: SignInIdentity | None) -> User | None:
 def _keep(person: Person, **changes: Any) -> None:
     """Store who this is, also somebody who waits for an administrator."""
     mine, _ = SignInIdentity.objects.get_or_create(issuer=person.issuer, subject=person.subject)
-    told = {"name": person.name or person.username, "email": person.email}
-    SignInIdentity.objects.filter(pk=mine.pk).update(**told, **changes)
+    names = {"name": person.name or person.username, "email": person.email}
+    SignInIdentity.objects.filter(pk=mine.pk).update(**names, **changes)
 
 
 def _create(person: Person, address: str) -> User:
@@ -172,8 +172,8 @@ def _create(person: Person, address: str) -> User:
     account = User(username=person.username, email=person.email, is_staff=True)
     account.set_unusable_password()
     account.save()
-    said = f"Created at the first single sign-on of {person.subject} at {person.issuer}."
-    audit.log(account, [account], said, why=audit.NOT_ASKED, result=f"From {address or 'nowhere'}.")
+    did = f"Created at the first single sign-on of {person.subject} at {person.issuer}."
+    audit.log(account, [account], did, why=audit.NOT_ASKED, result=f"From {address or 'nowhere'}.")
     return account
 
 
@@ -186,5 +186,5 @@ def _give(account: User, roles: list[Group], person: Person) -> None:
     account.groups.set(roles)
     changes = [f"gave {', '.join(sorted(after - before))}"] if after - before else []
     changes += [f"took {', '.join(sorted(before - after))}"] if before - after else []
-    said = f"Single sign-on changed the roles: {'; '.join(changes)}."
-    audit.log(account, [account], said, why=audit.NOT_ASKED, result=f"By the groups at {person.issuer}.")
+    did = f"Single sign-on changed the roles: {'; '.join(changes)}."
+    audit.log(account, [account], did, why=audit.NOT_ASKED, result=f"By the groups at {person.issuer}.")

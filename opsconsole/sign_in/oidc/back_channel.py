@@ -94,9 +94,9 @@ def _end(claims: dict[str, Any]) -> None:
     for account, count in counts.items():
         user = User.objects.filter(pk=account).first()
         if user:
-            said = f"The identity provider ended {exactly(count, 'session')}."
+            did = f"The identity provider ended {exactly(count, 'session')}."
             audit.log_without_user(
-                "single sign-on", said, why=audit.NOT_ASKED, result="By back-channel log-out.", rows=[user]
+                "single sign-on", did, why=audit.NOT_ASKED, result="By back-channel log-out.", rows=[user]
             )
 
 

@@ -85,8 +85,8 @@ def roles_of(groups: list[str], mapped: Mapping[str, list[str]]) -> frozenset[st
 def second_factor_in(claims: Claims, accepted: Mapping[str, list[str]]) -> str:
     """Return the claim and value that prove a second factor, such as 'amr=mfa', or an empty string."""
     for name, values in accepted.items():
-        told = claims.get(name)
-        for each in told if isinstance(told, list) else [told]:
+        claim = claims.get(name)
+        for each in claim if isinstance(claim, list) else [claim]:
             if isinstance(each, str) and each in values:
                 return f"{name}={each}"
     return ""

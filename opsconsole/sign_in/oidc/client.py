@@ -175,10 +175,10 @@ def _with_groups(
         return claims
     if "userinfo_endpoint" not in client.server_metadata:
         return claims
-    told = client.userinfo(token=token)
-    if told.get("sub") != claims["sub"]:
+    userinfo = client.userinfo(token=token)
+    if userinfo.get("sub") != claims["sub"]:
         raise BadAnswer("the claims of the userinfo endpoint are about somebody else")
-    return {**told, **claims}
+    return {**userinfo, **claims}
 
 
 def log_out_address(

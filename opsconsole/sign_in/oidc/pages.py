@@ -1,4 +1,4 @@
-"""The pages of single sign-on: begin it at the provider, come back from there, and what is said to whom it refuses."""
+"""The pages of single sign-on: begin it at the provider, come back from there, and the page for those whom it refuses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LONGEST_NEXT = 1_000
 
 
 @dataclass(frozen=True)
-class Said:
+class RefusalPage:
     """What a page says: the reason is for the audit."""
 
     reason: str
@@ -55,30 +55,30 @@ class Said:
 
 AGAIN = "Nothing was changed. Go to the login page and sign in again."
 LOCALLY = "Try again in a minute. Meanwhile, an account with a password of this console can log in on the login page."
-AWAY = Said(
+AWAY = RefusalPage(
     "the provider did not answer",
     "The identity provider did not answer in time, or not as it should. Nothing was changed.",
     LOCALLY,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
-STRANGE = Said(
+STRANGE = RefusalPage(
     "this browser began no such sign-in",
     "This sign-in was not begun in this browser, was begun too long ago, or was completed already.",
     AGAIN,
     HTTPStatus.BAD_REQUEST,
 )
-BAD = Said(
+BAD = RefusalPage(
     "the provider's answer is not to be trusted",
     "The answer of the identity provider could not be trusted, so nobody was signed in.",
     f"{AGAIN} If it happens again, the console’s log says what was wrong.",
     HTTPStatus.BAD_REQUEST,
 )
-ENDED = Said(
+ENDED = RefusalPage(
     "the provider ended the session meanwhile",
     "Your session at the identity provider ended while you were signing in, so the console opened none.",
     AGAIN,
 )
-DENIED = Said(
+DENIED = RefusalPage(
     "the provider refused",
     "The identity provider did not sign you in: it refused, or the sign-in was cancelled there.",
     AGAIN,
@@ -88,9 +88,9 @@ DENIED = Said(
 class _Refused(Exception):
     """Nobody is signed in. ``account``: the name of the account it is about; ``who``: the person at the provider."""
 
-    def __init__(self, said: Said, *, account: str = "", who: str = "") -> None:
-        super().__init__(said.reason)
-        self.said, self.account, self.who = said, account, who
+    def __init__(self, page: RefusalPage, *, account: str = "", who: str = "") -> None:
+        super().__init__(page.reason)
+        self.page, self.account, self.who = page, account, who
 
 
 def offer(request: HttpRequest) -> dict[str, str]:
@@ -132,7 +132,7 @@ def come_back(request: HttpRequest) -> HttpResponse:
         _open_session(request, user, person, id_token, begun.at(kept))
         response: HttpResponse = HttpResponseRedirect(kept["next"])
     except _Refused as refused:
-        response = _refuse(request, refused.said, account=refused.account, who=refused.who)
+        response = _refuse(request, refused.page, account=refused.account, who=refused.who)
     begun.forget(response, state)
     return response
 
@@ -153,7 +153,7 @@ def _vouched_for(request: HttpRequest, kept: dict[str, Any]) -> tuple[Person, st
     """Return who it is by the provider's checked answer, and the ID token."""
     try:
         answer = {name: request.GET[name] for name in ("code", "state")}
-        told, id_token = provider.exchange(answer, kept)
+        person_claims, id_token = provider.exchange(answer, kept)
     except ProviderAway as error:
         logger.warning("Single sign-on: the identity provider can't be used: %s", error)
         raise _Refused(AWAY) from error
@@ -162,7 +162,7 @@ def _vouched_for(request: HttpRequest, kept: dict[str, Any]) -> tuple[Person, st
         raise _Refused(BAD) from error
     if not begun.complete(kept["state"]):
         raise _Refused(STRANGE)
-    return claims.read(told, configuration.current()), id_token
+    return claims.read(person_claims, configuration.current()), id_token
 
 
 def _account(person: Person, address: str) -> User:
@@ -172,7 +172,7 @@ def _account(person: Person, address: str) -> User:
     reason = admission.refused or accounts.Refused.NO_ROLE
     account = accounts.account_named_by(person)
     raise _Refused(
-        Said(reason.reason, reason.sentence, reason.advice),
+        RefusalPage(reason.reason, reason.sentence, reason.advice),
         account=account.get_username() if account else "",
         who=_named(person),
     )
@@ -206,18 +206,18 @@ def _log_in(request: HttpRequest, user: User, person: Person, id_token: str) -> 
     request.session[second_factor.AT_PROVIDER] = person.second_factor
 
 
-def _refuse(request: HttpRequest, said: Said, *, account: str = "", who: str = "") -> HttpResponse:
+def _refuse(request: HttpRequest, page: RefusalPage, *, account: str = "", who: str = "") -> HttpResponse:
     refusals.count(
-        Refusal.Kind.SINGLE_SIGN_ON, who=account, address=_address(request), subject=f"{who}{said.reason}"
+        Refusal.Kind.SINGLE_SIGN_ON, who=account, address=_address(request), subject=f"{who}{page.reason}"
     )
     context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": "You are not signed in",
-        "said": said,
+        "page": page,
         "issuer": settings.OPSCONSOLE_OIDC_ISSUER,
     }
-    response = TemplateResponse(request, "admin/oidc/refused.html", context, status=said.status)
-    if said.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    response = TemplateResponse(request, "admin/oidc/refused.html", context, status=page.status)
+    if page.status == HTTPStatus.SERVICE_UNAVAILABLE:
         response["Retry-After"] = str(provider.REST_SECONDS)
     return response
 

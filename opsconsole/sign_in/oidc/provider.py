@@ -130,8 +130,8 @@ def discovery_address(issuer: str) -> str:
 
 def _read(issuer: str) -> dict[str, Any]:
     found = read_anew(issuer)
-    told = found.get("id_token_signing_alg_values_supported")
-    offered = told if isinstance(told, list) else ["RS256"]
+    algorithms = found.get("id_token_signing_alg_values_supported")
+    offered = algorithms if isinstance(algorithms, list) else ["RS256"]
     accepted = [each for each in ALGORITHMS if each in offered]
     kept = {name: found[name] for name in (*NEEDED, *OTHERS, WAYS) if name in found}
     return kept | {"issuer": issuer, "id_token_signing_alg_values_supported": accepted}
@@ -162,8 +162,8 @@ def problem_with(found: dict[str, Any], issuer: str) -> str:
     for name in (*NEEDED, *(each for each in OTHERS if each in found)):
         if not is_safe(found.get(name)):
             return f"its discovery document has no usable {name}"
-    told = found.get("id_token_signing_alg_values_supported")
-    if isinstance(told, list) and not set(told) & set(ALGORITHMS):
+    algorithms = found.get("id_token_signing_alg_values_supported")
+    if isinstance(algorithms, list) and not set(algorithms) & set(ALGORITHMS):
         return "it signs with none of the accepted algorithms"
     return ""
 

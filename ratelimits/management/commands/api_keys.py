@@ -147,12 +147,12 @@ def _checked(options: dict[str, Any], account: User | None) -> dict[str, Any]:
         maker=account,
     )
     if not form.is_valid():
-        told = [
+        problems = [
             f"{form.fields[name].label or name}: {error}" if name in form.fields else str(error)
             for name, errors in form.errors.items()
             for error in errors
         ]
-        raise wrong(" ".join(told))
+        raise wrong(" ".join(problems))
     cleaned: dict[str, Any] = form.cleaned_data
     return cleaned
 

@@ -126,10 +126,10 @@ class Command(commands.ConsoleCommand):
                 [before], [after], None, options["confirm"]
             ),
         )
-        said = (
+        sentence = (
             f"{options['name']}: {did}. It takes effect in all processes within two seconds." if did else ""
         )
-        return {"policy": options["name"], "changed": did, "lines": [said or "Nothing was changed."]}
+        return {"policy": options["name"], "changed": did, "lines": [sentence or "Nothing was changed."]}
 
     def _switch(self, options: dict[str, Any]) -> dict[str, Any]:
         mode, by, reason = options["mode"], options["operator"], options["reason"]

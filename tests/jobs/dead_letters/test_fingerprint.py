@@ -116,9 +116,9 @@ def test_groups_and_notifications_contain_no_bodies(account: Account) -> None:
     account.check()
 
     assert letter(ids[0]).group == letter(ids[1]).group
-    assert letter(ids[0]).group.told_as == "ConnectionError: try <n> failed"
+    assert letter(ids[0]).group.public_title == "ConnectionError: try <n> failed"
     assert "secret" in letter(shape).group.title
-    assert "secret" not in letter(shape).group.told_as
+    assert "secret" not in letter(shape).group.public_title
     assert FailureGroup.objects.count() == 2
 
 
@@ -129,4 +129,4 @@ def test_letter_of_unknown_job_is_grouped_by_its_reason_attribute(account: Accou
     account.check()
 
     assert letter(message_id).group.title == "it broke <n> times"
-    assert letter(message_id).group.told_as.startswith("failure group ")
+    assert letter(message_id).group.public_title.startswith("failure group ")

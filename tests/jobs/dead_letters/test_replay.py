@@ -581,11 +581,13 @@ def test_letters_of_a_fifo_group_wait_behind_one_of_unknown_outcome(
     assert sorted(account.waiting(fifo=True)) == ["1", "a"]
     assert steps_of(later[0]) == [("replay", "wanted")]
     assert later[0].attempts.get().outcome.startswith("It waits: nobody knows whether an earlier letter")
-    assert fifo_order.told([each.pk for each in later]).startswith("2 dead letters of FIFO groups: it waits")
+    assert fifo_order.waiting_in_words([each.pk for each in later]).startswith(
+        "2 dead letters of FIFO groups: it waits"
+    )
     if process_died:
         return
     decide(LetterAction.MARK_SENT, doubtful)
     account.work()
     assert account.waiting(fifo=True)[-2:] == ["3", "4"]
     assert state(later[0]) == State.REPLAYED
-    assert not fifo_order.told([each.pk for each in later])
+    assert not fifo_order.waiting_in_words([each.pk for each in later])

@@ -201,7 +201,7 @@ def test_without_the_right_to_see_ages_the_value_is_unknown_and_never_fine() -> 
             assert "for an unknown time" in finding.found and "pg_read_all_stats" in finding.action
             assert running_work.dead_rows_are_removed(Wishes()).verdict == Verdict.UNKNOWN
             sql("RESET ROLE")
-            reading = message_gauges.told_old_transaction(obstacle)
+            reading = message_gauges.old_transaction_reading(obstacle)
             assert reading.value is None and "pg_read_all_stats" in reading.why_unknown
             sql(f"GRANT pg_read_all_stats TO {role}")
             sql(f"SET ROLE {role}")

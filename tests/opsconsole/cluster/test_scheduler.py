@@ -25,8 +25,8 @@ SWEEP = f"{PREFIX}sweep"
 
 
 @pytest.fixture(autouse=True)
-def nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "_told", set())
+def nothing_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "_logged", set())
 
 
 @pytest.fixture

@@ -255,5 +255,5 @@ def test_folder_that_cannot_be_written_stops_nothing(
 def test_names_follow_the_conventions(metric: metrics.Metric) -> None:
     assert re.fullmatch(r"opsconsole(_[a-z]+)+", metric.name)
     assert metric.name.endswith("_seconds" if metric.buckets else "_total")
-    assert metric.told.endswith(".")
+    assert metric.help_text.endswith(".")
     assert list(metric.buckets) == sorted(metric.buckets)

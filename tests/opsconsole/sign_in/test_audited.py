@@ -295,7 +295,7 @@ REFUSED = {"flush"}
 
 def test_every_command_is_accounted_for() -> None:
     ours = [AUDITED, WITH_RECORDS_OF_THEIR_OWN, CHANGE_NOTHING, REFUSED]
-    of_others = [set(foreign_commands.TOLD), set(foreign_commands.NAMED)]
+    of_others = [set(foreign_commands.WITH_ARGUMENTS), set(foreign_commands.BY_NAME)]
     assert get_commands().keys() == set().union(*ours, *of_others)
     assert sum(map(len, [*ours, *of_others])) == len(get_commands())
 

@@ -54,9 +54,9 @@ A database, console or queue that does not answer is no reason to exit: the work
 
 def main(arguments: Sequence[str]) -> int:
     """Run a worker until it is told to stop; return the exit code."""
-    said = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        consumer = _consumer(said)
+        consumer = _consumer(options)
     except (InvalidSetting, OpsConsoleError) as error:
         sys.stderr.write(f"opsconsole-worker: {error}\n")
         return REFUSED
@@ -109,17 +109,17 @@ def _positive(word: str) -> int:
     return int(word)
 
 
-def _consumer(said: argparse.Namespace) -> Consumer:
+def _consumer(options: argparse.Namespace) -> Consumer:
     """Return the worker that the arguments and the environment describe. Raise before anything is connected."""
     environment = Environment()
-    console = _console(environment, forced=said.http)
+    console = _console(environment, forced=options.http)
     url = None if console else environment.database("DATABASE_URL", DATABASE_EXAMPLE, for_libpq=True)
     if not console and not url:
         raise InvalidSetting(
             f"DATABASE_URL must be set to a PostgreSQL URL such as {DATABASE_EXAMPLE}, or OPSCONSOLE_URL to the address of the "
             f"console such as {CONSOLE_EXAMPLE}."
         )
-    queue = _queue(environment, said.queue)
+    queue = _queue(environment, options.queue)
     _log(environment)
     if console:
         _report_to_console(*console)
@@ -128,15 +128,15 @@ def _consumer(said: argparse.Namespace) -> Consumer:
     # Statements are made of the mapping when they are imported, so its refusals are told here.
     from opsconsole_worker.working import consumer, handler_choice  # noqa: PLC0415
 
-    if said.setup:
-        handler_choice.loaded_function(said.setup)()
-    handler = handler_choice.chosen(queue.name, path=said.handler, module=said.handlers)
-    if said.before_run:
-        handler = handler_choice.after(said.before_run, handler)
+    if options.setup:
+        handler_choice.loaded_function(options.setup)()
+    handler = handler_choice.chosen(queue.name, path=options.handler, module=options.handlers)
+    if options.before_run:
+        handler = handler_choice.after(options.before_run, handler)
     # What is loaded now stays until the process ends.
     gc.collect()
     gc.freeze()
-    return consumer.Consumer(queue, handler, max_jobs=said.max_jobs)
+    return consumer.Consumer(queue, handler, max_jobs=options.max_jobs)
 
 
 def _console(environment: Environment, *, forced: bool) -> tuple[str, str] | None:
@@ -176,8 +176,8 @@ def _report_to_database(url: str, environment: Environment) -> None:
     from opsconsole_worker import settings  # noqa: PLC0415 - the log is needed first, and --help needs none of these
     from opsconsole_worker.database import direct, door  # noqa: PLC0415
 
-    told = settings.of_environment(environment)
-    door.use(direct.DirectDatabase(url, told.schema, shares_plans=told.shares_plans))
+    worker_settings = settings.of_environment(environment)
+    door.use(direct.DirectDatabase(url, worker_settings.schema, shares_plans=worker_settings.shares_plans))
 
 
 def _queue(environment: Environment, name: str) -> QueueConfig:

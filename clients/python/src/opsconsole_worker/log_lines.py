@@ -122,16 +122,16 @@ def rendered(line: Mapping[str, Any], style: str, secrets: Sequence[str]) -> str
 
 def clean(parts: Sequence[Mapping[str, Any]], style: str, secrets: Sequence[str]) -> list[dict[str, Any]]:
     """Return a line and the rows in it without secrets, and with facts of a bounded length; for text, the facts as text."""
-    told = [
+    as_text = [
         {name: value if type(value) is str else str(value) for name, value in part.items()} for part in parts
     ]
     # Nearly every line has none and is short, which is seen sooner in all of it than in each fact.
-    whole = "\n".join(["\n".join(texts.values()) for texts in told])
+    whole = "\n".join(["\n".join(texts.values()) for texts in as_text])
     hidden = [secret for secret in secrets if secret in whole]
-    cleaned = told if style == TEXT else [dict(part) for part in parts]
+    cleaned = as_text if style == TEXT else [dict(part) for part in parts]
     if hidden or len(whole) > LONGEST_FACT:
         # Each fact is bounded by itself, so that no id of a line about several is cut.
-        for part, texts in zip(cleaned, told, strict=True):
+        for part, texts in zip(cleaned, as_text, strict=True):
             for name, text in texts.items():
                 if hidden or len(text) > LONGEST_FACT:
                     shown = _shortened(name, without(hidden, text))
@@ -162,8 +162,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def without_details(text: str, named: Any) -> str:
     """Return the text with the first line only of each error in it: PostgreSQL's further ones quote rows and statements."""
     for each in named:
-        if isinstance(each, BaseException) and "\n" in (told := str(each).strip()):
-            text = text.replace(told, first_line(each))
+        if isinstance(each, BaseException) and "\n" in (details := str(each).strip()):
+            text = text.replace(details, first_line(each))
     return text
 
 
@@ -171,10 +171,10 @@ def _as_json(line: Mapping[str, Any]) -> str:
     return json.dumps(line, default=str, ensure_ascii=True)
 
 
-def _as_text(told: dict[str, str], rows: Sequence[Mapping[str, str]]) -> str:
-    traceback = told.pop("traceback", "")
-    head = f"{told.pop('time')} {told.pop('level'):<7} {told.pop('logger')}: {told.pop('event')}"
-    line = _printable(head + "".join(map(_facts_as_text, [told, *rows])))
+def _as_text(facts: dict[str, str], rows: Sequence[Mapping[str, str]]) -> str:
+    traceback = facts.pop("traceback", "")
+    head = f"{facts.pop('time')} {facts.pop('level'):<7} {facts.pop('logger')}: {facts.pop('event')}"
+    line = _printable(head + "".join(map(_facts_as_text, [facts, *rows])))
     return line + "".join(f"\n  {_printable(each)}" for each in traceback.split("\n")) if traceback else line
 
 

@@ -66,12 +66,12 @@ def of(error: BaseException | None) -> Refusal | None:
     cause = error if error is None or isinstance(error, psycopg.Error) else error.__cause__
     if not isinstance(cause, psycopg.Error) or not (cause.sqlstate or "").startswith(_CLASSES):
         return None
-    told = cause.diag
+    diagnostics = cause.diag
     return Refusal(
-        constraint=told.constraint_name or "",
-        table=told.table_name or "",
-        column=told.column_name or "",
-        said=told.message_primary or first_line(cause),
+        constraint=diagnostics.constraint_name or "",
+        table=diagnostics.table_name or "",
+        column=diagnostics.column_name or "",
+        said=diagnostics.message_primary or first_line(cause),
         conflicts=cause.sqlstate in _CONFLICTS,
         by=_UNNAMED.get(cause.sqlstate or "", ""),
     )

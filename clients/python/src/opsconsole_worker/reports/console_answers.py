@@ -92,35 +92,37 @@ def refusal_of(answer: Answer) -> Refused | None:
 
 
 def _refused(refusal: Refusal, answer: Answer) -> Refused:
-    said = answer.said
+    content = answer.said
     rule = None
     if refusal is Refusal.REFUSED_BY_DATABASE:
-        constraint = str(said.get("constraint", ""))
+        constraint = str(content.get("constraint", ""))
         rule = refusals.Refusal(constraint, table="", column="", said=answer.detail, conflicts=True)
-    return Refused(refusal, _interval(said.get("retryAfter")), rule, _interval(said.get("refusedForSeconds")))
+    return Refused(
+        refusal, _interval(content.get("retryAfter")), rule, _interval(content.get("refusedForSeconds"))
+    )
 
 
 def _interval(seconds: object) -> timedelta:
     return timedelta(seconds=seconds) if isinstance(seconds, int | float) and seconds > 0 else timedelta(0)
 
 
-def claimed_job(job_id: UUID, said: Mapping[str, Any]) -> RunningJob:
+def claimed_job(job_id: UUID, content: Mapping[str, Any]) -> RunningJob:
     """Return the job of an answer. Its id is the one that was asked for, in the type that the message had."""
     return RunningJob(
         id=job_id,
-        customer_id=said["customer_id"],
-        package_size=said["package_size"],
-        priority=said["priority"],
-        payload=said["payload"],
-        epoch=int(said["run_epoch"]),
-        attempts=int(said["attempts"]),
-        last_progress=_progress(said.get("last_progress")),
+        customer_id=content["customer_id"],
+        package_size=content["package_size"],
+        priority=content["priority"],
+        payload=content["payload"],
+        epoch=int(content["run_epoch"]),
+        attempts=int(content["attempts"]),
+        last_progress=_progress(content.get("last_progress")),
     )
 
 
-def _progress(said: object) -> Progress | None:
+def _progress(content: object) -> Progress | None:
     """Return the last progress of an answer to a claim. A console of an earlier version says none."""
-    if not isinstance(said, dict):
+    if not isinstance(content, dict):
         return None
-    at = datetime.fromisoformat(said["at"])
-    return Progress(said["percent"], said["text"], said["run_epoch"], at)
+    at = datetime.fromisoformat(content["at"])
+    return Progress(content["percent"], content["text"], content["run_epoch"], at)

@@ -106,8 +106,8 @@ class ConsoleReports:
         asked_before: bool,
     ) -> RunningJob | Refused:
         """Claim a run. An answer that never came leaves a doubt: ask again with ``asked_before``."""
-        said = {"run_epoch": run_epoch, "dead_letter_id": dead_letter_id, "asked_before": asked_before}
-        answer = self._post(_path(job_id, "claim"), worker, said)
+        content = {"run_epoch": run_epoch, "dead_letter_id": dead_letter_id, "asked_before": asked_before}
+        answer = self._post(_path(job_id, "claim"), worker, content)
         if refused := refusal_of(answer):
             why = refused.rule.rule if refused.rule else refused.refusal.value
             run_log.refused(job_id, run_epoch, worker.id, why, by_rule=refused.rule is not None)
@@ -147,8 +147,8 @@ class ConsoleReports:
     def note(self, run: Run, text: str, reference: str, *, once: str, asked_before: bool) -> bool:
         """Record what a run has done outside."""
         named = {"once": once, "asked_before": asked_before}
-        said = named | {"note": _text(text), "reference": _text(reference), "run_epoch": run.epoch}
-        answer = self._post(_path(run.job_id, "progress"), run.worker, said)
+        content = named | {"note": _text(text), "reference": _text(reference), "run_epoch": run.epoch}
+        answer = self._post(_path(run.job_id, "progress"), run.worker, content)
         return verdict_of(answer) is Verdict.GO_ON
 
     @property
@@ -158,8 +158,8 @@ class ConsoleReports:
 
     def progress(self, run: Run, percent: float | None, text: str) -> Verdict:
         """Store how far a run is."""
-        said = {"percent": percent, "text": text, "run_epoch": run.epoch}
-        return verdict_of(self._post(_path(run.job_id, "percent"), run.worker, said))
+        content = {"percent": percent, "text": text, "run_epoch": run.epoch}
+        return verdict_of(self._post(_path(run.job_id, "percent"), run.worker, content))
 
     def complete(self, run: Run, details: Mapping[str, Any]) -> bool:
         """Complete a run: the work counts, also where the console can't keep its result."""
@@ -183,9 +183,9 @@ class ConsoleReports:
         """Remove the worker's row."""
         self._ask("workers/leave", worker)
 
-    def _end(self, run: Run, kind: str, **said: Any) -> Answer:
+    def _end(self, run: Run, kind: str, **content: Any) -> Answer:
         try:
-            answer = self._post(_path(run.job_id, kind), run.worker, said | {"run_epoch": run.epoch})
+            answer = self._post(_path(run.job_id, kind), run.worker, content | {"run_epoch": run.epoch})
         except ConsoleFailed as error:
             self._failures += 1
             if self._failures < MOST_FAILURES:
@@ -195,17 +195,17 @@ class ConsoleReports:
         self._failures = 0
         return answer
 
-    def _ask(self, path: str, worker: Worker, **said: Any) -> Answer:
+    def _ask(self, path: str, worker: Worker, **content: Any) -> Answer:
         """Send what has only one good answer."""
-        answer = self._post(path, worker, said)
+        answer = self._post(path, worker, content)
         if answer.status not in {OK, NOTHING}:
             raise error_of(answer)
         return answer
 
-    def _post(self, path: str, worker: Worker, said: Mapping[str, Any]) -> Answer:
+    def _post(self, path: str, worker: Worker, content: Mapping[str, Any]) -> Answer:
         """Send a request. Raise ``ConsoleAway`` where the answer says nothing about the run, so that it must be repeated."""
         who = {"worker_id": worker.id, "hostname": worker.hostname, "pid": worker.pid, "start": worker.start}
-        answer = self._console.post(path, who | dict(said))
+        answer = self._console.post(path, who | dict(content))
         if error := temporary_error(answer):
             raise error
         return answer

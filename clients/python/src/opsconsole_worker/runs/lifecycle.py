@@ -152,8 +152,8 @@ def _refused_by(rule: refusals.Refusal, parameters: dict[str, Any]) -> Refused:
 
     The delay grows with the refusals of the run, whichever worker and message asked.
     """
-    told = {"sentence": rule.sentence, "rule": rule.rule}
-    [rows] = door.run(statements.NOTE_REFUSED, parameters | told)
+    refusal = {"sentence": rule.sentence, "rule": rule.rule}
+    [rows] = door.run(statements.NOTE_REFUSED, parameters | refusal)
     times, since = rows[0] if rows else (0, timedelta(0))
     delay = doubled(FIRST_LOCKED_RELEASE, times, LONGEST_RELEASE)
     return Refused(Refusal.REFUSED_BY_DATABASE, delay, rule, since)

@@ -83,8 +83,8 @@ def report(worker: Worker, job_id: UUID, run_epoch: int, percent: float | None, 
 
     Raise ``WorkerIdTaken`` if the worker's id is another key's.
     """
-    told = {"job_id": job_id, "epoch": run_epoch, "percent": percent, "text": text}
-    [rows] = door.run(REPORT, told | worker.parameters)
+    percent_parameters = {"job_id": job_id, "epoch": run_epoch, "percent": percent, "text": text}
+    [rows] = door.run(REPORT, percent_parameters | worker.parameters)
     return heartbeats.verdict_of(rows)
 
 

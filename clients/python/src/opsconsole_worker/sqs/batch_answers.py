@@ -58,8 +58,8 @@ def _refused(entry: Outgoing, failure: Item) -> SendResult:
     code = short_code(full_code)
     # SQS also blames the sender for throttling and missing permissions, but these pass without changing the message.
     permanent = bool(failure.get("SenderFault")) and code not in THROTTLED | NEEDS_A_PERSON
-    said = detail(code, str(failure.get("Message", "")))
-    return SendResult(entry.key, error=f"{said} {advice(full_code)}".rstrip(), permanent=permanent)
+    reason = detail(code, str(failure.get("Message", "")))
+    return SendResult(entry.key, error=f"{reason} {advice(full_code)}".rstrip(), permanent=permanent)
 
 
 def _is_damaged(body: str, item: Item) -> bool:

@@ -64,11 +64,11 @@ def _vendor_errors(bucket: str) -> Iterator[None]:
 def _from_answer(bucket: str, error: vendor.ClientError) -> BucketError:
     answer: Any = error.response
     code = short_code(str(answer.get("Error", {}).get("Code", "")))
-    said = detail(code, str(answer.get("Error", {}).get("Message", "")))
+    reason = detail(code, str(answer.get("Error", {}).get("Message", "")))
     if code in REFUSED_CREDENTIALS:
-        return BucketError(f"AWS refuses the credentials that the bucket {bucket} is used with: {said}")
+        return BucketError(f"AWS refuses the credentials that the bucket {bucket} is used with: {reason}")
     if answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
-        return BucketError(f"The bucket {bucket} can't be used now: {said}")
+        return BucketError(f"The bucket {bucket} can't be used now: {reason}")
     return BucketError(
-        f"The bucket {bucket} refuses: {said} This process needs s3:PutObject and s3:GetObject on it."
+        f"The bucket {bucket} refuses: {reason} This process needs s3:PutObject and s3:GetObject on it."
     )

@@ -188,24 +188,24 @@ def _from_answer(queue_url: str, error: vendor.ClientError) -> QueueError:
     answer: Mapping[str, Any] = error.response
     code = short_code(str(answer.get("Error", {}).get("Code", "")))
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    said = detail(code, str(answer.get("Error", {}).get("Message", "")))
+    reason = detail(code, str(answer.get("Error", {}).get("Message", "")))
     if code in THROTTLED or status == 429:
-        return QueueThrottled(f"The queue {queue_url} asks for fewer requests: {said}")
+        return QueueThrottled(f"The queue {queue_url} asks for fewer requests: {reason}")
     if status >= 500:
-        return QueueUnavailable(f"The queue {queue_url} failed: {said}")
-    if WRONG_TIME.search(said):
+        return QueueUnavailable(f"The queue {queue_url} failed: {reason}")
+    if WRONG_TIME.search(reason):
         return QueueMisconfigured(
-            f"AWS refuses {queue_url} to this host, whose clock is wrong: {said} Set its clock, as by NTP."
+            f"AWS refuses {queue_url} to this host, whose clock is wrong: {reason} Set its clock, as by NTP."
         )
     if code in REFUSED_CREDENTIALS:
         return QueueMisconfigured(
-            f"AWS refuses the credentials that {queue_url} is used with: {said} Renew them where this process finds them: "
+            f"AWS refuses the credentials that {queue_url} is used with: {reason} Renew them where this process finds them: "
             "its role, its credentials file or its environment. A renewed role or file is used without a restart."
         )
     if code in REFUSED or status == 413:
-        return MessageRefused(f"The queue {queue_url} refuses this message: {said}")
+        return MessageRefused(f"The queue {queue_url} refuses this message: {reason}")
     do = advice(str(answer.get("Error", {}).get("Code", ""))) or DEFAULT_ADVICE
-    return QueueMisconfigured(f"The queue {queue_url} can't be used: {said} {do}")
+    return QueueMisconfigured(f"The queue {queue_url} can't be used: {reason} {do}")
 
 
 def advice(code: str) -> str:

@@ -77,9 +77,9 @@ def attempt(client: SQSClient, queue_url: str, action: Action) -> Tried:
             _REQUESTS[action](client, queue_url)
         except ClientError as error:
             code = short_code(str(error.response.get("Error", {}).get("Code", "")))
-            said = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())[:200]
+            reason = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())[:200]
             if code in DENIED:
-                return Tried(action, allowed=False, why=said or code)
+                return Tried(action, allowed=False, why=reason or code)
             if code in LOOKED_AT:
                 return Tried(action, allowed=True)
             raise
@@ -90,8 +90,8 @@ def service_time(client: SQSClient, queue_url: str) -> datetime | None:
     """Return the time that the service puts on an answer, to the second; None where it puts none."""
     with vendor_errors(queue_url):
         answer = client.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])
-    said = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date", "")
+    date = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date", "")
     try:
-        return parsedate_to_datetime(said).astimezone(UTC)
+        return parsedate_to_datetime(date).astimezone(UTC)
     except (ValueError, TypeError):
         return None

@@ -27,10 +27,10 @@ def with_reason(received: Received, reason: str) -> Mapping[str, Attribute]:
     room = _room(received.body, theirs | {POISON_ATTRIBUTE: why})
     text = str(why.value).encode()
     beginning = text[: max(0, len(text) + min(0, room))].decode("utf-8", "ignore")
-    told = theirs | {POISON_ATTRIBUTE: Attribute(beginning)} if beginning else theirs
-    copied = told | {COPY_OF_ATTRIBUTE: Attribute.text(received.message_id)}
+    attributes = theirs | {POISON_ATTRIBUTE: Attribute(beginning)} if beginning else theirs
+    copied = attributes | {COPY_OF_ATTRIBUTE: Attribute.text(received.message_id)}
     fits = len(copied) <= MOST_ATTRIBUTES and _room(received.body, copied) >= 0
-    return copied if beginning and fits else told
+    return copied if beginning and fits else attributes
 
 
 def _room(body: str, attributes: Mapping[str, Attribute]) -> int:
