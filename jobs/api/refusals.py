@@ -12,7 +12,7 @@ from opsconsole_worker.runs.lifecycle import Refusal, Refused
 from opsconsole_worker.runs.worker_ids import WorkerIdTaken
 
 # Each try waits for the row itself, for as long as the lock timeout.
-LOCKED_RETRY_SECONDS = 1
+_LOCKED_RETRY_SECONDS = 1
 
 
 @contextmanager
@@ -32,13 +32,20 @@ def locked_is_told() -> Iterator[None]:
     try:
         yield
     except RowLocked as error:
-        raise Problem(
-            503,
-            "Another transaction locks the job's row. Nothing was changed: repeat the request.",
-            headers={"Retry-After": str(LOCKED_RETRY_SECONDS)},
-            reason="locked",
-            retryAfter=LOCKED_RETRY_SECONDS,
+        raise locked(
+            "Another transaction locks the job's row. Nothing was changed: repeat the request."
         ) from error
+
+
+def locked(sentence: str) -> Problem:
+    """Return the problem for what another transaction keeps locked."""
+    return Problem(
+        503,
+        sentence,
+        headers={"Retry-After": str(_LOCKED_RETRY_SECONDS)},
+        reason="locked",
+        retryAfter=_LOCKED_RETRY_SECONDS,
+    )
 
 
 def refuse(refused: Refused) -> NoReturn:

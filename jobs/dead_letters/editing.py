@@ -10,6 +10,7 @@ from django.db import OperationalError, transaction
 
 from jobs.dead_letters import envelopes, letter_locks, operations, redaction, requeue
 from jobs.dead_letters.letter_locks import LetterGone
+from jobs.dead_letters.requeue import NamedJob
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, Job
 from jobs.operations.steps import LOCKED_BY_OTHERS, OperationRefused, Outcome
@@ -22,7 +23,7 @@ from opsconsole_worker.sqs import BATCH_BYTES
 DID = "Replayed with an edited body."
 OFF = "Editing dead letters is switched off: see OPSCONSOLE_EDIT_DEAD_LETTERS."
 KNOWN_JOB = (
-    "Its job is known, so its message is made from the job's row: replay the letter without editing it."
+    "The console makes its message from the row of its job: edit the payload of the job, or requeue it."
 )
 UNCHANGED = "The body is unchanged: replay the letter without editing it."
 WOULD_SHOW = (
@@ -31,6 +32,24 @@ WOULD_SHOW = (
 )
 # The characters that SQS refuses in a body: those that XML does not allow.
 FOREIGN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def offered(letter: DeadLetter, job: NamedJob | None) -> bool:
+    """Tell whether the body of this letter can be edited and sent, where editing is switched on."""
+    return not why_not(letter, job)
+
+
+def why_not(letter: DeadLetter, job: NamedJob | None) -> str:
+    """Say why the body of this letter can't be edited and sent; '' where it can. ``job``: the job that it names, if known."""
+    if job is not None:
+        return KNOWN_JOB
+    step = operations.step_for(LetterAction.REPLAY, letter, None)
+    return "" if step.will else step.sentence
+
+
+def will_be_sent(letter: DeadLetter) -> str:
+    """Say what becomes of the letter once an edited body was accepted."""
+    return f"{operations.will_be_sent(letter.queue).rstrip('.')}, edited."
 
 
 def entered_body(letter: DeadLetter, typed: str) -> str:
@@ -97,9 +116,7 @@ def _replay_edited(letter_id: UUID, body: str, actor: Actor, reason: str) -> Out
         if not step.will:
             return Outcome(letter.pk, done=False, sentence=step.sentence)
         operations.want_sending([letter], actor, reason, edited_body=body)
-        return Outcome(
-            letter.pk, done=True, sentence=f"Waits to be sent to the queue {letter.queue}, edited."
-        )
+        return Outcome(letter.pk, done=True, sentence=will_be_sent(letter))
 
 
 def diff(old: str, new: str) -> list[tuple[str, str]]:

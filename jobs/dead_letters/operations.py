@@ -179,12 +179,14 @@ def _become(letters: Iterable[DeadLetter], state: DeadLetter.State) -> None:
 def _replay(pairs: Sequence[Pair], decision: _Decision) -> LetterResults:
     foreign = [letter for letter, job in pairs if job is None]
     want_sending(foreign, decision.actor, decision.reason)
-    results = {
-        letter.pk: LetterResult(done=True, sentence=f"Waits to be sent to the queue {letter.queue}.")
-        for letter in foreign
-    }
+    results = {letter.pk: LetterResult(done=True, sentence=will_be_sent(letter.queue)) for letter in foreign}
     of_jobs = [(letter, job) for letter, job in pairs if job is not None]
     return results | requeue.requeue(of_jobs, decision.actor, decision.reason, decision.budget)
+
+
+def will_be_sent(queue: str) -> str:
+    """Say what becomes of a letter once it was requested that the cluster sends it."""
+    return f"Waits to be sent to the queue {queue}."
 
 
 def want_sending(

@@ -140,7 +140,11 @@ def load(job_id: JobId) -> Any:
     jobs = Job.objects.with_evidence().with_message().defer("payload").filter(pk=job_id)
     if found := changelist.with_troubles(list(jobs)):
         return found[0]
-    raise Problem(404, "There is no job with this id.", reason="unknown_job")
+    raise unknown_job()
+
+
+def unknown_job() -> Problem:
+    return Problem(404, "There is no job with this id.", reason="unknown_job")
 
 
 def item(job: Any) -> job_schemas.JobItem:

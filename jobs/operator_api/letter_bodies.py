@@ -9,13 +9,12 @@ from django.conf import settings
 from ninja import Field, Router, Schema
 from pydantic import StringConstraints
 
-from jobs.dead_letters import cluster_work, editing, letter_locks, operations, redaction, requeue
+from jobs.dead_letters import cluster_work, editing, letter_locks, redaction, requeue
 from jobs.dead_letters.letter_locks import LetterGone
-from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, ReplayAttempt
 from jobs.operations.steps import OperationRefused
 from jobs.operator_api import letter_schemas
-from jobs.operator_api.letters import ONE, VIEW, item, load
+from jobs.operator_api.letters import ONE, VIEW, item, load, unknown_letter
 from jobs.operator_api.outcomes import actor_of, locked, refuse
 from opsconsole.kit import operator_api
 from opsconsole.kit.operator_api import Change, OperatorRequest
@@ -115,24 +114,18 @@ def _whole(letter_id: UUID) -> DeadLetter:
     """Return the letter with its body."""
     letter = DeadLetter.objects.select_related("group", "dlq").defer("words").filter(pk=letter_id).first()
     if letter is None:
-        raise Problem(404, "There is no dead letter with this id.", reason="unknown_letter")
+        raise unknown_letter()
     return letter
 
 
 def _shown(letter: DeadLetter) -> EditableBody:
-    known = requeue.jobs_of([letter]).get(letter.job_id) is not None
-    step = operations.step_for(LetterAction.REPLAY, letter, None)
-    refusal = ""
-    if not settings.OPSCONSOLE_EDIT_DEAD_LETTERS:
-        refusal = editing.OFF
-    elif known:
-        refusal = editing.KNOWN_JOB
-    elif not step.will:
-        refusal = step.sentence
+    refusal = editing.OFF
+    if settings.OPSCONSOLE_EDIT_DEAD_LETTERS:
+        refusal = editing.why_not(letter, requeue.jobs_of([letter]).get(letter.job_id))
     attempts = ReplayAttempt.objects.filter(letter_id=letter.pk).count()
     return EditableBody(
         body=redaction.as_it_is(letter.body),
         will=not refusal,
-        sentence=refusal or f"Waits to be sent to the queue {letter.queue}, edited.",
+        sentence=refusal or editing.will_be_sent(letter),
         version=operator_api.version_of(letter, letter.state, letter.body, attempts),
     )

@@ -164,8 +164,12 @@ def load(letter_id: UUID) -> DeadLetter:
     letters = DeadLetter.objects.light().select_related("group", "dlq")
     letter = letters.filter(pk=letter_id).first()
     if letter is None:
-        raise Problem(404, "There is no dead letter with this id.", reason="unknown_letter")
+        raise unknown_letter()
     return letter
+
+
+def unknown_letter() -> Problem:
+    return Problem(404, "There is no dead letter with this id.", reason="unknown_letter")
 
 
 def _body(letter: DeadLetter) -> str:

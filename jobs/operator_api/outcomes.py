@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from jobs.api import refusals
 from jobs.operations.steps import LOCKED_BY_OTHERS, Outcome
 from jobs.runs.timeline import Actor
 from opsconsole.kit.operator_api import OperatorRequest
 from opsconsole.kit.problems import Problem
-
-LOCKED_RETRY_SECONDS = 1
 
 
 def actor_of(request: OperatorRequest) -> Actor:
@@ -27,11 +26,5 @@ def refuse(outcome: Outcome, current: Mapping[str, Any]) -> NoReturn:
 
 
 def locked() -> Problem:
-    """Return the problem for what another transaction keeps locked."""
-    return Problem(
-        503,
-        LOCKED_BY_OTHERS,
-        headers={"Retry-After": str(LOCKED_RETRY_SECONDS)},
-        reason="locked",
-        retryAfter=LOCKED_RETRY_SECONDS,
-    )
+    """Return the problem for rows that another transaction keeps locked, as pages tell it."""
+    return refusals.locked(LOCKED_BY_OTHERS)

@@ -12,7 +12,7 @@ from jobs.operations import payload_edits
 from jobs.operations.payload_edits import Seen
 from jobs.operations.steps import OperationRefused
 from jobs.operator_api import job_schemas
-from jobs.operator_api.jobs import ONE, VIEW, item, load
+from jobs.operator_api.jobs import ONE, VIEW, item, load, unknown_job
 from jobs.operator_api.outcomes import actor_of, refuse
 from opsconsole.kit import operator_api
 from opsconsole.kit.job_ids import JobId
@@ -103,7 +103,7 @@ def show_payload(request: OperatorRequest, job_id: JobId) -> Any:
 def _look(job_id: JobId) -> Seen:
     seen = payload_edits.look(job_id)
     if seen is None:
-        raise Problem(404, "There is no job with this id.", reason="unknown_job")
+        raise unknown_job()
     return seen
 
 

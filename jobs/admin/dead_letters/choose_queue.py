@@ -71,7 +71,7 @@ def _send(admin: PlannedLetters, request: HttpRequest, letter: DeadLetter) -> Ht
             queue, reason = form.cleaned_data["queue"], form.cleaned_data["reason"]
             if not chosen_queue.send_to(letter, queue, actor_of(request), reason):
                 return _refused(admin, request, letter)
-            outcome = Outcome(letter.pk, done=True, sentence=f"Waits to be sent to the queue {queue}.")
+            outcome = Outcome(letter.pk, done=True, sentence=operations.will_be_sent(queue))
             admin.log(request, LetterAction.REPLAY, reason, {letter.pk: outcome.sentence})
     except OperationRefused as error:
         form.add_error(None, str(error))

@@ -68,19 +68,6 @@ def _version(letter: DeadLetter) -> Version:
     return form_versions.of([letter], {"content": content, "state": letter.state, "attempts": attempts})
 
 
-def offered(letter: DeadLetter, job: NamedJob | None) -> bool:
-    """Tell whether the body of this letter can be edited and sent."""
-    return not why_not(letter, job)
-
-
-def why_not(letter: DeadLetter, job: NamedJob | None) -> str:
-    """Say why the body of this letter can't be edited and sent; '' where it can."""
-    if job is not None:
-        return "The console makes its message from the row of its job: edit the payload of the job, or requeue it."
-    step = operations.step_for(LetterAction.REPLAY, letter, None)
-    return "" if step.will else step.sentence
-
-
 def other_way(letter: DeadLetter, job: NamedJob | None, user: Person) -> dict[str, Any]:
     """Return how what is wrong in the body can be mended elsewhere, for whoever may mend it.
 
@@ -90,7 +77,7 @@ def other_way(letter: DeadLetter, job: NamedJob | None, user: Person) -> dict[st
     if job is None:
         allowed = user.has_perms(["jobs.edit_deadletter", "jobs.replay_deadletter"])
         off = not settings.OPSCONSOLE_EDIT_DEAD_LETTERS
-        return {"editing_off": off and allowed and offered(letter, job)}
+        return {"editing_off": off and allowed and editing.offered(letter, job)}
     may = may_see(user, "jobs_job") and payload_edits.may(user, job.status)
     if not may or letter.state not in DeadLetter.OPEN or not payload_edits.step_of(job, size=0).will:
         return {}
@@ -101,7 +88,7 @@ def view(admin: PlannedLetters, request: HttpRequest, letter_id: UUID) -> HttpRe
     """Show the editor on GET; on POST show the changes or, when confirmed, send."""
     letter = get_object_or_404(DeadLetter.objects.select_related("group", "dlq").defer("words"), pk=letter_id)
     job = requeue.jobs_of([letter]).get(letter.job_id)
-    if why := why_not(letter, job):
+    if why := editing.why_not(letter, job):
         shown = why if job is None or may_see(request.user, "jobs_job") else JOB_UNSEEN
         return _page(admin, request, letter, None, why=shown)
     if request.method != "POST":

@@ -28,7 +28,7 @@ from jobs.admin.dead_letters.typed_filters import (
     SeenSinceFilter,
 )
 from jobs.admin.sorting import SortedChangeList
-from jobs.dead_letters import chosen_queue, cluster_work, replay_results, requeue, search_text
+from jobs.dead_letters import chosen_queue, cluster_work, editing, replay_results, requeue, search_text
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
 from jobs.models.dead_letter import DeadLetterQuerySet
@@ -205,7 +205,7 @@ class DeadLetterAdmin(PlannedLetters, AgedAdmin, PageAdmin[ShownLetter]):
             "returns": letter_badges.returns(row),
             "receives": letter_badges.receives(row),
             "time_left": letter_badges.time_left(row, row.db_now),
-            "may_edit": self.may_edit(request) and edit.offered(row, job),
+            "may_edit": self.may_edit(request) and editing.offered(row, job),
             **edit.other_way(row, job, request.user),
             "may_choose": LetterAction.REPLAY in permitted and chosen_queue.is_offered(row, job),
         }

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.dead_letters import redaction
+from jobs.dead_letters import editing, redaction
 from jobs.models import DeadLetter, ReplayAttempt
 from opsconsole.kit import operator_api
 from opsconsole_worker.environment import QueueConfig
@@ -64,6 +64,7 @@ def test_what_the_page_refuses_is_refused(settings: Any) -> None:
     seen = program.get(f"letters/{of_job.pk}/body").json()
     refused = program.change(f"letters/{of_job.pk}/edit", seen["version"], body=changed)
     assert (seen["will"], refused.status_code, refused.json()["reason"]) == (False, 409, "refused")
+    assert seen["sentence"] == editing.KNOWN_JOB, "the page sends people to the payload of the job, too"
     settings.OPSCONSOLE_EDIT_DEAD_LETTERS = False
     off = program.get(f"letters/{one.pk}/body").json()
     assert "OPSCONSOLE_EDIT_DEAD_LETTERS" in off["sentence"]
