@@ -18,6 +18,10 @@ from opsconsole.kit import reasons
 from opsconsole.kit.errors import OpsConsoleError
 
 LONGEST_MUTE = timedelta(days=7)
+FIXED = "The environment has the address of this channel"
+REMOVE_IN_ENVIRONMENT = f"{FIXED}. Remove it there."
+# What the audit says.
+DID_CHANGE = "Changed what the channel is told."
 
 
 class ChannelRefused(OpsConsoleError):
@@ -81,7 +85,7 @@ def change(name: str, route: Route, reason: str, *, address: str = "") -> Channe
     rows = Channel.objects.filter(pk=name)
     if address:
         if is_fixed(name):
-            raise ChannelRefused("The environment has the address of this channel. Change it there.")
+            raise ChannelRefused(f"{FIXED}. Change it there.")
         fields["secret"] = _encrypted(name, address)
         rows = rows.exclude(secret="")
     if not rows.update(**fields):
@@ -108,7 +112,7 @@ def remove(name: str, reason: str) -> None:
     """Forget the address of a channel that was added on a page. Its history stays. Raise ``ChannelRefused`` for others."""
     reasons.required(reason, ChannelRefused)
     if is_fixed(name):
-        raise ChannelRefused("The environment has the address of this channel. Remove it there.")
+        raise ChannelRefused(REMOVE_IN_ENVIRONMENT)
     if not Channel.objects.filter(pk=name).exclude(secret="").update(secret=""):
         raise ChannelRefused(f"The channel {name} is removed already.")
 

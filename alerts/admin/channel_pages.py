@@ -68,7 +68,7 @@ def change(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpRespons
 
             def do() -> str:
                 after = channel_settings.change(name, form.route(), reason, address=address)
-                did = "Changed what the channel is told." + (" Gave it a new address." if address else "")
+                did = channel_settings.DID_CHANGE + (" Gave it a new address." if address else "")
                 audit.log(request.user, [after], did, why=reason, result=routing.in_words(after))
                 return f"The channel {name} was changed: {routing.in_words(after)}."
 
@@ -76,7 +76,7 @@ def change(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpRespons
                 return redirect("admin:alerts_channel_change", name)
     hint = ""
     if channel_settings.is_fixed(name):
-        hint = "The environment has the address of this channel, so it is not changed here."
+        hint = f"{channel_settings.FIXED}, so it is not changed here."
     elif fixed:
         hint = f"The channel {name} was removed and has no address: add it again to give it one."
     return _page(admin, request, f"Change {name}", form, button="Save", hint=hint, channel=channel)
@@ -132,7 +132,7 @@ def remove(admin: ReadOnlyAdmin, request: HttpRequest, name: str) -> HttpRespons
         form,
         button="Remove the channel",
         hint="Its address is forgotten. Its history stays, and so do messages that wait: they are sent if the name is added again.",
-        impossible="The environment has the address of this channel. Remove it there." if fixed else "",
+        impossible=channel_settings.REMOVE_IN_ENVIRONMENT if fixed else "",
         channel=channel,
         takes_away=True,
     )

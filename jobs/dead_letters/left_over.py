@@ -15,6 +15,8 @@ DECIDE = (
     "work was done, then mark each as sent or as not sent on its page (list: state “outcome unknown”)"
 )
 
+CLUSTER_CONTINUES = "The cluster continues with open requests; the page of each letter shows its state."
+
 
 def sentences(letters: DeadLetterQuerySet, *, just_begun: int = 0) -> Iterator[str]:
     """Yield a sentence per reason for which letters of these are left: of unknown outcome, or being replayed since before.
@@ -24,10 +26,7 @@ def sentences(letters: DeadLetterQuerySet, *, just_begun: int = 0) -> Iterator[s
     if unknown := letters.filter(state=State.OUTCOME_UNKNOWN).count():
         yield f"{exactly(unknown, 'dead letter')} of unknown outcome. {_decide(letters, unknown)}."
     if (replaying := letters.filter(state=State.REPLAYING).count() - just_begun) > 0:
-        yield (
-            f"{exactly(replaying, 'dead letter')} being replayed since before. The cluster continues with open requests; the page "
-            "of each letter shows its state."
-        )
+        yield f"{exactly(replaying, 'dead letter')} being replayed since before. {CLUSTER_CONTINUES}"
 
 
 def _decide(letters: DeadLetterQuerySet, unknown: int) -> str:

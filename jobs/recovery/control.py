@@ -28,6 +28,8 @@ MASS_STALENESS = "mass-staleness"
 LONGEST_RULE = timedelta(days=90)
 # How far ahead of the database's clock a cutoff may be that somebody took from their own.
 AHEAD = timedelta(minutes=1)
+PERHAPS_ALIVE = "The network or the database may be at fault, and the workers may be alive."
+TO_DECIDE = "Check the workers, then release the hold or let it end automatically."
 
 
 class ControlRefused(OpsConsoleError):
@@ -208,8 +210,7 @@ def _begin_hold(stale: int) -> None:
             Trouble(
                 title=went_silent(stale),
                 severity="critical",
-                summary=f"Recovery is held for {spell(stale_after())}: the network or the database may be at fault, "
-                "and the workers may be alive. Check the workers, then release the hold or let it end automatically.",
+                summary=f"Recovery is held for {spell(stale_after())}. {PERHAPS_ALIVE} {TO_DECIDE}",
                 value=stale,
                 threshold=settings.OPSCONSOLE_MASS_STALE_RUNS,
                 link=addresses.of_list("jobs_recoverycontrol"),

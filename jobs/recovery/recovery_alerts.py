@@ -16,8 +16,6 @@ from jobs.recovery import control, outlook, surroundings
 from jobs.recovery.surroundings import Stop, Surroundings
 
 STALE_JOBS = "stale_jobs_day"
-PERHAPS_ALIVE = "The network or the database may be at fault, and the workers may be alive."
-TO_DECIDE = "Check the workers, then release the hold or let it end automatically."
 TO_CHECK = "Check the workers."
 
 
@@ -50,8 +48,8 @@ def retell() -> None:
 def summary(around: Surroundings) -> str:
     """Say what sweeps do about the runs, and what an operator should do."""
     is_held = around.stop == Stop.HELD and around.held_until
-    advice = TO_DECIDE if is_held else TO_CHECK
-    return f"{outlook.of_sweeps(around).sentence} {PERHAPS_ALIVE} {advice}"
+    advice = control.TO_DECIDE if is_held else TO_CHECK
+    return f"{outlook.of_sweeps(around).sentence} {control.PERHAPS_ALIVE} {advice}"
 
 
 def prospect(around: Surroundings) -> Fact:

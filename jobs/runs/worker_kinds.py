@@ -24,6 +24,7 @@ from opsconsole.kit.one_statement import Reading, column_of, count_of, models_of
 
 NAMED_AT_MOST = 5
 LONGEST_ID_SHOWN = 60
+CLOCKS_COUNT_AS_SEEN = "Their heartbeats count from when the console sees them change."
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,10 @@ def wrong_clocks() -> QuerySet[WorkerObservation]:
     )
 
 
+def wrong_clocks_in_words(count: int) -> str:
+    return many(count, "worker has a wrong clock", "workers have a wrong clock")
+
+
 def shared_ids() -> QuerySet[WorkerObservation]:
     """Return the ids of living workers that several processes or jobs share."""
     alive = WorkerHeartbeat.objects.beating(stale_after())
@@ -148,7 +153,7 @@ def _of_clocks(count: int, first: Sequence[tuple[str, timedelta | None]]) -> Tra
     return Trait(
         "worker-clocks-off",
         many(count, "clock"),
-        f"{_clocks_in_words(count, first)} Their heartbeats count from when the console sees them change.",
+        f"{_clocks_in_words(count, first)} {CLOCKS_COUNT_AS_SEEN}",
         "Let the database write the time of a heartbeat (now()), or set the clock of the worker's host (NTP).",
         limits=False,
     )

@@ -23,7 +23,7 @@ def stuck_reading(count: int, error: str) -> Reading:
     return Reading(
         count,
         Trouble(
-            title=f"{many(count, 'message')} should have been sent by now",
+            title=overdue_in_words(count),
             summary=(
                 "SQS does not take them." if error else "Nobody sends them: see that the dispatcher runs."
             ),
@@ -31,6 +31,10 @@ def stuck_reading(count: int, error: str) -> Reading:
             facts=(("SQS says", error),) if error else (),
         ),
     )
+
+
+def overdue_in_words(count: int) -> str:
+    return f"{many(count, 'message')} should have been sent by now"
 
 
 def old_transaction() -> Reading:

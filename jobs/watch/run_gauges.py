@@ -23,6 +23,8 @@ from opsconsole.kit.counting import figure, many
 from opsconsole.kit.job_pages import job_links
 from opsconsole.kit.one_statement import column_of, records_of
 
+DECIDE_BY_HAND = "See what was done already, then requeue or cancel."
+
 
 def stale_jobs_day() -> Reading:
     asked = one_statement.read(
@@ -105,8 +107,7 @@ def by_hand_reading(count: int, longest: Mapping[UUID, str]) -> Reading:
         count,
         Trouble(
             title=f"{many(count, 'run waits', 'runs wait')} for an operator",
-            summary="Their workers died, and sweeps leave runs of their queues alone. See what was done already, then requeue or "
-            "cancel.",
+            summary=f"Their workers died, and sweeps leave runs of their queues alone. {DECIDE_BY_HAND}",
             link=list_of("job", "?stale=by_hand"),
             facts=(("Silent longest", "\n".join(longest.values())),) if longest else (),
             links=job_links(longest),

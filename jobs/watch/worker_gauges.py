@@ -21,6 +21,7 @@ CLOCKS_NAMED, CLOCKS_LINKED = 10, 3
 # Shorter waits are those of workers that are being restarted.
 UNCLAIMED_AFTER = timedelta(minutes=2)
 QUEUES_LINKED = 3
+START_WORKERS = "Start workers, or find out why their heartbeats don't arrive."
 
 
 def no_live_worker() -> Reading:
@@ -43,11 +44,15 @@ def no_worker_reading(waiting: int, quiet_for: timedelta) -> Reading:
     return Reading(
         waiting,
         Trouble(
-            title=f"{many(waiting, 'job waits', 'jobs wait')} and no worker is alive",
-            summary=f"No worker has beaten for {spell(quiet_for)}. Start workers, or see why their heartbeats don't arrive.",
+            title=no_worker_in_words(waiting),
+            summary=f"No worker has beaten for {spell(quiet_for)}. {START_WORKERS}",
             link=list_of("workerheartbeat"),
         ),
     )
+
+
+def no_worker_in_words(waiting: int) -> str:
+    return f"{many(waiting, 'job waits', 'jobs wait')} and no worker is alive"
 
 
 def worker_clocks() -> Reading:
@@ -64,9 +69,8 @@ def clocks_reading(count: int, offsets: Mapping[str, str]) -> Reading:
     return Reading(
         count,
         Trouble(
-            title=f"{many(count, 'worker has a wrong clock', 'workers have a wrong clock')}",
-            summary="Their heartbeats count from when the console sees them change. Let the database write the time of a "
-            "heartbeat, or set the clocks.",
+            title=worker_kinds.wrong_clocks_in_words(count),
+            summary=f"{worker_kinds.CLOCKS_COUNT_AS_SEEN} Let the database write the time of a heartbeat, or set the clocks.",
             link=list_of("workerheartbeat"),
             facts=[(names[worker], offset) for worker, offset in offsets.items()],
             links=[

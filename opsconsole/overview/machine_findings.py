@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from jobs.recovery import outlook_wording, refused_runs
 from jobs.recovery.surroundings import Stop, Surroundings
-from jobs.watch import refused_claims
+from jobs.runs import worker_kinds
+from jobs.watch import message_gauges, refused_claims, worker_gauges
 from opsconsole.cluster.task_table import table
 from opsconsole.kit.counting import many
 from opsconsole.kit.durations import spell
@@ -75,7 +76,7 @@ def _unread_queues(seen: Overview) -> Finding | None:
 def _overdue_messages(seen: Overview) -> Finding | None:
     if not seen.overdue:
         return None
-    sentence = f"{many(seen.overdue, 'message')} should have been sent by now."
+    sentence = f"{message_gauges.overdue_in_words(seen.overdue)}."
     advice = "Check that the dispatcher runs and SQS answers."
     page = ("Show messages", "jobs_outbox_changelist", "?state=overdue")
     return Finding("bad", sentence, advice, *page, rule="outbox_stuck")
@@ -84,8 +85,8 @@ def _overdue_messages(seen: Overview) -> Finding | None:
 def _wrong_clocks(seen: Overview) -> Finding | None:
     if not seen.clocks_off:
         return None
-    sentence = f"{many(seen.clocks_off, 'worker has a wrong clock', 'workers have a wrong clock')}."
-    advice = "Their heartbeats count from when the console sees them change. Set the clocks."
+    sentence = f"{worker_kinds.wrong_clocks_in_words(seen.clocks_off)}."
+    advice = f"{worker_kinds.CLOCKS_COUNT_AS_SEEN} Set the clocks."
     page = ("Open workers", "jobs_workerheartbeat_changelist")
     return Finding("warning", sentence, advice, *page, rule="worker_clocks")
 
@@ -93,8 +94,8 @@ def _wrong_clocks(seen: Overview) -> Finding | None:
 def _no_live_worker(seen: Overview) -> Finding | None:
     if not seen.without_workers:
         return None
-    sentence = f"{many(seen.without_workers, 'job waits', 'jobs wait')} and no worker is alive."
-    advice = "Start workers, or find out why their heartbeats don't arrive."
+    sentence = f"{worker_gauges.no_worker_in_words(seen.without_workers)}."
+    advice = worker_gauges.START_WORKERS
     page = ("Open workers", "jobs_workerheartbeat_changelist")
     return Finding("bad", sentence, advice, *page, quotes=("jobs_job",), rule="no_live_worker")
 

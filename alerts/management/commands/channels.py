@@ -84,9 +84,13 @@ class Command(commands.ConsoleCommand):
         try:
             with transaction.atomic():
                 channel = channel_settings.change(options["name"], route, options["reason"])
-                did, route_in_words = "Changed what the channel is told.", routing.in_words(channel)
+                route_in_words = routing.in_words(channel)
                 audit.log_command(
-                    options["operator"], [channel], did, why=options["reason"], result=route_in_words
+                    options["operator"],
+                    [channel],
+                    channel_settings.DID_CHANGE,
+                    why=options["reason"],
+                    result=route_in_words,
                 )
         except OpsConsoleError as error:
             raise CommandError(f"{error} Nothing was changed.") from error

@@ -162,8 +162,7 @@ class Command(commands.ConsoleCommand):
         problems = []
         if done < len(tried):
             problems.append(
-                f"{done:,} of {len(tried):,} replayed, {skipped:,} skipped. The cluster continues with open requests; "
-                "the page of each letter shows its state."
+                f"{done:,} of {len(tried):,} replayed, {skipped:,} skipped. {left_over.CLUSTER_CONTINUES}"
             )
         problems += [why for why in [fifo_order.waiting_in_words(tried)] if why]
         left = list(left_over.sentences(concerned, just_begun=states.get(DeadLetter.State.REPLAYING, 0)))
