@@ -29,7 +29,7 @@ from tempfile import TemporaryDirectory
 from bench import failures, process_clock
 from bench.cluster import Cluster, running
 from bench.processor_time import load
-from bench.ratelimit import _on_loopback
+from bench.ratelimit import on_loopback
 from bench.ratelimit_load import read_head, wait_for
 from opsconsole import embedded
 from tests.programs import program
@@ -69,7 +69,7 @@ def main() -> None:
         running() as cluster,
         embedded.start_valkey(Path(folder)) as valkey,
     ):
-        environ = _environ(cluster, _on_loopback(valkey.url))
+        environ = _environ(cluster, on_loopback(valkey.url))
         key = _prepare(environ)
         with ExitStack() as servers:
             served = {name: servers.enter_context(_server(environ, name)) for name in VIEWS}

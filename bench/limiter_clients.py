@@ -18,18 +18,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 import redis
 from django.core.cache.backends.redis import RedisCache
 
 from bench import process_clock
-from bench.ratelimit import _on_loopback
+from bench.ratelimit import on_loopback
 from opsconsole import embedded
 
 ASKED_BY_ONE = 50
 GLIDE = "glide_sync"
+Ask: TypeAlias = Callable[[str], Any]
 
 
 class Figures(NamedTuple):
@@ -46,7 +47,7 @@ def main() -> None:
     os.environ |= {"OPSCONSOLE_ENV": "development", "DATABASE_URL": "postgres://unused.invalid/unused"}
     os.environ["DJANGO_SETTINGS_MODULE"] = "opsconsole.settings"
     with TemporaryDirectory(prefix="bench-") as folder, embedded.start_valkey(Path(folder)) as valkey:
-        address = _on_loopback(valkey.url)
+        address = on_loopback(valkey.url)
         os.environ["CACHE_URL"] = address
         importlib.import_module("django").setup()
         found: dict[str, list[Figures]] = {}
@@ -72,57 +73,32 @@ def _measure(ask: Callable[[str], Any], store: int, times: int, name: str) -> Fi
     return Figures(*(seconds * 1e6 for seconds in (client / times, spent / times, cuts[49], cuts[98])))
 
 
-def candidates(address: str) -> Iterator[tuple[str, Callable[[str], Any]]]:
+def candidates(address: str) -> Iterator[tuple[str, Ask]]:
+    """Yield the name of each client, and the function by which it asks about one client of the limiter."""
     from ratelimits.engine import script  # noqa: PLC0415 - it needs the settings
-    from ratelimits.engine.engine import Engine  # noqa: PLC0415
     from ratelimits.engine.store_client import Store  # noqa: PLC0415
     from ratelimits.policies.policy_snapshot import PolicySnapshot  # noqa: PLC0415
 
     policy = PolicySnapshot(name="bench", limit=100, window=60)
     text = script.source()
-
-    def asked(client: str) -> list[Any]:
-        return [
-            f"rl:bench:{client}",
-            "rl:(generation)",
-            1,
-            0,
-            policy.algorithm,
-            policy.limit,
-            policy.window,
-            "1",
-            0,
-            0,
-            0,
-        ]
-
     store = Store(address)
     sha = store._script.sha
-    engine = Engine(store)
-    yield "**ours: a decision of the engine**", lambda client: engine.check_all([policy], [client])
-    exchange = store.connections.exchange
-    yield "ours: the connections alone", lambda client: exchange((b"EVALSHA", sha, 2, *asked(client)))
+
+    def asked(client: str) -> list[Any]:
+        policy_values = [policy.algorithm, policy.limit, policy.window]
+        return [f"rl:bench:{client}", "rl:(generation)", 1, 0, *policy_values, "1", 0, 0, 0]
+
+    yield from _ours(store, policy, asked)
     on_thread = threading.local()
     on_thread.connection = store._pool.make_connection()
     yield (
         "redis-py: one connection per thread",
         lambda client: _alone(on_thread.connection, sha, asked(client)),
     )
-    for name, options in (
-        ("hiredis, RESP2", {"protocol": 2}),
-        ("hiredis, RESP3", {"protocol": 3}),
-        (
-            "its parser in Python, RESP2",
-            {"protocol": 2, "parser_class": importlib.import_module("redis._parsers")._RESP2Parser},
-        ),
-    ):
-        pool = redis.ConnectionPool.from_url(address, **options)
-        yield (
-            f"redis-py's client with its pool: {name}",
-            _evalsha(redis.Redis(connection_pool=pool), text, asked),
-        )
+    yield from _pools_of_redis_py(address, text, asked)
     with closing(redis.Redis.from_url(address)) as client:
         client.function_load(_as_function(text), replace=True)
+    exchange = store.connections.exchange
     yield (
         "ours: the connections alone, FCALL",
         lambda client: exchange((b"FCALL", b"decide", 2, *asked(client))),
@@ -134,6 +110,27 @@ def candidates(address: str) -> Iterator[tuple[str, Callable[[str], Any]]]:
         "django-ratelimit's questions to RedisCache",
         lambda client: (cache.add(client, 1, 60), cache.incr(client)),
     )
+
+
+def _ours(store: Any, policy: Any, asked: Callable[[str], list[Any]]) -> Iterator[tuple[str, Ask]]:
+    from ratelimits.engine.engine import Engine  # noqa: PLC0415 - it needs the settings
+
+    engine, exchange, sha = Engine(store), store.connections.exchange, store._script.sha
+    yield "**ours: a decision of the engine**", lambda client: engine.check_all([policy], [client])
+    yield "ours: the connections alone", lambda client: exchange((b"EVALSHA", sha, 2, *asked(client)))
+
+
+def _pools_of_redis_py(
+    address: str, text: str, asked: Callable[[str], list[Any]]
+) -> Iterator[tuple[str, Ask]]:
+    parser_in_python = importlib.import_module("redis._parsers")._RESP2Parser
+    for name, options in (
+        ("hiredis, RESP2", {"protocol": 2}),
+        ("hiredis, RESP3", {"protocol": 3}),
+        ("its parser in Python, RESP2", {"protocol": 2, "parser_class": parser_in_python}),
+    ):
+        client = redis.Redis(connection_pool=redis.ConnectionPool.from_url(address, **options))
+        yield f"redis-py's client with its pool: {name}", _evalsha(client, text, asked)
 
 
 def _alone(connection: Any, sha: bytes, arguments: list[Any]) -> Any:

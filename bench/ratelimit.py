@@ -88,7 +88,7 @@ def main() -> None:
         running() as cluster,
         embedded.start_valkey(Path(folder)) as valkey,
     ):
-        environ = _environ(cluster, _on_loopback(valkey.url))
+        environ = _environ(cluster, on_loopback(valkey.url))
         _prepare(environ)
         found = candidates()
         _take_turns(found, environ, times, turns, Stores(valkey.pid, cluster.pid))
@@ -101,7 +101,7 @@ def _asked(name: str, default: int) -> int:
     return int(os.environ.get(name, default))
 
 
-def _on_loopback(unix: str) -> str:
+def on_loopback(unix: str) -> str:
     """Serve the same store on a port too, because not every client supports Unix sockets."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]

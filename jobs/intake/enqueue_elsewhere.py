@@ -39,21 +39,7 @@ def enqueue_on(connection: psycopg.Connection[Any], new: NewJob, *, actor: Actor
     if new.deadline_at is not None:
         clock = connection.cursor(row_factory=tuple_row).execute("SELECT statement_timestamp()").fetchone()
         refuse_passed([new], *(clock or ()))
-    columns = {
-        "customer_id": new.customer_id,
-        "package_size": new.package_size,
-        "payload": json_text(new.payload),
-        "queue": JOBS.queue_written(new.queue),
-        "not_before": new.not_before,
-        "deadline_at": new.deadline_at,
-    }
-    if new.id is not None:
-        columns["id"] = new.id
-    if JOBS.has_own_words:
-        columns["status"] = JOBS.word_for("pending")
-    if new.priority is not None:
-        columns["priority_level"] = new.priority
-    columns = {name: value for name, value in columns.items() if name not in JOBS.absent_columns}
+    columns = _columns_of(new)
     # Their defaults, if there are any, are those of a timestamptz only in the contract.
     written = {name: f"%({name})s" for name in columns} | JOBS.times_of_new_row()
     names = [f'"{column(f"jobs.{name}")}"' for name in written]
@@ -69,3 +55,22 @@ def enqueue_on(connection: psycopg.Connection[Any], new: NewJob, *, actor: Actor
     parameters = columns | {"actor": actor.name, "user_id": actor.user_id}
     # Values as literals, so that they take the types of existing columns, whatever these are.
     psycopg.ClientCursor(connection).execute(statement.encode(), parameters)
+
+
+def _columns_of(new: NewJob) -> dict[str, Any]:
+    """Return what is written into each column of the contract that this database has."""
+    columns = {
+        "customer_id": new.customer_id,
+        "package_size": new.package_size,
+        "payload": json_text(new.payload),
+        "queue": JOBS.queue_written(new.queue),
+        "not_before": new.not_before,
+        "deadline_at": new.deadline_at,
+    }
+    if new.id is not None:
+        columns["id"] = new.id
+    if JOBS.has_own_words:
+        columns["status"] = JOBS.word_for("pending")
+    if new.priority is not None:
+        columns["priority_level"] = new.priority
+    return {name: value for name, value in columns.items() if name not in JOBS.absent_columns}

@@ -6,7 +6,6 @@ It imports no model, so that settings can be read beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 from opsconsole.kit import intervals
 
@@ -36,6 +35,70 @@ class Entry:
         return PREFIX + self.name
 
 
+_FIXED = (
+    Entry("dispatch", "jobs.tasks.dispatch", 1, "send messages when the dispatcher's loop is not running"),
+    Entry("queues", "jobs.tasks.refresh_queues", 1, "read the depth of each queue"),
+    Entry("hours", "jobs.tasks.count_hours", 1, "count how jobs ended, for the charts"),
+    Entry(
+        "work dead letters",
+        "jobs.tasks.work_dead_letters",
+        1,
+        "replay and discard dead letters as operators decided",
+    ),
+    Entry(
+        "bulk operations",
+        "jobs.tasks.bulk",
+        1,
+        "carry out bulk operations, and resume them after a crash",
+    ),
+    Entry("watch", "jobs.tasks.watch", 1, "measure the figures that alert rules evaluate"),
+    Entry("prune", "jobs.tasks.prune", 60, "delete rows whose retention has ended"),
+    Entry("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop is not running"),
+    Entry(
+        "monitors",
+        "opsconsole.cluster.tasks.judge",
+        1,
+        "alert when a sweep or a check is late, or a task keeps failing",
+    ),
+    Entry("alert history", "alerts.tasks.prune", 60, "delete alerts that were resolved long ago"),
+    Entry(
+        "dead man",
+        "alerts.watch.deadman.ping_due",
+        1,
+        "ping the dead-man's switch",
+    ),
+    Entry("seals", "opsconsole.seals.tasks.seal", 1, "seal the audit and the timelines, and check the seals"),
+    Entry("trends", "opsconsole.trends.tasks.count", 1, "count how long runs waited and ran, for the trends"),
+    Entry("limits watch", "ratelimits.tasks.watch", 1, "measure how many requests were refused"),
+    Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
+    Entry(
+        "event months",
+        "opsconsole.retention.tasks.drop_months",
+        60,
+        "export and drop months of the timeline whose retention has ended",
+        MONTH_SECONDS,
+    ),
+    Entry(
+        "audit lines",
+        "opsconsole.retention.tasks.delete_audit_lines",
+        60,
+        "delete lines of the audit whose retention has ended",
+    ),
+    Entry(
+        "table sizes",
+        "opsconsole.retention.tasks.sample_sizes",
+        60,
+        "keep the sizes of tables once a day, for their growth",
+    ),
+    Entry(
+        "log-ins",
+        "opsconsole.cluster.tasks.delete_outdated_log_ins",
+        60,
+        "delete sessions that have ended and failed log-ins that no longer count",
+    ),
+)
+
+
 def table() -> tuple[Entry, ...]:
     """Return what is scheduled now. An entry without minutes is served by a loop beside the cluster, and is left out."""
     return tuple(entry for entry in every_entry() if entry.minutes)
@@ -55,7 +118,7 @@ def seconds_of(function: object) -> int | None:
 
 def every_entry() -> tuple[Entry, ...]:
     """Return the whole table, also what a loop beside the cluster serves."""
-    return (*with_own_interval(), *_fixed())
+    return (*with_own_interval(), *_FIXED)
 
 
 def with_own_interval() -> tuple[Entry, Entry]:
@@ -67,77 +130,5 @@ def with_own_interval() -> tuple[Entry, Entry]:
             "jobs.tasks.check_dead_letters",
             intervals.of_dead_letter_checks().minutes,
             "find new dead letters and alert about them",
-        ),
-    )
-
-
-@cache
-def _fixed() -> tuple[Entry, ...]:
-    return (
-        Entry(
-            "dispatch", "jobs.tasks.dispatch", 1, "send messages when the dispatcher's loop is not running"
-        ),
-        Entry("queues", "jobs.tasks.refresh_queues", 1, "read the depth of each queue"),
-        Entry("hours", "jobs.tasks.count_hours", 1, "count how jobs ended, for the charts"),
-        Entry(
-            "work dead letters",
-            "jobs.tasks.work_dead_letters",
-            1,
-            "replay and discard dead letters as operators decided",
-        ),
-        Entry(
-            "bulk operations",
-            "jobs.tasks.bulk",
-            1,
-            "carry out bulk operations, and resume them after a crash",
-        ),
-        Entry("watch", "jobs.tasks.watch", 1, "measure the figures that alert rules evaluate"),
-        Entry("prune", "jobs.tasks.prune", 60, "delete rows whose retention has ended"),
-        Entry("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop is not running"),
-        Entry(
-            "monitors",
-            "opsconsole.cluster.tasks.judge",
-            1,
-            "alert when a sweep or a check is late, or a task keeps failing",
-        ),
-        Entry("alert history", "alerts.tasks.prune", 60, "delete alerts that were resolved long ago"),
-        Entry(
-            "dead man",
-            "alerts.watch.deadman.ping_due",
-            1,
-            "ping the dead-man's switch",
-        ),
-        Entry(
-            "seals", "opsconsole.seals.tasks.seal", 1, "seal the audit and the timelines, and check the seals"
-        ),
-        Entry(
-            "trends", "opsconsole.trends.tasks.count", 1, "count how long runs waited and ran, for the trends"
-        ),
-        Entry("limits watch", "ratelimits.tasks.watch", 1, "measure how many requests were refused"),
-        Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
-        Entry(
-            "event months",
-            "opsconsole.retention.tasks.drop_months",
-            60,
-            "export and drop months of the timeline whose retention has ended",
-            MONTH_SECONDS,
-        ),
-        Entry(
-            "audit lines",
-            "opsconsole.retention.tasks.delete_audit_lines",
-            60,
-            "delete lines of the audit whose retention has ended",
-        ),
-        Entry(
-            "table sizes",
-            "opsconsole.retention.tasks.sample_sizes",
-            60,
-            "keep the sizes of tables once a day, for their growth",
-        ),
-        Entry(
-            "log-ins",
-            "opsconsole.cluster.tasks.delete_outdated_log_ins",
-            60,
-            "delete sessions that have ended and failed log-ins that no longer count",
         ),
     )

@@ -23,6 +23,7 @@ from jobs.recovery import (
 )
 from jobs.recovery.passed_over import LockedRuns
 from jobs.recovery.refused_runs import RefusedRuns
+from jobs.recovery.silent_totals import SilentTotals
 from jobs.recovery.surroundings import Surroundings
 from jobs.runs import worker_kinds
 from jobs.watch import worker_gauges
@@ -196,12 +197,6 @@ def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
         read_at=around.read_at,
         mass=around.mass,
         overfull=around.overfull,
-        stale=silent.recoverable,
-        stale_before_cutoff=silent.before_cutoff,
-        stale_by_hand=silent.by_hand,
-        stale_unknown_queue=silent.unknown_queue,
-        unknown=silent.unknown,
-        unknown_before_cutoff=silent.unknown_before_cutoff,
         workers_alive=workers["alive"],
         workers_silent=workers["silent"],
         workers_dead=workers["dead"],
@@ -223,9 +218,21 @@ def _of_rows(glance: Surroundings, read: dict[str, Any]) -> Overview:
         dead_letters=depths.total,
         dead_letters_by_queue=depths.by_queue,
         stale_day=last_day.stale_day(of_day.pop("taken_day"), silent.stale),
+        **_of_silent_runs(silent),
         **read,
         **of_day,
     )
+
+
+def _of_silent_runs(silent: SilentTotals) -> dict[str, Any]:
+    return {
+        "stale": silent.recoverable,
+        "stale_before_cutoff": silent.before_cutoff,
+        "stale_by_hand": silent.by_hand,
+        "stale_unknown_queue": silent.unknown_queue,
+        "unknown": silent.unknown,
+        "unknown_before_cutoff": silent.unknown_before_cutoff,
+    }
 
 
 @built_once

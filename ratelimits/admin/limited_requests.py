@@ -127,47 +127,9 @@ class LimitedRequestsAdmin(OnePageAdmin):
         key, digest = request.GET.get("key", "")[:200], request.GET.get("hash", "")[:64]
         if not (key or digest):
             return redirect(PAGE)
-        frees = bool(key) and not form and request.user.has_perm(FREE)
-        read = one_statement.read(
-            policies=models_of(client_facts.policies_for(request.user)),
-            salt=value_of(salts()),
-            **({"is_in_rollups": exists_of(RateLimitHour.objects.of_client(key))} if key else {}),
-            **(freed_clients.version_readings(key) if frees else {}),
+        return self.render(
+            request, "admin/ratelimits/client.html", _client_context(request, key, digest, form)
         )
-        policies, salt, is_in_rollups = (
-            read.pop("policies"),
-            read.pop("salt"),
-            read.pop("is_in_rollups", True),
-        )
-        if frees:
-            form = FreeForm(version=freed_clients.version_from(key, **read))
-        if key:
-            digest = hashed(key, salt)
-        period, query = _report_query(request, client=digest)
-        names = _names_for(request)
-        about = {"policy": query.policy or "", "key": key, "hash": "" if key else digest}
-        report = _report(query, names, about)
-        if not key:
-            key = report.pop("known_key", "")
-        context = {
-            "title": _title(request, key, names) if key else f"Client {digest[:12]}",
-            "key": key,
-            "free_form": form or _free_form(request, key),
-            "free_url": f"{reverse('admin:ratelimits_ratelimithour_free')}?{urlencode({'key': key})}",
-            # The search knows the hashes that the rollups have: that of a new client leads nowhere yet.
-            "digest": digest if is_in_rollups else "",
-            "recent": recent_records.read(
-                request, RateLimitRequest.objects.filter(key=key), names, _client_url
-            )
-            if key
-            else None,
-            "api_key": _api_key_url(key),
-            "address": key.partition("address:")[2],
-            **client_facts.of_client(key, request.user, policies),
-            **_filters(request, period, query, key=key, hash="" if key else digest),
-            **report,
-        }
-        return self.render(request, "admin/ratelimits/client.html", context)
 
     def requests_view(self, request: HttpRequest) -> HttpResponse:
         """Show the requests that a bar counts."""
@@ -195,6 +157,48 @@ class LimitedRequestsAdmin(OnePageAdmin):
     def _require_view(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
             raise PermissionDenied
+
+
+def _client_context(request: HttpRequest, key: str, digest: str, form: FreeForm | None) -> dict[str, Any]:
+    """Return what the page of a client shows, which is given by its key or by its hash."""
+    frees = bool(key) and not form and request.user.has_perm(FREE)
+    read = one_statement.read(
+        policies=models_of(client_facts.policies_for(request.user)),
+        salt=value_of(salts()),
+        **({"is_in_rollups": exists_of(RateLimitHour.objects.of_client(key))} if key else {}),
+        **(freed_clients.version_readings(key) if frees else {}),
+    )
+    policies, salt = read.pop("policies"), read.pop("salt")
+    # The search knows the hashes that the rollups have: that of a new client leads nowhere yet.
+    is_in_rollups = read.pop("is_in_rollups", True)
+    if frees:
+        form = FreeForm(version=freed_clients.version_from(key, **read))
+    if key:
+        digest = hashed(key, salt)
+    period, query = _report_query(request, client=digest)
+    names = _names_for(request)
+    report = _report(query, names, {"policy": query.policy or "", "key": key, "hash": "" if key else digest})
+    if not key:
+        key = report.pop("known_key", "")
+    return {
+        "title": _title(request, key, names) if key else f"Client {digest[:12]}",
+        "key": key,
+        "free_form": form or _free_form(request, key),
+        "free_url": f"{reverse('admin:ratelimits_ratelimithour_free')}?{urlencode({'key': key})}",
+        "digest": digest if is_in_rollups else "",
+        "recent": _recent_requests(request, key, names),
+        "api_key": _api_key_url(key),
+        "address": key.partition("address:")[2],
+        **client_facts.of_client(key, request.user, policies),
+        **_filters(request, period, query, key=key, hash="" if key else digest),
+        **report,
+    }
+
+
+def _recent_requests(request: HttpRequest, key: str, names: Names) -> Any:
+    """Return the newest records of a client, or None of one whose key is not known."""
+    records = RateLimitRequest.objects.filter(key=key)
+    return recent_records.read(request, records, names, _client_url) if key else None
 
 
 def _sees_api_keys(request: HttpRequest) -> bool:

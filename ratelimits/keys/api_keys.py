@@ -90,8 +90,7 @@ def create(  # noqa: PLR0913 - a name for each column
     if refused := [scope for scope in scopes if not operator_scopes.may_give(maker, Scope(scope))]:
         raise KeyRefused(_reason_for_scope(refused[0], maker))
     pepper = _peppers()[0]
-    random_part = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
-    text = PREFIX + random_part + _check(random_part, pepper)
+    text = _new_text(pepper)
     key = ApiKey(
         id=key_id,
         name=name,
@@ -106,12 +105,22 @@ def create(  # noqa: PLR0913 - a name for each column
         maker=maker,
         permissions=operator_scopes.held(maker, scopes),
     )
+    _insert(key)
+    return ApiKey.objects.get(pk=key_id), text
+
+
+def _new_text(pepper: str) -> str:
+    """Return the text of a new key."""
+    random_part = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
+    return PREFIX + random_part + _check(random_part, pepper)
+
+
+def _insert(key: ApiKey) -> None:
     try:
         with transaction.atomic():
             key.save(force_insert=True)
     except IntegrityError as error:
-        raise KeyRefused(_reason_for_refusal(key_id, name)) from error
-    return ApiKey.objects.get(pk=key_id), text
+        raise KeyRefused(_reason_for_refusal(key.pk, key.name)) from error
 
 
 def _reason_for_scope(scope: str, maker: User | None) -> str:

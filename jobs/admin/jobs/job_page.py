@@ -89,11 +89,13 @@ def job_page(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person)
         "timeline": job_timeline.timeline(shown, read.get("messages", ())),
         "older_hidden": len(events) > len(shown),
         "events_shown": len(shown),
-        "buttons": [
-            *(button("jobs_job", step_for(action, job), action.label.capitalize()) for action in permitted),
-            *([payload_page.button(job)] if payload_edits.may(user, job.status) else []),
-        ],
+        "buttons": _buttons(job, permitted, user),
     }
+
+
+def _buttons(job: JobWithEvidence, permitted: Sequence[JobAction], user: Person) -> list[Any]:
+    buttons = [button("jobs_job", step_for(action, job), action.label.capitalize()) for action in permitted]
+    return [*buttons, payload_page.button(job)] if payload_edits.may(user, job.status) else buttons
 
 
 def bulk_turns(job: JobWithEvidence, user: Asker) -> Sequence[Turn]:

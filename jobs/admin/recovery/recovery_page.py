@@ -97,7 +97,7 @@ class RecoveryAdmin(OnePageAdmin):
         last_sweep = next(iter(read["sweeps"]), None)
         around = surroundings.of_state(state)
         around, stale_runs = weighed_runs.weighed(around)
-        prospect, version = outlook.of_sweeps(around), control_versions.version_of(state)
+        prospect = outlook.of_sweeps(around)
         locked, refused = passed_over.long_locked(last_sweep), refused_runs.of(last_sweep)
         context = {
             "title": "Recovery",
@@ -110,23 +110,15 @@ class RecoveryAdmin(OnePageAdmin):
             "refused": refused,
             "refused_advice": refused_runs.ADVICE,
             "held": bool(around.armed and around.hold_until and around.hold_until > around.read_at),
-            "arm_form": ArmForm(prefix="arm", version=version, initial=control_versions.chosen_scope(state)),
-            "disarm_form": ReasonForm(prefix="disarm", version=version),
-            "release_form": ReasonForm(
-                prefix="release",
-                version=replace(control_versions.version_of_hold(state), opened_with=version),
-            ),
             "restore_signs": read["signs"],
             "restore": next(iter(read["restores"]), None),
             "restore_command": signs.COMMAND,
-            "unknown_form": UnknownRunsForm(
-                prefix="unknown", initial=control_versions.chosen_rule(state), version=version
-            ),
             "unknown_rule": outlook_wording.of_unknown_rule(state),
             "promise": life_wording.promise(),
             "by_hand": outlook_wording.of_queues_by_hand(around.policy.by_hand),
             "absent": absent_columns.sentences(*absent_columns.OF_RUNS),
             "traits": traits_for(request.user),
+            **_forms(state),
             **stale_runs,
         }
         for form in forms_with_errors.values():
@@ -236,6 +228,20 @@ def _readings() -> dict[str, Reading[Any]]:
         "sweeps": models_of(Sweep.objects.newest_finished()[:1]),
         "signs": signs.reading(),
         "restores": models_of(Restore.objects.all()[:1]),
+    }
+
+
+def _forms(state: RecoveryControl) -> dict[str, Any]:
+    """Return the forms of the decisions, each with the version of what the page shows."""
+    version = control_versions.version_of(state)
+    hold = replace(control_versions.version_of_hold(state), opened_with=version)
+    return {
+        "arm_form": ArmForm(prefix="arm", version=version, initial=control_versions.chosen_scope(state)),
+        "disarm_form": ReasonForm(prefix="disarm", version=version),
+        "release_form": ReasonForm(prefix="release", version=hold),
+        "unknown_form": UnknownRunsForm(
+            prefix="unknown", version=version, initial=control_versions.chosen_rule(state)
+        ),
     }
 
 

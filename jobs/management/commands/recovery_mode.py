@@ -55,49 +55,18 @@ class Command(commands.ConsoleCommand):
         steps = parser.add_subparsers(dest="step", required=True)
         show = steps.add_parser("show", help="show the mode, the cutoff and who set them")
         commands.add_json(show)
-        arm = steps.add_parser("arm", help="recover stale runs automatically")
-        arm.add_argument(
-            "--cutoff",
-            required=True,
-            help="older runs are only recovered by hand: 'now', 'all' (no cutoff) or a time such as 2026-01-31T08:00:00Z",
-        )
         changes = [
-            arm,
+            _add_arm(steps),
             steps.add_parser("observe", help="recover nothing and only show what would be done"),
             steps.add_parser(
                 "release-hold", help="release the hold, so that many stale runs are recovered now"
             ),
-        ]
-        restored = steps.add_parser(
-            "restored",
-            help="after a restore or failover: refuse everything that ran before, send waiting jobs again, only observe",
-        )
-        restored.add_argument(
-            "--completed",
-            type=Path,
-            metavar="FILE",
-            help="ids of jobs that were completed after the backup, one per line; they are completed and not sent again",
-        )
-        restored.add_argument(
-            "--again", action="store_true", help="fence once more, even if no new restore was noticed"
-        )
-        changes += [
-            restored,
+            _add_restored(steps),
             steps.add_parser(
                 "not-restored", help="nothing was lost: forget the signs of a restore or failover"
             ),
+            _add_unknown_runs(steps),
         ]
-        unknown = steps.add_parser(
-            "unknown-runs", help="choose what becomes of silent runs without evidence that their worker died"
-        )
-        unknown.add_argument(
-            "--rule",
-            required=True,
-            choices=UnknownRule.values,
-            help="never: operators decide; after: recover them after --hours; visibility: after their queue's visibility timeout",
-        )
-        unknown.add_argument("--hours", type=_hours, help="with --rule after: the hours of silence")
-        changes.append(unknown)
         for change in changes:
             change.add_argument("--reason", required=True, help="the reason, kept with the change")
             commands.add_operator(change)
@@ -150,6 +119,47 @@ class Command(commands.ConsoleCommand):
             _choose_rule(actor, reason, options["rule"], options["hours"])
         elif not control.release_hold(actor, reason):
             raise CommandError("There is no hold to release. Nothing was changed.")
+
+
+def _add_arm(steps: Any) -> CommandParser:
+    arm: CommandParser = steps.add_parser("arm", help="recover stale runs automatically")
+    arm.add_argument(
+        "--cutoff",
+        required=True,
+        help="older runs are only recovered by hand: 'now', 'all' (no cutoff) or a time such as 2026-01-31T08:00:00Z",
+    )
+    return arm
+
+
+def _add_restored(steps: Any) -> CommandParser:
+    restored: CommandParser = steps.add_parser(
+        "restored",
+        help="after a restore or failover: refuse everything that ran before, send waiting jobs again, only observe",
+    )
+    restored.add_argument(
+        "--completed",
+        type=Path,
+        metavar="FILE",
+        help="ids of jobs that were completed after the backup, one per line; they are completed and not sent again",
+    )
+    restored.add_argument(
+        "--again", action="store_true", help="fence once more, even if no new restore was noticed"
+    )
+    return restored
+
+
+def _add_unknown_runs(steps: Any) -> CommandParser:
+    unknown: CommandParser = steps.add_parser(
+        "unknown-runs", help="choose what becomes of silent runs without evidence that their worker died"
+    )
+    unknown.add_argument(
+        "--rule",
+        required=True,
+        choices=UnknownRule.values,
+        help="never: operators decide; after: recover them after --hours; visibility: after their queue's visibility timeout",
+    )
+    unknown.add_argument("--hours", type=_hours, help="with --rule after: the hours of silence")
+    return unknown
 
 
 def _log(options: dict[str, Any]) -> None:
