@@ -232,16 +232,12 @@ def unknown_before_cutoff(cutoff: datetime | None) -> JobQuerySet:
 
 def recoverable(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
     """Return the stale runs that a sweep under this policy requeues or quarantines: ``decide`` as a query."""
-    if policy.cutoff:
-        runs = runs.begun_since(policy.cutoff)
-    return runs.filter(queue__in=policy.recovered_queues)
+    return _since_cutoff(runs, policy).filter(queue__in=policy.recovered_queues)
 
 
 def left_by_hand(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
     """Return the stale runs that sweeps leave to operators because their queue says so, and not for their age."""
-    if policy.cutoff:
-        runs = runs.begun_since(policy.cutoff)
-    return runs.filter(queue__in=policy.queues & policy.by_hand)
+    return _since_cutoff(runs, policy).filter(queue__in=policy.queues & policy.by_hand)
 
 
 def before_cutoff(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
@@ -251,6 +247,8 @@ def before_cutoff(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
 
 def of_unknown_queues(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
     """Return the stale runs that sweeps leave alone because their queue is not configured, and not for their age."""
-    if policy.cutoff:
-        runs = runs.begun_since(policy.cutoff)
-    return runs.exclude(queue__in=policy.queues)
+    return _since_cutoff(runs, policy).exclude(queue__in=policy.queues)
+
+
+def _since_cutoff(runs: JobQuerySet, policy: Policy) -> JobQuerySet:
+    return runs.begun_since(policy.cutoff) if policy.cutoff else runs
