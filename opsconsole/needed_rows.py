@@ -22,13 +22,13 @@ _SENTENCES = {
 def write_again() -> list[str]:
     """Write the rows that are missing, as cautious as they can be. Return in sentences what was done; the audit says it, too."""
     by = {"changed_at": Now(), "changed_by": "console", "reason": "The row was missing."}
-    found = {
+    rows = {
         RecoveryControl: RecoveryControl.objects.get_or_create(pk=1, defaults=by),
         LimiterControl: LimiterControl.objects.get_or_create(
             pk=1, defaults=by | {"salt": get_random_string(SALT_CHARACTERS)}
         ),
     }
-    sentences = [_SENTENCES[model] for model, (_, made) in found.items() if made]
+    sentences = [_SENTENCES[model] for model, (_, made) in rows.items() if made]
     for sentence in sentences:
         audit.log_without_user(audit.command_actor(""), sentence, why=audit.NOT_ASKED)
     return sentences

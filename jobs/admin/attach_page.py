@@ -29,17 +29,17 @@ MOST_COLUMNS, LONGEST_SHOWN = 8, 80
 class AttachmentAdmin(OnePageAdmin):
     def show(self, request: HttpRequest) -> HttpResponse:
         # What is not attached serves no page.
-        found = reading.read(seconds=READ_SECONDS, attached=True)
-        proposal = propose(found.tables)
+        facts = reading.read(seconds=READ_SECONDS, attached=True)
+        proposal = propose(facts.tables)
         sees_jobs = may_see(request.user, "jobs_job") and may_see(request.user, "jobs_workerheartbeat")
         context = {
             "title": "Attach",
             "proposal": proposal,
             "text": "" if proposal.refused else render(proposal),
             "unsupported": unsupported(proposal),
-            "unread": found.unread,
+            "unread": facts.unread,
             "sees_jobs": sees_jobs,
-            "rows": _rows(proposal, found.read_at) if sees_jobs else [],
+            "rows": _rows(proposal, facts.read_at) if sees_jobs else [],
         }
         return self.render(request, "admin/jobs/attach.html", context)
 

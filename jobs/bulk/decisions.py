@@ -103,7 +103,7 @@ def cancel(operation: BulkOperation, actor: Actor, reason: str) -> BulkOperation
 def resume(operation: BulkOperation, actor: Actor, reason: str) -> BulkOperation:
     """Continue with the members that are still waiting; the next ones are again a trial for the rest."""
     reason = reasons.required(reason, BulkRefused, KEPT)
-    done = operation.members.filter(outcome=BulkMember.Outcome.DONE)
+    done_members = operation.members.filter(outcome=BulkMember.Outcome.DONE)
     with transaction.atomic():
         _change(
             operation,
@@ -113,7 +113,7 @@ def resume(operation: BulkOperation, actor: Actor, reason: str) -> BulkOperation
             sentence="",
             due_at=Now(),
             troubles=0,
-            trial_after=done.aggregate(last=Max("id"))["last"] or 0,
+            trial_after=done_members.aggregate(last=Max("id"))["last"] or 0,
             trial_until=None,
             trial_passed=False,
         )

@@ -104,14 +104,14 @@ def _behind(letters: Sequence[DeadLetter]) -> set[UUID]:
     rows = DeadLetter.objects.filter(pk__in=queues).values_list("pk", "system_attributes", "sent_at")
     for pk, attributes, sent_at in rows if queues else ():
         by_queue[queues[pk]].append((pk, attributes, sent_at))
-    found: set[UUID] = set()
+    waiting: set[UUID] = set()
     for queue, some in by_queue.items():
         doubtful = _doubtful(queue, {group for _, each, _ in some if (group := each.get("MessageGroupId"))})
         for pk, attributes, sent_at in some:
             here = _Place(attributes.get("SequenceNumber", ""), sent_at)
             if any(place.is_before(here) for place in doubtful.get(attributes.get("MessageGroupId", ""), ())):
-                found.add(pk)
-    return found
+                waiting.add(pk)
+    return waiting
 
 
 def _is_fifo(queue: str) -> bool:

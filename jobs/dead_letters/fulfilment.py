@@ -31,21 +31,21 @@ class FulfilmentTurn:
 def work(budget: Budget | None = None) -> FulfilmentTurn:
     """Send and delete letters as requested, within the budget. SQS errors go to the ledger and are not raised."""
     budget = budget or Budget()
-    done, stop_at = FulfilmentTurn(), monotonic() + budget.seconds
+    turn, stop_at = FulfilmentTurn(), monotonic() + budget.seconds
     queues = origins.configured()
     removed_queues.retire_letters()
     if not waiting().exists():
-        return done
-    done.unknown = send_outcomes.give_up_intents()
+        return turn
+    turn.unknown = send_outcomes.give_up_intents()
     send_outcomes.finish_copies()
-    done.sent = replay.settle_requeued() + replay.send_copies(stop_at)
+    turn.sent = replay.settle_requeued() + replay.send_copies(stop_at)
     for dlq in queues:
         if monotonic() < stop_at and has_requests(dlq):
             visited = check_one(dlq, budget).visited
-            done.sent += visited.sent
-            done.deleted += visited.deleted
-    done.waiting = waiting().count()
-    return done
+            turn.sent += visited.sent
+            turn.deleted += visited.deleted
+    turn.waiting = waiting().count()
+    return turn
 
 
 def waiting() -> QuerySet[ReplayAttempt]:

@@ -39,13 +39,13 @@ def history_place() -> str | None:
 
     The search path may lead to the history of another Django project: the console then creates one of its own.
     """
-    found = catalog.rows(
+    places = catalog.rows(
         "SELECT nspname, has_table_privilege(c.oid, 'SELECT') FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace"
         " WHERE c.oid = to_regclass('django_migrations')"
     )
-    if not found:
+    if not places:
         return None
-    schema, readable = found[0]
+    schema, readable = places[0]
     if schema != own_schema.name() and not (readable and catalog.rows(_OUR_MIGRATIONS)):
         return None
     return str(schema)

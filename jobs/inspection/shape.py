@@ -52,8 +52,8 @@ def _column(contract: Contract, wanted: WantedColumn, table: Table, attached: bo
     mapped = mapping.current().table(contract.table)
     if wanted.name in mapped.absent_columns:
         yield _absent(contract, wanted)
-    found = list(_unfit_column(contract, wanted, table, attached))
-    yield from found
+    misfits = list(_unfit_column(contract, wanted, table, attached))
+    yield from misfits
     present = table.columns.get(contract.actual(wanted))
     if present is None or mapped.lacks(wanted.name) or not _has_type_that_fits(contract, wanted, present):
         return
@@ -64,7 +64,7 @@ def _column(contract: Contract, wanted: WantedColumn, table: Table, attached: bo
     yield from _nullable(contract, wanted, present)
     if wanted.name not in mapped.times:
         yield from _default(contract, wanted, present)
-    yield from (finding for finding in _length(contract, wanted, present) if finding not in found)
+    yield from (finding for finding in _length(contract, wanted, present) if finding not in misfits)
 
 
 def _unfit_column(

@@ -42,16 +42,16 @@ def of_another_kind(contract: Contract, table: Table) -> Finding:
 def absent(contract: Contract, *, attached: bool) -> Finding:
     """Return the finding about a table that is not there."""
     if _is_theirs(contract):
-        found = f"there is no table {contract.sql}, as the mapping names it"
+        state = f"there is no table {contract.sql}, as the mapping names it"
         action = "Correct the schema and the name in the file that OPSCONSOLE_MAPPING names."
     elif attached:
-        found = "there is no such table on the search path, although migrate was run"
+        state = "there is no such table on the search path, although migrate was run"
         action = "Let sessions look where it is, or put it back from a backup." + _elsewhere(contract.table)
     else:
-        found = "there is no such table on the search path"
+        state = "there is no such table on the search path"
         action = "migrate creates it." + _elsewhere(contract.table)
     severity = Severity.BLOCKER if attached or _is_theirs(contract) else Severity.INFO
-    return Finding(id="table-missing", severity=severity, subject=contract.table, found=found, action=action)
+    return Finding(id="table-missing", severity=severity, subject=contract.table, found=state, action=action)
 
 
 def _elsewhere(name: str) -> str:

@@ -171,13 +171,13 @@ def _of_check(
 
 def _of_domains(of: Table, present: Present, steps: list[Step]) -> Iterator[Finding]:
     """Find the domains of columns that refuse a value. That of the status is the subject of ``jobs.inspection.statuses``."""
-    found: dict[tuple[str, str, str], list[Step]] = {}
+    steps_by_constraint: dict[tuple[str, str, str], list[Step]] = {}
     for step in steps:
         for column, value in step.written(present).items():
             declared = present.columns[column].declared
             if column != of.column("status") and (constraint := _refused_by_type(value, declared)):
-                found.setdefault((column, declared, constraint), []).append(step)
-    for (column, declared, constraint), refused in found.items():
+                steps_by_constraint.setdefault((column, declared, constraint), []).append(step)
+    for (column, declared, constraint), refused in steps_by_constraint.items():
         yield _refused(
             of,
             column,

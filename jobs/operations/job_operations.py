@@ -129,9 +129,9 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
     written: dict[UUID, str] = {}
     with transaction.atomic():
         # Lock first, then look again on a newer snapshot: a heartbeat or a result in between wins (I3).
-        found = _lock([step.job_id for step in wanted], decision.budget)
-        same = [step for step in wanted if is_as_seen(found.get(step.job_id), step)]
-        jobs = _look_again([found[step.job_id] for step in same])
+        rows = _lock([step.job_id for step in wanted], decision.budget)
+        same = [step for step in wanted if is_as_seen(rows.get(step.job_id), step)]
+        jobs = _look_again([rows[step.job_id] for step in same])
         kept = {step.job_id: second_thought(step, jobs[step.job_id]) for step in same}
         left |= {job_id: why for job_id, why in kept.items() if why}
         for action, write in _WRITES.items():
@@ -139,8 +139,8 @@ def _together(steps: Sequence[Step], decision: _Decision) -> list[Outcome]:
             written |= write(chosen, decision) if chosen else {}
         if written and decision.record:
             decision.record(written)
-    left |= {step.job_id: changed(found.get(step.job_id)) for step in wanted if step.job_id not in jobs}
-    busy = _existing([step.job_id for step in wanted if step.job_id not in found])
+    left |= {step.job_id: changed(rows.get(step.job_id)) for step in wanted if step.job_id not in jobs}
+    busy = _existing([step.job_id for step in wanted if step.job_id not in rows])
     return [
         not_locked(step, decision.budget)
         if step.job_id in busy

@@ -46,8 +46,8 @@ class Trait:
 
 def traits() -> list[Trait]:
     """Return what is known about the workers, queue by queue first; empty before anything was measured."""
-    found = one_statement.read(**_readings())
-    naming = [_of_queue(queue) for queue in found["naming"]]
+    read = one_statement.read(**_readings())
+    naming = [_of_queue(queue) for queue in read["naming"]]
     if JOBS.life.told_by != BEATS:
         naming = _of_runs_without_a_sign()
     short = [
@@ -58,12 +58,12 @@ def traits() -> list[Trait]:
             each.advice,
             page="jobs_queuestate",
         )
-        for each in visibility.of_readings(found)
+        for each in visibility.of_readings(read)
     ]
     counted = (
-        (_of_shared_ids, found["shared"], found["first_shared"]),
-        (_of_clocks, found["clocks"], found["first_clocks"]),
-        (_of_rows_from_the_future, found["future"], found["first_future"]),
+        (_of_shared_ids, read["shared"], read["first_shared"]),
+        (_of_clocks, read["clocks"], read["first_clocks"]),
+        (_of_rows_from_the_future, read["future"], read["first_future"]),
     )
     return [*naming, *short, *(tell(number, first) for tell, number, first in counted if number)]
 

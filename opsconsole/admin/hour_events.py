@@ -21,16 +21,16 @@ def context(request: HttpRequest) -> dict[str, Any]:
     if kind not in hour_events.KINDS or hour is None or hour != begin_of(hour, HOUR):
         raise Http404
     after = _place(request)
-    found = hour_events.read(kind, hour, after)
+    page = hour_events.read(kind, hour, after)
     here = {"kind": kind, "at": request.GET["at"]}
-    older = found.older and here | {"after": found.older.at.isoformat(), "event": str(found.older.event)}
+    older = page.older and here | {"after": page.older.at.isoformat(), "event": str(page.older.event)}
     figure = hour_events.KINDS[kind]
     return {
         "title": figure.capitalize(),
-        "counted": many(found.counted, "event"),
+        "counted": many(page.counted, "event"),
         "start": hour,
         "end": hour + HOUR,
-        "rows": [row | {"link": labels.job_link(row["job_id"])} for row in found.rows],
+        "rows": [row | {"link": labels.job_link(row["job_id"])} for row in page.rows],
         "older_url": f"?{urlencode(older)}" if older else "",
         "newest_url": f"?{urlencode(here)}" if after else "",
     }

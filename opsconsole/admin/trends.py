@@ -125,16 +125,16 @@ class TrendsAdmin(OnePageAdmin):
         if "at" not in request.GET:
             return redirect(self.address("changelist"))
         wanted = _wanted(request)
-        found = run_list.read(wanted, _number(request.GET.get("before", "")))
+        page = run_list.read(wanted, _number(request.GET.get("before", "")))
         context = {
             "title": "Runs that ended",
             "wanted": wanted,
             "what": _what(wanted),
-            "found": found,
-            "rows": [_run_row(run) for run in found.runs],
+            "found": page,
+            "rows": [_run_row(run) for run in page.runs],
             "jobs_url": _jobs_url(wanted),
             "counted": report.progress(),
-            "older_url": _older_url(request, found.older),
+            "older_url": _older_url(request, page.older),
             "newest_url": _older_url(request, None) if "before" in request.GET else "",
         }
         return self.render(request, "admin/opsconsole/trend_runs.html", context)

@@ -45,13 +45,15 @@ def failing() -> list[FailingTask]:
         return []
     failures = Failure.objects.filter(_any(since_success)).order_by()
     in_a_row = failures.values("group").annotate(runs=Count("pk"), since=Min("started"))
-    found = {row["group"]: row for row in in_a_row.filter(runs__gte=IN_A_ROW)}
-    newest = failures.filter(group__in=found).order_by("group", "-stopped").distinct("group")
+    runs_by_name = {row["group"]: row for row in in_a_row.filter(runs__gte=IN_A_ROW)}
+    newest = failures.filter(group__in=runs_by_name).order_by("group", "-stopped").distinct("group")
     errors = dict(newest.values_list("group", "result"))
     return [
-        FailingTask(entry, found[name]["runs"], found[name]["since"], _shortly(errors.get(name)))
+        FailingTask(
+            entry, runs_by_name[name]["runs"], runs_by_name[name]["since"], _shortly(errors.get(name))
+        )
         for name, entry in entries.items()
-        if name in found
+        if name in runs_by_name
     ]
 
 

@@ -113,11 +113,11 @@ def sync_intervals() -> list[str]:
 
 
 def _sync(entry: Entry) -> Iterator[str]:
-    found, *doubles = list(ours().filter(name=entry.full_name)) or [None]
+    schedule, *doubles = list(ours().filter(name=entry.full_name)) or [None]
     for double in doubles:
         double.delete()
         yield f"{entry.name}: removed a duplicate"
-    if found is None:
+    if schedule is None:
         Schedule.objects.create(
             name=entry.full_name,
             func=entry.task,
@@ -126,28 +126,28 @@ def _sync(entry: Entry) -> Iterator[str]:
             next_run=Now(),
         )
         yield f"{entry.name}: added, every {entry.minutes} min"
-    elif _differs(found, entry):
-        _change(found, entry)
+    elif _differs(schedule, entry):
+        _change(schedule, entry)
         yield f"{entry.name}: changed, every {entry.minutes} min"
 
 
-def _differs(found: Schedule, entry: Entry) -> bool:
+def _differs(schedule: Schedule, entry: Entry) -> bool:
     wanted = (entry.task, Schedule.MINUTES, entry.minutes, None, None, None, None)
     return wanted != (
-        found.func,
-        found.schedule_type,
-        found.minutes,
-        found.args or None,
-        found.kwargs or None,
-        found.hook or None,
-        found.cluster or None,
+        schedule.func,
+        schedule.schedule_type,
+        schedule.minutes,
+        schedule.args or None,
+        schedule.kwargs or None,
+        schedule.hook or None,
+        schedule.cluster or None,
     )
 
 
-def _change(found: Schedule, entry: Entry) -> None:
+def _change(schedule: Schedule, entry: Entry) -> None:
     # A shorter interval counts from now: the old next_run may be much later.
     latest = Now() + timedelta(minutes=entry.minutes)
-    Schedule.objects.filter(pk=found.pk).update(
+    Schedule.objects.filter(pk=schedule.pk).update(
         func=entry.task,
         schedule_type=Schedule.MINUTES,
         minutes=entry.minutes,

@@ -30,19 +30,19 @@ _MADE_FOR = (
 )
 
 
-def of(found: Mapping) -> str:
+def of(in_force: Mapping) -> str:
     """Return a word that changes with whatever of the mapping is built into functions and indexes.
 
     The schema of a table is left out: the search path may find the same one. So are words that no index holds.
     """
-    parts = {table.contract: _built_in(table) for table in found.tables}
+    parts = {table.contract: _built_in(table) for table in in_force.tables}
     parts["jobs"] |= {
-        "words": {status: found.jobs.words(status) for status in (PENDING, IN_PROGRESS)},
-        "life": asdict(found.jobs.life),
-        "queues": None if found.jobs.queues is None else dict(found.jobs.queues),
+        "words": {status: in_force.jobs.words(status) for status in (PENDING, IN_PROGRESS)},
+        "life": asdict(in_force.jobs.life),
+        "queues": None if in_force.jobs.queues is None else dict(in_force.jobs.queues),
     }
     text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16] if found != Mapping() else "contract"
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if in_force != Mapping() else "contract"
 
 
 def has_changed() -> bool:

@@ -132,7 +132,7 @@ def is_given(name: str, value: str) -> bool:
     return any(each.name == name and _plain(each.value) == _plain(value) for each in (*DEFAULTS, *wanted()))
 
 
-def statements(found: list[Difference]) -> list[str]:
+def statements(to_set: list[Difference]) -> list[str]:
     """Return the SQL that gives the role of this connection the defaults, for its database only.
 
     They take effect when a role logs in, which may be another one than that of its statements (``ALTER ROLE ... SET role``).
@@ -144,7 +144,7 @@ def statements(found: list[Difference]) -> list[str]:
             sql.SQL("ALTER ROLE {} IN DATABASE {} SET {} = {}")
             .format(role, database, sql.SQL(each.wanted.name), _literal(each.wanted))
             .as_string(cursor.connection)
-            for each in found
+            for each in to_set
         ]
 
 

@@ -83,15 +83,15 @@ class VersionedAdmin(TitledAdmin):
             if row is None:
                 return super().delete_view(request, object_id, extra_context)
             now = self._whole(row)
-            found = (
+            conflict = (
                 form_versions.conflict(now, request.POST.get(FIELD, "")) if request.method == "POST" else None
             )
             form = DeletionForm(request.POST if request.method == "POST" else None, label_suffix="")
-            if found or not form.is_valid():
+            if conflict or not form.is_valid():
                 request.POST = QueryDict()  # Django asks again where nothing was sent.
-            context = {"conflict": found, "version": now.token(), "form": form}
+            context = {"conflict": conflict, "version": now.token(), "form": form}
             response = super().delete_view(request, object_id, context | (extra_context or {}))
-            if found:
+            if conflict:
                 response.status_code = STATUS
             return response
 

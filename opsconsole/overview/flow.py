@@ -66,7 +66,7 @@ def steps(seen: Overview, user: Person) -> list[FlowStep]:
     if not may_see(user, "jobs_job"):
         return []
     of = _courses()
-    done, since = of[DONE].last_day, figures.begin_in_words(figures.hours_to_now(HOURS))
+    done_runs, since = of[DONE].last_day, figures.begin_in_words(figures.hours_to_now(HOURS))
     return [
         FlowStep(
             "Jobs arrived in 24\u00a0h",
@@ -79,7 +79,7 @@ def steps(seen: Overview, user: Person) -> list[FlowStep]:
         FlowStep("Jobs running", figure(seen.running), "?status=in_progress", of[RUNNING], READINGS_ANCHOR),
         FlowStep(
             "Runs done in 24\u00a0h",
-            _or_unknown(done),
+            _or_unknown(done_runs),
             "",
             of[DONE],
             OUTCOMES_ANCHOR,

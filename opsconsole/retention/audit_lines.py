@@ -112,7 +112,7 @@ def _delete_batch(by: str) -> int:
 
 def _oldest(dropped: drops.Drops, first_id: int) -> list[Seal]:
     """Return the first seals whose lines are all old and all there, as many as a batch holds."""
-    found: list[Seal] = []
+    seals: list[Seal] = []
     total = 0
     present = AuditSeal.objects.filter(source=AUDIT, last_id__gte=first_id).order_by("last_id")
     numbers = present.values_list("number", "ids", "row_count")
@@ -121,14 +121,14 @@ def _oldest(dropped: drops.Drops, first_id: int) -> list[Seal]:
         if not drops.subtracted(wanted, dropped.ranges):
             continue
         if (
-            (found and total + row_count > LINES_PER_BATCH)
-            or len(found) == SEALS_PER_BATCH
+            (seals and total + row_count > LINES_PER_BATCH)
+            or len(seals) == SEALS_PER_BATCH
             or not _is_old(wanted)
         ):
             break
-        found += next(chain.pages(number, number))
+        seals += next(chain.pages(number, number))
         total += row_count
-    return found
+    return seals
 
 
 def _is_old(ranges: list[Range]) -> bool:

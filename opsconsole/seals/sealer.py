@@ -150,9 +150,9 @@ def _seal(source: AuditSeal.Source, portion: Sequence[UnsealedRange], begun: set
     limit = MOST_ROWS[source]
     # Before the rows are read: what had ended by then is visible to them.
     snapshot = _snapshot()
-    found = rows.read(source, [(each.first_id, each.last_id or END) for each in portion], limit)
-    covered = id_ranges.of_ids(row.id for row in found)
-    read_up_to = END if len(found) < limit else found[-1].id
+    sealed_rows = rows.read(source, [(each.first_id, each.last_id or END) for each in portion], limit)
+    covered = id_ranges.of_ids(row.id for row in sealed_rows)
+    read_up_to = END if len(sealed_rows) < limit else sealed_rows[-1].id
     for each in portion:
         own = [part for part in covered if each.first_id <= part[1] and part[0] <= (each.last_id or END)]
         if each.last_id is None:
@@ -161,9 +161,9 @@ def _seal(source: AuditSeal.Source, portion: Sequence[UnsealedRange], begun: set
             _narrow(each, own, read_up_to, snapshot, begun)
         if read_up_to == END:
             begun.add(each.pk)
-    if found:
-        _write(source, found, covered, existing=portion[0].existing)
-    return len(found)
+    if sealed_rows:
+        _write(source, sealed_rows, covered, existing=portion[0].existing)
+    return len(sealed_rows)
 
 
 def _advance(head: UnsealedRange, covered: Sequence[Range]) -> None:
@@ -221,10 +221,10 @@ def _snapshot() -> Snapshot:
 
 
 def _write(
-    source: AuditSeal.Source, found: Sequence[SealedRow], covered: Sequence[Range], *, existing: bool
+    source: AuditSeal.Source, sealed_rows: Sequence[SealedRow], covered: Sequence[Range], *, existing: bool
 ) -> None:
     content = ContentHash()
-    content.add(row.texts for row in found)
+    content.add(row.texts for row in sealed_rows)
     last = AuditSeal.objects.order_by("-number").values_list("number", "hash").first() or (0, "")
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {rows.TIME.format('clock_timestamp()')}")
@@ -235,7 +235,7 @@ def _write(
         source=str(source),
         existing=existing,
         ids=id_ranges.as_text(covered),
-        row_count=len(found),
+        row_count=len(sealed_rows),
         content=content.text(),
         sealed_at=sealed_at,
     )

@@ -97,15 +97,15 @@ class _Clock:
                     "last": last,
                 }
                 cursor.execute(statement, given)
-                found = cursor.fetchall()
-            if not found:
+                page = cursor.fetchall()
+            if not page:
                 return
-            self.latest = found[-1][3]
-            early = [(number, time) for number, time, too_early, _ in found if timed and too_early]
-            yield [row[0] for row in found], early
-            if len(found) < PAGE:
+            self.latest = page[-1][3]
+            early = [(number, time) for number, time, too_early, _ in page if timed and too_early]
+            yield [row[0] for row in page], early
+            if len(page) < PAGE:
                 return
-            first = found[-1][0] + 1
+            first = page[-1][0] + 1
 
 
 def _is_in(number: int, ranges: list[Range]) -> bool:

@@ -51,16 +51,16 @@ def _digests(term: str) -> Steps[list[str]]:
     """Return the hashes that begin so, of clients whose keys are no longer stored: pages show the first 12 digits."""
     if not _DIGEST.fullmatch(term):
         return []
-    found: list[str] = []
-    while len(found) < MOST_DIGESTS:
+    digests: list[str] = []
+    while len(digests) < MOST_DIGESTS:
         # From one hash to the next, because each has a row per hour.
-        behind = {"key_hash__gt": found[-1]} if found else {"key_hash__gte": term.lower()}
+        behind = {"key_hash__gt": digests[-1]} if digests else {"key_hash__gte": term.lower()}
         rows = RateLimitHour.objects.filter(key_hash__lt=f"{term.lower()}g", **behind).order_by("key_hash")
         read = yield {"next": value_of(rows.values_list("key_hash", flat=True))}
         if read["next"] is None:
             break
-        found.append(read["next"])
-    return found
+        digests.append(read["next"])
+    return digests
 
 
 def alerts(term: str, user: Person) -> Finding:

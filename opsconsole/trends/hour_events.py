@@ -48,13 +48,13 @@ def read(kind: str, hour: datetime, after: Place | None = None) -> HourEvents:
     events = JobEvent.objects.filter(kind=kind, at__gte=hour, at__lt=hour + HOUR)
     page = events if after is None else events.filter(Q(at__lt=after.at) | Q(at=after.at, id__lt=after.event))
     names = ("id", "at", "job_id", "run_epoch", "actor", "reason")
-    found = list(page.order_by("-at", "-id").values(*names)[: SHOWN + 1])
-    rows = found[:SHOWN]
+    rows_and_one = list(page.order_by("-at", "-id").values(*names)[: SHOWN + 1])
+    rows = rows_and_one[:SHOWN]
     jobs = {
         job["pk"]: job
         for job in Job.objects.filter(pk__in={row["job_id"] for row in rows}).values(
             "pk", "queue", "customer_id"
         )
     }
-    older = Place(rows[-1]["at"], rows[-1]["id"]) if len(found) > SHOWN else None
+    older = Place(rows[-1]["at"], rows[-1]["id"]) if len(rows_and_one) > SHOWN else None
     return HourEvents(counting.count(events), [row | {"job": jobs.get(row["job_id"])} for row in rows], older)

@@ -82,7 +82,7 @@ Counted = dict[Group, dict[str, Counts]]
 
 def counted(runs: Iterable[EndedRun], now: datetime) -> Counted:
     """Count the runs, in each length that a page still shows, by each dimension."""
-    found: Counted = defaultdict(lambda: defaultdict(Counts))
+    counts_by_group: Counted = defaultdict(lambda: defaultdict(Counts))
     for run in runs:
         values = [(str(dimension), value[:LONGEST_NAME]) for dimension, value in run.by.items()]
         facts = (run.event, str(run.outcome), _bucket(run.waited), _bucket(run.ran))
@@ -91,31 +91,35 @@ def counted(runs: Iterable[EndedRun], now: datetime) -> Counted:
             if start < now - shown:
                 continue
             for dimension, value in values:
-                found[Group(minutes, dimension, start)][value].observe(*facts)
-    return found
+                counts_by_group[Group(minutes, dimension, start)][value].observe(*facts)
+    return counts_by_group
 
 
 def _bucket(duration: timedelta | None) -> int | None:
     return None if duration is None else histogram.bucket_of(duration.total_seconds())
 
 
-def store(found: Counted) -> None:
+def store(counts_by_group: Counted) -> None:
     """Add these counts to the stored ones."""
-    if not found:
+    if not counts_by_group:
         return
-    numbers = _numbers(found)
-    full = {group for group, values in found.items() if numbers.get(group, 0) + len(values) > MOST_VALUES}
-    names = {value for group, values in found.items() if group not in full for value in values}
-    stored = _stored(_of(found).filter(value__in=names))
-    for group in found.keys() - full:
+    numbers = _numbers(counts_by_group)
+    full = {
+        group
+        for group, values in counts_by_group.items()
+        if numbers.get(group, 0) + len(values) > MOST_VALUES
+    }
+    names = {value for group, values in counts_by_group.items() if group not in full for value in values}
+    stored = _stored(_of(counts_by_group).filter(value__in=names))
+    for group in counts_by_group.keys() - full:
         for value, counts in stored.get(group, {}).items():
-            if value in found[group]:
-                found[group][value].add(counts)
+            if value in counts_by_group[group]:
+                counts_by_group[group][value].add(counts)
     if full:
         stored = _stored(_of(full))
         for group in sorted(full):
-            found[group] = _folded(group, found[group], stored.get(group, {}))
-    _write(found)
+            counts_by_group[group] = _folded(group, counts_by_group[group], stored.get(group, {}))
+    _write(counts_by_group)
 
 
 def _of(groups: Collection[Group]) -> RunRollupQuerySet:
@@ -158,7 +162,7 @@ def _folded(group: Group, fresh: dict[str, Counts], stored: dict[str, Counts]) -
     return {value: fresh[value] for value in fresh.keys() & kept} | {OTHERS: together}
 
 
-def _write(found: Counted) -> None:
+def _write(counts_by_group: Counted) -> None:
     rows = [
         RunRollup(
             **group._asdict(),
@@ -169,7 +173,7 @@ def _write(found: Counted) -> None:
             first_event=counts.first_event,
             last_event=counts.last_event,
         )
-        for group, values in found.items()
+        for group, values in counts_by_group.items()
         for value, counts in values.items()
     ]
     RunRollup.objects.bulk_create(

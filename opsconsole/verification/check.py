@@ -77,10 +77,10 @@ def skipped(sentence: str, action: str) -> Judgement:
 
 def of(problems: Iterable[Problem], unjudged: Iterable[Problem] = (), *, fine: str) -> Judgement:
     """Return the answer that names all problems; what could not be judged makes it unknown, where nothing is wrong."""
-    found, doubts = list(problems), list(unjudged)
-    if not found and not doubts:
+    wrongs, doubts = list(problems), list(unjudged)
+    if not wrongs and not doubts:
         return ok(fine)
-    every = [*found, *doubts]
+    every = [*wrongs, *doubts]
     sentence = " ".join(dict.fromkeys(each.sentence for each in every))
     action = " ".join(dict.fromkeys(each.action for each in every))
-    return Judgement(Verdict.WRONG if found else Verdict.UNKNOWN, sentence, action)
+    return Judgement(Verdict.WRONG if wrongs else Verdict.UNKNOWN, sentence, action)

@@ -28,16 +28,16 @@ def provider_can_be_used(_: Wishes) -> Judgement:
     return of(_problems(found), fine=fine)
 
 
-def _problems(found: dict[str, Any]) -> Iterator[Problem]:
+def _problems(document: dict[str, Any]) -> Iterator[Problem]:
     try:
-        keys = provider.keys_of(found)
+        keys = provider.keys_of(document)
     except ProviderAway as error:
         keys = 0
         yield Problem(f"Its keys can't be read: {error}.", "Ask who runs the provider.")
     else:
         if not keys:
             yield Problem("It publishes no keys.", "Ask who runs the provider.")
-    ways = found.get("code_challenge_methods_supported")
+    ways = document.get("code_challenge_methods_supported")
     if isinstance(ways, list) and "S256" not in ways:
         yield Problem("It does not take part in PKCE with S256.", "Allow it for this client at the provider.")
     named = {role for roles in configuration.current().roles.values() for role in roles}

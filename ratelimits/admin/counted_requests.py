@@ -30,22 +30,22 @@ def context(request: HttpRequest, names: Names, client_url: Callable[..., str]) 
     step = Step(start=start, length=length, counted=asked.counted, policy=asked.policy, client=asked.client)
     shown = {"title": "Requests counted", "step": step, "words": WORDS[step.counted]}
     try:
-        found = counted_requests.read(step)
+        page = counted_requests.read(step)
     except usage_report.ReportTimeout as error:
         return shown | {"timeout": str(error)}
-    named = names(line.key for line in found.shown if line.key)
+    named = names(line.key for line in page.shown if line.key)
     rows = [
         (
             line,
             named[line.key] if line.key else f"{line.digest[:12]}…",
             client_url(key=line.key) if line.key else client_url(hash=line.digest),
         )
-        for line in found.shown
+        for line in page.shown
     ]
     return shown | {
-        "total": exactly(found.total, "request"),
+        "total": exactly(page.total, "request"),
         "rows": rows,
-        "hidden": found.lines - len(rows),
+        "hidden": page.lines - len(rows),
         "is_wider": length != asked.length,
     }
 

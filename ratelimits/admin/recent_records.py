@@ -40,15 +40,15 @@ def read(
     """Return the page of these records that the request's address names, by two statements."""
     skipped = _skipped(request)
     in_order = records.annotate(db_now=Now()).order_by("-created_at", "-pk")
-    found = list(in_order[skipped : skipped + LINES + 1])
-    shown = found[:LINES]
+    records_and_one = list(in_order[skipped : skipped + LINES + 1])
+    shown = records_and_one[:LINES]
     named = names(record.key for record in shown)
     further = skipped + LINES
     return RecentRecords(
         rows=[(record, named[record.key], client_url(key=record.key)) for record in shown],
         first=skipped + 1,
         newer=_address(request, max(0, skipped - LINES)) if skipped else "",
-        older=_address(request, further) if len(found) > LINES and further <= MOST_SKIPPED else "",
+        older=_address(request, further) if len(records_and_one) > LINES and further <= MOST_SKIPPED else "",
     )
 
 

@@ -240,15 +240,15 @@ def _digests(text: str) -> list[str]:
     if known := _cache.digests.get(name):
         return known
     random_part, check = text[len(PREFIX) : -CHECK_LENGTH], text[-CHECK_LENGTH:]
-    found = [
+    digests = [
         _digest(text, pepper) for pepper in peppers if hmac.compare_digest(_check(random_part, pepper), check)
     ]
-    if found:
+    if digests:
         with _cache.lock:
             if len(_cache.digests) >= MAX_CACHED_KEYS:
                 _cache.digests.clear()
-            _cache.digests[name] = found
-    return found
+            _cache.digests[name] = digests
+    return digests
 
 
 def _known(digests: list[str]) -> ApiKey | None:

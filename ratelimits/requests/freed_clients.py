@@ -98,13 +98,13 @@ def key_of(term: str) -> str:
         return (_address(value) if kind == "address" else "") or term
     if client := _address(term):
         return client
-    found = [each for each in client_names.find(term) if not each.key.startswith("check:")]
-    if len(found) != 1:
-        some = "; ".join(f"{each.key} ({each.name})" for each in found) or "none"
+    clients = [each for each in client_names.find(term) if not each.key.startswith("check:")]
+    if len(clients) != 1:
+        some = "; ".join(f"{each.key} ({each.name})" for each in clients) or "none"
         raise FreeRefused(
             f"Name one client, by its address or its key in the records. Clients that match: {some}. Nothing was changed."
         )
-    return found[0].key
+    return clients[0].key
 
 
 def _address(text: str) -> str:

@@ -31,10 +31,10 @@ def of_jobs(job_ids: Iterable[UUID], *, shown: int) -> dict[UUID, list[DoneByRun
         .filter(place__lte=shown)
         .order_by("job_id", F("run_epoch").desc(nulls_last=True), "id")
     )
-    found: dict[UUID, list[DoneByRun]] = {}
+    notes: dict[UUID, list[DoneByRun]] = {}
     for event in events:
-        runs = found.setdefault(event.job_id, [])
+        runs = notes.setdefault(event.job_id, [])
         if not runs or runs[-1].run != event.run_epoch:
             runs.append(DoneByRun(event.run_epoch, event.actor, max(0, event.of - shown)))
         runs[-1].notes.append(event)
-    return found
+    return notes

@@ -25,14 +25,14 @@ ID_TYPES = {"uuid": "uuid", "bigint": "bigint", "integer": "integer"} | dict.fro
 def propose(tables: Iterable[TableFacts]) -> Proposal:
     """Return the proposal for the tables of a database, or why there is none."""
     tables = list(tables)
-    found = queue_table.candidates(tables)
-    if not found:
+    queues = queue_table.candidates(tables)
+    if not queues:
         return _none(tables)
-    chosen = found[0]
+    chosen = queues[0]
     jobs = TableProposal(chosen.table)
     proposal = Proposal(jobs, TableProposal(None), TableProposal(None))
     proposal.considered = [
-        f"{other.table.sql} looks like a queue too: check which one is meant" for other in found[1:]
+        f"{other.table.sql} looks like a queue too: check which one is meant" for other in queues[1:]
     ]
     proposal.statuses = words.divide(
         chosen.words,

@@ -43,7 +43,7 @@ def status_columns(table: TableFacts) -> list[ColumnFacts]:
 
 def candidates(tables: Iterable[TableFacts]) -> list[Candidate]:
     """Return the tables with a running word beside one for what waits or is done, likeliest first."""
-    found = []
+    tables_of_queues = []
     for table in tables:
         for status in status_columns(table):
             candidate = Candidate(table, status, words_of(table, status))
@@ -53,9 +53,9 @@ def candidates(tables: Iterable[TableFacts]) -> list[Candidate]:
                 and "in_progress" in meanings
                 and meanings & {"pending", "completed"}
             ):
-                found.append(candidate)
+                tables_of_queues.append(candidate)
                 break
-    return sorted(found, key=lambda candidate: candidate.score, reverse=True)
+    return sorted(tables_of_queues, key=lambda candidate: candidate.score, reverse=True)
 
 
 def of_numbers(tables: Iterable[TableFacts]) -> list[Candidate]:

@@ -93,17 +93,17 @@ class Command(commands.ConsoleCommand):
         self.tell(_as_json(state, prospect), [_as_text(state, prospect)], as_json=options["json"])
 
     def _restored(self, options: dict[str, Any]) -> None:
-        done = fencing.restored(
+        fenced = fencing.restored(
             Actor.operator(options["operator"], None),
             options["reason"],
             completed=_ids(options["completed"]) if options["completed"] else (),
             again=options["again"],
             record=partial(_log, options),
         )
-        suspicion = suspects.of(done.restore)
-        answer = suspects.as_json(done.restore, suspicion) | {"locked": done.locked}
-        self.tell(answer, _restore_as_text(done, suspicion), as_json=options["json"])
-        if done.locked:
+        suspicion = suspects.of(fenced.restore)
+        answer = suspects.as_json(fenced.restore, suspicion) | {"locked": fenced.locked}
+        self.tell(answer, _restore_as_text(fenced, suspicion), as_json=options["json"])
+        if fenced.locked:
             sys.exit(1)
 
     def _change(self, options: dict[str, Any]) -> None:
@@ -227,18 +227,18 @@ def _ids(file: Path) -> set[UUID]:
     return ids
 
 
-def _restore_as_text(done: Fencing, suspicion: Suspicion) -> list[str]:
-    restore = done.restore
-    lines = [_what_was_done(restore, begun=done.begun)]
+def _restore_as_text(fenced: Fencing, suspicion: Suspicion) -> list[str]:
+    restore = fenced.restore
+    lines = [_what_was_done(restore, begun=fenced.begun)]
     lines += [f"Noticed: {sign}" for sign in restore.signs]
     ended = f"{restore.fenced_ended:,} failed, quarantined or cancelled"
     lines += [
         f"Fenced: {restore.fenced_running:,} running, {restore.fenced_waiting:,} waiting (sent again), {ended}.",
-        f"Completed, because you said so: {done.told_completed:,} now, {restore.told_completed:,} in all.",
+        f"Completed, because you said so: {fenced.told_completed:,} now, {restore.told_completed:,} in all.",
     ]
-    if done.locked:
+    if fenced.locked:
         lines.append(
-            f"{exactly(done.locked, 'job')} not fenced or completed: locked by other transactions, or kept from being "
+            f"{exactly(fenced.locked, 'job')} not fenced or completed: locked by other transactions, or kept from being "
             "changed by a trigger or policy of yours. Run the command again, with the same file if you gave one."
         )
     lines += [each.sentence for each in suspicion.queues]

@@ -156,25 +156,27 @@ class Command(commands.ConsoleCommand):
         self, tried: Sequence[UUID], checked: Sequence[CheckedQueue], concerned: DeadLetterQuerySet
     ) -> None:
         states = _states(tried)
-        done, skipped = states.get(DeadLetter.State.REPLAYED, 0), len(self._skipped)
+        replayed, skipped = states.get(DeadLetter.State.REPLAYED, 0), len(self._skipped)
         for state, count in sorted(states.items()):
             self._line(f"{count:>7,} {DeadLetter.State(state).label.lower()}")
         problems = []
-        if done < len(tried):
+        if replayed < len(tried):
             problems.append(
-                f"{done:,} of {len(tried):,} replayed, {skipped:,} skipped. {left_over.CLUSTER_CONTINUES}"
+                f"{replayed:,} of {len(tried):,} replayed, {skipped:,} skipped. {left_over.CLUSTER_CONTINUES}"
             )
         problems += [why for why in [fifo_order.waiting_in_words(tried)] if why]
         left = list(left_over.sentences(concerned, just_begun=states.get(DeadLetter.State.REPLAYING, 0)))
         problems += left
         problems += [why for each in checked if (why := _why_not_all_seen(each))]
         if self._as_json:
-            answer = {"tried": len(tried), "replayed": done, "skipped": self._skipped, "states": states}
+            answer = {"tried": len(tried), "replayed": replayed, "skipped": self._skipped, "states": states}
             self.tell(answer | {"problems": problems}, (), as_json=True)
         if problems:
-            unread = done == len(tried) and not left and any(each.visited.depth is None for each in checked)
+            unread = (
+                replayed == len(tried) and not left and any(each.visited.depth is None for each in checked)
+            )
             raise (could_not if unread else CommandError)(" ".join(problems))
-        self._line(f"{done:,} replayed.")
+        self._line(f"{replayed:,} replayed.")
 
 
 def _log(actor: Actor, reason: str, written: Mapping[UUID, str]) -> None:

@@ -21,13 +21,13 @@ class Command(commands.ConsoleCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         with transaction.atomic():
-            done = schedules.sync()
-            if done:
-                did = f"Changed the schedules: {'; '.join(done)}."
+            changes = schedules.sync()
+            if changes:
+                did = f"Changed the schedules: {'; '.join(changes)}."
                 audit.log_without_user(audit.command_actor(""), did, why=audit.NOT_ASKED)
         names = schedules.ours().filter(repeats=schedules.PAUSED).values_list("name", flat=True)
         paused = [name.removeprefix(PREFIX) for name in names]
-        lines = [*done, *(f"{name}: paused, left so" for name in paused)]
-        lines.append(f"{len(table())} schedules, {len(done)} changes.")
-        answer = {"schedules": len(table()), "changes": done, "paused": paused}
+        lines = [*changes, *(f"{name}: paused, left so" for name in paused)]
+        lines.append(f"{len(table())} schedules, {len(changes)} changes.")
+        answer = {"schedules": len(table()), "changes": changes, "paused": paused}
         self.tell(answer, lines, as_json=options["json"])

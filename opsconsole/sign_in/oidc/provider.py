@@ -129,11 +129,11 @@ def discovery_address(issuer: str) -> str:
 
 
 def _read(issuer: str) -> dict[str, Any]:
-    found = read_anew(issuer)
-    algorithms = found.get("id_token_signing_alg_values_supported")
+    metadata = read_anew(issuer)
+    algorithms = metadata.get("id_token_signing_alg_values_supported")
     offered = algorithms if isinstance(algorithms, list) else ["RS256"]
     accepted = [each for each in ALGORITHMS if each in offered]
-    kept = {name: found[name] for name in (*NEEDED, *OTHERS, WAYS) if name in found}
+    kept = {name: metadata[name] for name in (*NEEDED, *OTHERS, WAYS) if name in metadata}
     return kept | {"issuer": issuer, "id_token_signing_alg_values_supported": accepted}
 
 
@@ -141,28 +141,28 @@ def read_anew(issuer: str) -> dict[str, Any]:
     """Return the discovery document as it is now, whole."""
     from opsconsole.sign_in.oidc import client  # noqa: PLC0415 - reads Authlib, which nobody else needs
 
-    found = client.fetch_json(discovery_address(issuer))
-    if problem := problem_with(found, issuer):
+    metadata = client.fetch_json(discovery_address(issuer))
+    if problem := problem_with(metadata, issuer):
         raise ProviderAway(problem)
-    return found
+    return metadata
 
 
-def keys_of(found: dict[str, Any]) -> int:
+def keys_of(metadata: dict[str, Any]) -> int:
     """Return how many keys the provider publishes now."""
     from opsconsole.sign_in.oidc import client  # noqa: PLC0415 - likewise
 
-    keys = client.fetch_json(found["jwks_uri"]).get("keys")
+    keys = client.fetch_json(metadata["jwks_uri"]).get("keys")
     return len(keys) if isinstance(keys, list) else 0
 
 
-def problem_with(found: dict[str, Any], issuer: str) -> str:
+def problem_with(metadata: dict[str, Any], issuer: str) -> str:
     """Return what is wrong with a discovery document, or an empty string. Pure."""
-    if found.get("issuer") != issuer:
-        return f"its discovery document is of the issuer {str(found.get('issuer'))[:200]!r}"
-    for name in (*NEEDED, *(each for each in OTHERS if each in found)):
-        if not is_safe(found.get(name)):
+    if metadata.get("issuer") != issuer:
+        return f"its discovery document is of the issuer {str(metadata.get('issuer'))[:200]!r}"
+    for name in (*NEEDED, *(each for each in OTHERS if each in metadata)):
+        if not is_safe(metadata.get(name)):
             return f"its discovery document has no usable {name}"
-    algorithms = found.get("id_token_signing_alg_values_supported")
+    algorithms = metadata.get("id_token_signing_alg_values_supported")
     if isinstance(algorithms, list) and not set(algorithms) & set(ALGORITHMS):
         return "it signs with none of the accepted algorithms"
     return ""

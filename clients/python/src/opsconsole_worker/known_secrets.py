@@ -31,18 +31,18 @@ def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
     Of a URL that is no secret as a whole, these are its passwords. Of one that is, such as a webhook's, also a user without
     a password, and the path: errors of HTTP name the path alone.
     """
-    found: set[str] = set()
+    secrets: set[str] = set()
     for name, value in _with_files(environment):
         if secret := bool(_SECRET_NAMES.search(name)):
-            found |= {value.strip(), *_parts(value)}
+            secrets |= {value.strip(), *_parts(value)}
         if name.endswith("_HEADERS"):
             # Such as "api-key=secret,tenant=7".
-            found |= {part.partition("=")[2].strip() for part in value.split(",")}
+            secrets |= {part.partition("=")[2].strip() for part in value.split(",")}
         if secret or _URL_NAMES.search(name):
             for part in _parts(value):
-                found |= set(_of_url(part, secret=secret))
-    found |= set(map(unquote, found))
-    return tuple(sorted((each for each in found if len(each) >= SHORTEST_SECRET), key=len, reverse=True))
+                secrets |= set(_of_url(part, secret=secret))
+    secrets |= set(map(unquote, secrets))
+    return tuple(sorted((each for each in secrets if len(each) >= SHORTEST_SECRET), key=len, reverse=True))
 
 
 def _with_files(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:

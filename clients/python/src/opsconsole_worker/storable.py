@@ -27,15 +27,15 @@ class KeyTwice(ValueError):
 
 def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the object as ``json.loads`` does by itself, but raise ``KeyTwice`` where a value would be dropped."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    document = dict(pairs)
+    if len(document) < len(pairs):
         # Linear: a hostile object has a hundred thousand keys.
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
                 raise KeyTwice(key)
             seen.add(key)
-    return found
+    return document
 
 
 def plain_text(text: str) -> str:

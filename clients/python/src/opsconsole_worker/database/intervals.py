@@ -47,13 +47,13 @@ def _sum(parts: Iterable[tuple[str, str]]) -> timedelta:
 
 def _sql_standard(text: str) -> timedelta:
     """Return the sum of the fields: a sign holds for those behind it, until the next one."""
-    found, sign = timedelta(), 1
+    total, sign = timedelta(), 1
     for signed, years, months, hours, minutes, seconds, days in _SQL_STANDARD.findall(text):
         sign = {"-": -1, "+": 1}.get(signed, sign)
-        found += sign * timedelta(
+        total += sign * timedelta(
             days=365 * int(years or 0) + 30 * int(months or 0) + int(days or 0),
             hours=int(hours or 0),
             minutes=int(minutes or 0),
             seconds=float(seconds or 0),
         )
-    return found
+    return total

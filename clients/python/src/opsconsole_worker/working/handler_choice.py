@@ -44,18 +44,18 @@ def _of_module(module: str, queue: str) -> Handler:
 
 
 def _of_entry_point(queue: str) -> Handler:
-    found = list(entry_points(group=GROUP, name=queue))
-    if not found:
+    points = list(entry_points(group=GROUP, name=queue))
+    if not points:
         raise InvalidHandler(
             f"No handler was named, and no installed package has an entry point '{queue}' in the group '{GROUP}'. "
             "Give --handler or --handlers."
         )
-    if len({point.value for point in found}) > 1:
-        several = ", ".join(sorted(point.value for point in found))
+    if len({point.value for point in points}) > 1:
+        several = ", ".join(sorted(point.value for point in points))
         raise InvalidHandler(
             f"Several entry points handle the queue '{queue}': {several}. Choose one with --handler."
         )
-    [point, *_] = found
+    [point, *_] = points
     try:
         handler = point.load()
     except (ImportError, AttributeError) as error:
