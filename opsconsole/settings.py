@@ -325,6 +325,8 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = False
 # probes come without it.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
+# --- logs, metrics and traces ---
+
 OPSCONSOLE_LOG_FORMAT = env.choice("OPSCONSOLE_LOG_FORMAT", logs.TEXT, logs.FORMATS)
 OPSCONSOLE_ACCESS_LOG = env.boolean("OPSCONSOLE_ACCESS_LOG", default=True)
 # Whoever has one of them may read /metrics; without any, nothing is counted.
