@@ -33,7 +33,7 @@ def create_job(
             min_length=1,
             max_length=255,
             pattern="^[!-~]+$",
-            description="A repeated request with the same key within 24 hours gets the first answer again.",
+            description=f"A repeated request with the same key gets the first answer again, for {idempotency.KEPT_FOR}.",
         ),
     ] = None,
 ) -> Any:

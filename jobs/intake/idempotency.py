@@ -14,9 +14,12 @@ from jobs.models import IdempotencyKey
 from opsconsole.kit.errors import OpsConsoleError
 from opsconsole.kit.row_locks import limit_waits
 
+# What the OpenAPI document says of it.
+KEPT_FOR = "24 hours, unless OPSCONSOLE_KEEP_ANSWERS_DAYS says otherwise"
+
 
 class KeyReused(OpsConsoleError):
-    """The key was used within the last day for something else."""
+    """The key was used for something else, and the answer to that is still kept."""
 
 
 @dataclass(frozen=True)

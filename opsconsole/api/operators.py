@@ -27,7 +27,8 @@ PARAMETER = {
     "name": HEADER,
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[!-~]+$"},
-    "description": "A repeated request with the same key within 24 hours changes nothing and gets the first answer again.",
+    "description": "A repeated request with the same key changes nothing and gets the first answer again, for "
+    f"{idempotency.KEPT_FOR}.",
 }
 
 View: TypeAlias = Callable[..., Any]
