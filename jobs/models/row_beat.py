@@ -12,9 +12,7 @@ from typing import Any
 from django.db.models import DateTimeField, F, Func
 
 from jobs.models.columns import JOBS
-from jobs.models.worker_observation import CLOCK_TOLERANCE
-
-_TOLERANCE = f"interval '{CLOCK_TOLERANCE.total_seconds():g} s'"
+from jobs.models.worker_observation import TOLERANCE_IN_STATEMENT
 
 
 def in_statement(job: str) -> str | None:
@@ -27,8 +25,9 @@ def in_statement(job: str) -> str | None:
         return None
     began = f"coalesce({JOBS.read('started_at', job)}, {JOBS.read('updated_at', job)}, '-infinity')"
     return (
-        f"(CASE WHEN {job}.claimed_epoch IS NULL AND isfinite({told_at}) AND {told_at} <= statement_timestamp() + {_TOLERANCE}"
-        f" AND {told_at} >= {began} - {_TOLERANCE} THEN {told_at} END)"
+        f"(CASE WHEN {job}.claimed_epoch IS NULL AND isfinite({told_at})"
+        f" AND {told_at} <= statement_timestamp() + {TOLERANCE_IN_STATEMENT}"
+        f" AND {told_at} >= {began} - {TOLERANCE_IN_STATEMENT} THEN {told_at} END)"
     )
 
 

@@ -29,7 +29,7 @@ from django.db.models.functions import Coalesce, Greatest, Least, Now
 
 from jobs.models.queue import MAX_VISIBILITY_SECONDS, QueueState
 from jobs.models.worker import stale_after
-from jobs.models.worker_observation import CLOCK_TOLERANCE
+from jobs.models.worker_observation import CLOCK_TOLERANCE, TOLERANCE_IN_STATEMENT
 from opsconsole.kit.postgresql.timestamps import calculable
 
 # The last heartbeat that counts for the run, and the end of an outage in which no worker could send heartbeats.
@@ -39,7 +39,7 @@ _BY_ANY_CLOCK = ("started_at", "updated_at")
 # The latest sign of life of a row that has the evidence as columns and whose last change is old.
 LAST_SEEN_IN_STATEMENT = (
     f"greatest({', '.join(_BY_OUR_CLOCK)}, updated_at, CASE WHEN started_at <= read_at"
-    f" + interval '{CLOCK_TOLERANCE.total_seconds():g} s' THEN started_at END)"
+    f" + {TOLERANCE_IN_STATEMENT} THEN started_at END)"
 )
 
 

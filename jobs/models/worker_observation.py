@@ -20,6 +20,7 @@ from opsconsole.kit.bounded_columns import BoundedName
 
 # A clock that differs from the database's by more than this is not believed.
 CLOCK_TOLERANCE = timedelta(minutes=1)
+TOLERANCE_IN_STATEMENT = f"interval '{CLOCK_TOLERANCE.total_seconds():g} s'"
 # A worker id that several processes shared within this time counts as shared.
 SHARED_FOR = timedelta(days=1)
 # The ids of shared() for a handwritten statement.
@@ -38,10 +39,10 @@ FEWEST_RUNS = 10
 _COUNTED_BEAT = """coalesce(
     (SELECT CASE WHEN seen.beat_at = {beat} THEN coalesce(seen.seen_at, {beat})
                  WHEN seen.seen_at IS NOT NULL
-                      OR {beat} < (SELECT beats_looked_at FROM recovery_control) - interval '1 minute'
+                      OR {beat} < (SELECT beats_looked_at FROM recovery_control) - {tolerance}
                  THEN statement_timestamp() END
        FROM worker_observations AS seen WHERE seen.worker_id = {worker}),
-    CASE WHEN {beat} > statement_timestamp() + interval '1 minute' THEN statement_timestamp() ELSE {beat} END)"""
+    CASE WHEN {beat} > statement_timestamp() + {tolerance} THEN statement_timestamp() ELSE {beat} END)"""
 
 
 class CountedBeat(Func):
@@ -56,7 +57,7 @@ class CountedBeat(Func):
         self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, *_: Any, **__: Any
     ) -> tuple[str, tuple[str | int, ...]]:
         worker, beat = (compiler.compile(column)[0] for column in self.get_source_expressions())
-        return _COUNTED_BEAT.format(worker=worker, beat=beat), ()
+        return _COUNTED_BEAT.format(worker=worker, beat=beat, tolerance=TOLERANCE_IN_STATEMENT), ()
 
 
 class WorkerObservationQuerySet(models.QuerySet["WorkerObservation"]):

@@ -13,6 +13,7 @@ from django.db import connection, transaction
 
 from jobs.models import Status
 from jobs.models.columns import HEARTBEATS, JOBS
+from jobs.models.worker_observation import TOLERANCE_IN_STATEMENT
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole_worker.database.finite_times import finite_in_statement
 
@@ -44,9 +45,9 @@ WITH look AS (
 ), judged AS (
     SELECT *,
            CASE WHEN NOT changed THEN seen_at IS NOT NULL
-                WHEN beat_at > at + interval '1 minute' THEN true
+                WHEN beat_at > at + {tolerance} THEN true
                 WHEN NOT known THEN false
-                WHEN beat_at < looked_at - interval '1 minute' THEN true
+                WHEN beat_at < looked_at - {tolerance} THEN true
                 ELSE seen_at IS NOT NULL AND NOT beat_at BETWEEN looked_at AND at END AS is_off,
            known AND process <> last_process AS other_process
       FROM beats
@@ -58,8 +59,8 @@ WITH look AS (
                 ELSE greatest(written_at - at,
                               least(coalesce(clock_offset, written_at - at), written_at - looked_at)) END AS is_ahead_by
       FROM judged
-     WHERE known AND (other_process OR changed AND (is_off OR seen_at IS NOT NULL OR beat_at < at - interval '1 minute'))
-        OR NOT known AND (is_off OR current_job_id IS NULL OR beat_at >= at - interval '1 minute'
+     WHERE known AND (other_process OR changed AND (is_off OR seen_at IS NOT NULL OR beat_at < at - {tolerance}))
+        OR NOT known AND (is_off OR current_job_id IS NULL OR beat_at >= at - {tolerance}
                           OR EXISTS (SELECT FROM {jobs} WHERE jobs.id = judged.current_job_id AND {is_running}
                                         AND jobs.run_epoch = coalesce(judged.current_run_epoch, jobs.run_epoch)))
      ORDER BY known DESC, beat_at DESC
@@ -84,8 +85,8 @@ INSERT INTO worker_observations AS seen (worker_id, beat_at, shared_at)
 SELECT worker_id, min(beat.last_heartbeat), statement_timestamp()
   FROM {jobs} JOIN {beats} AS beat USING (worker_id)
  WHERE {is_running} AND octet_length(worker_id) <= {longest_id}
-   AND CASE WHEN jobs.started_at <= statement_timestamp() + interval '1 minute' THEN jobs.started_at ELSE jobs.updated_at END
-       >= greatest(beat.started_at, '1000-01-01') - interval '1 minute'
+   AND CASE WHEN jobs.started_at <= statement_timestamp() + {tolerance} THEN jobs.started_at ELSE jobs.updated_at END
+       >= greatest(beat.started_at, '1000-01-01') - {tolerance}
  GROUP BY worker_id HAVING count(DISTINCT jobs.id) > 1
     ON CONFLICT (worker_id) DO UPDATE SET shared_at = excluded.shared_at
 """
@@ -120,10 +121,12 @@ SELECT queue, count(*) FILTER (WHERE named_before IS NULL), count(*) FILTER (WHE
 """
 
 
-_TABLES = {
+_NAMES = {
     "jobs": JOBS.aliased_rows,
     "beats": HEARTBEATS.rows,
     "is_running": JOBS.is_status(Status.IN_PROGRESS, of="jobs"),
+    "tolerance": TOLERANCE_IN_STATEMENT,
+    "longest_id": LONGEST_ID,
 }
 
 
@@ -131,8 +134,8 @@ def look_at_workers() -> None:
     """Note which ids serve several jobs at once, and how many runs a heartbeat has named."""
     with transaction.atomic(), connection.cursor() as cursor:
         if _is_alone(cursor):
-            cursor.execute(_NOTE_SHARED_IDS.format(**_TABLES, longest_id=LONGEST_ID))
-            cursor.execute(_MEASURE_NAMING.format(**_TABLES, longest_id=LONGEST_ID))
+            cursor.execute(_NOTE_SHARED_IDS.format(**_NAMES))
+            cursor.execute(_MEASURE_NAMING.format(**_NAMES))
 
 
 def look_at_beats() -> None:
@@ -144,10 +147,9 @@ def look_at_beats() -> None:
         if _is_alone(cursor):
             cursor.execute(
                 _LOOK_AT_BEATS.format(
-                    **_TABLES,
+                    **_NAMES,
                     written_at=finite_in_statement("beat.last_heartbeat"),
                     most=MOST_NEW_WORKERS,
-                    longest_id=LONGEST_ID,
                 )
             )
             cursor.execute(_LOOKED)
@@ -174,7 +176,7 @@ def forget_ended_runs() -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             "DELETE FROM measured_runs AS measured"
-            f" WHERE NOT EXISTS (SELECT FROM {JOBS.aliased_rows} WHERE jobs.id = measured.job_id AND {_TABLES['is_running']}"
+            f" WHERE NOT EXISTS (SELECT FROM {JOBS.aliased_rows} WHERE jobs.id = measured.job_id AND {_NAMES['is_running']}"
             "                      AND jobs.run_epoch = measured.run_epoch)"
         )
         forgotten: int = cursor.rowcount
