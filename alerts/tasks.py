@@ -1,4 +1,4 @@
-"""Tasks that the cluster runs on a schedule (``opsconsole.cluster.schedules``). Each returns a line for its record."""
+"""Tasks that the cluster runs on a schedule (``opsconsole.cluster.task_table``). Each returns a line for its record."""
 
 from __future__ import annotations
 

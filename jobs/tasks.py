@@ -1,4 +1,4 @@
-"""The scheduled tasks of the jobs app (``opsconsole.cluster.schedules``). Each returns a line for the task's record."""
+"""The scheduled tasks of the jobs app (``opsconsole.cluster.task_table``). Each returns a line for the task's record."""
 
 from __future__ import annotations
 

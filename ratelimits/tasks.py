@@ -1,4 +1,4 @@
-"""Tasks that the cluster runs on a schedule (``opsconsole.cluster.schedules``)."""
+"""Tasks that the cluster runs on a schedule (``opsconsole.cluster.task_table``)."""
 
 from __future__ import annotations
 
