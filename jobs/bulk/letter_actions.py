@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from jobs.bulk.kinds import MOST_NAMED, Kind, MemberResult, Order, Result, Results, Trial
-from jobs.dead_letters import cluster_work, fifo_order, operations, origins, queue_visit, replay_results
+from jobs.dead_letters import cluster_work, fifo_order, operations, origins, replay_results, scan_coverage
 from jobs.dead_letters.replay_results import ReplayResult
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter
@@ -83,7 +83,7 @@ def _customers(subjects: Sequence[str]) -> dict[str, str]:
 def not_seen() -> list[str]:
     """Return a sentence per dead letter queue that was not read, or of which the last scan did not see everything."""
     known = list(origins.known())
-    unseen = [why for dlq in known if (why := queue_visit.unseen_in_words(dlq))]
+    unseen = [why for dlq in known if (why := scan_coverage.unseen_in_words(dlq))]
     rounds = [f"{why} The command redrive_dlq goes round until none is left." for why in unseen]
     return [*(why for _, why in origins.unread(known)), *rounds]
 

@@ -14,10 +14,10 @@ from django.db.models.functions import Now
 from alerts import notify
 from alerts.notify import Fact, Trouble
 from alerts.watch import monitor_alerts
-from jobs.dead_letters import origins, removed_queues, search_text, titles
+from jobs.dead_letters import origins, removed_queues, scan_coverage, search_text, titles
 from jobs.dead_letters.affected_customers import AffectedCustomers, Failures, affected_by, failures_in
 from jobs.dead_letters.free_letters import FreeLetters
-from jobs.dead_letters.queue_visit import Visit, counted, coverage, visit
+from jobs.dead_letters.queue_visit import Visit, visit
 from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter, DeadLetterQueue
 from jobs.models.dead_letter import DeadLetterQuerySet
@@ -51,7 +51,7 @@ class CheckedQueue:
             return f"{self.dlq}: empty"
         locked_by_others = f", {self.visited.locked:,} locked by others" if self.visited.locked else ""
         letters = f"{exactly(self.visited.depth, 'dead letter')}, {self.new:,} new{locked_by_others}"
-        return f"{self.dlq}: {letters}; {coverage(self.dlq)}"
+        return f"{self.dlq}: {letters}; {scan_coverage.in_words(self.dlq)}"
 
 
 def check(every: timedelta | None = None) -> list[CheckedQueue]:
@@ -126,7 +126,7 @@ def tell(dlq: DeadLetterQueue, visited: Visit) -> int:
             "dlq_not_empty",
             visited.depth,
             Trouble(
-                title=counted(visited.depth, str(dlq)) if visited.depth else "",
+                title=scan_coverage.counted(visited.depth, str(dlq)) if visited.depth else "",
                 link=_list_of(dlq),
                 facts=list(_facts(dlq, failures, affected)),
                 links=list(_links(dlq, failures, affected)),
@@ -186,7 +186,7 @@ def _facts(dlq: DeadLetterQueue, failures: Failures, affected: AffectedCustomers
         yield "For support", affected.for_support()
     if returned := DeadLetter.objects.present().filter(dlq=dlq, returns__gt=0).count():
         yield "Came back after a replay", f"{returned:,}"
-    yield "Coverage", coverage(dlq)
+    yield "Coverage", scan_coverage.in_words(dlq)
 
 
 def _links(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlencode
 
 from alerts.catalog import NO_RULE, RULES
-from jobs.dead_letters.queue_visit import counted
+from jobs.dead_letters.scan_coverage import counted
 from opsconsole.kit.counting import exactly, many
 from opsconsole.overview.current_figures import Overview
 from opsconsole.overview.finding import Finding

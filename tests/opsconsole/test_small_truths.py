@@ -20,7 +20,7 @@ from alerts.models import Alert, Channel, SlackPerson
 from alerts.notify import Trouble
 from alerts.sending import banner
 from jobs.admin.dead_letters import letter_badges
-from jobs.dead_letters.queue_visit import coverage
+from jobs.dead_letters import scan_coverage
 from jobs.models import BulkOperation, DeadLetter, DeadLetterQueue, JobEvent, Status
 from opsconsole.kit import admin_pages, audit
 from opsconsole.kit.identity_models import SignInIdentity
@@ -61,7 +61,9 @@ def test_receives_tell_workers_from_the_console(receives: int, views: int, words
 )
 def test_coverage_fits_the_depth_beside_it(depth: int, seen: int, words: str) -> None:
     assert (
-        coverage(DeadLetterQueue(visible=depth, in_flight=0, delayed=0, seen=seen, about=seen, full=True))
+        scan_coverage.in_words(
+            DeadLetterQueue(visible=depth, in_flight=0, delayed=0, seen=seen, about=seen, full=True)
+        )
         == words
     )
 

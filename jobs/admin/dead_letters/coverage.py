@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from django.db.models.functions import Now
 from django_stubs_ext import WithAnnotations
 
-from jobs.dead_letters import origins
-from jobs.dead_letters.queue_visit import counted, coverage
+from jobs.dead_letters import origins, scan_coverage
 from jobs.models import DeadLetterQueue
 from opsconsole.kit import intervals
 from opsconsole.kit.db_clock import DbNow
@@ -44,7 +43,7 @@ def lines() -> list[CoverageLine]:
 def unread(lines: Sequence[CoverageLine]) -> str:
     """Say how many messages the queues hold, for an empty list; nothing if they are empty or unknown."""
     depth = sum(line.row.depth or 0 for line in lines if not line.row.error)
-    return f"{counted(depth)}, which the console has not read yet." if depth else ""
+    return f"{scan_coverage.counted(depth)}, which the console has not read yet." if depth else ""
 
 
 def _line(row: WithAnnotations[DeadLetterQueue, DbNow]) -> CoverageLine:
@@ -52,7 +51,7 @@ def _line(row: WithAnnotations[DeadLetterQueue, DbNow]) -> CoverageLine:
     return CoverageLine(
         row=row,
         depth="unknown" if row.error or row.depth is None else f"{row.depth:,}",
-        coverage=coverage(row),
+        coverage=scan_coverage.in_words(row),
         stale=row.checked_at is None or row.db_now - row.checked_at > late,
         console=sqs.console_link(row.url),
     )

@@ -16,7 +16,7 @@ from jobs.admin.dead_letters.listed_letters import letters_of_group
 from jobs.admin.previewed_actions import StepOrOutcome
 from jobs.bulk import letter_actions
 from jobs.dead_letters import cluster_work, operations
-from jobs.dead_letters.queue_visit import next_step
+from jobs.dead_letters.scan_coverage import next_step
 from jobs.letter_ledger.entries import LetterAction
 from jobs.models import DeadLetter, DeadLetterQueue, FailureGroup
 from jobs.operations.steps import Outcome, Record, Step

@@ -17,7 +17,7 @@ from django.db.models import Count, Q
 from jobs.bulk.registry import kind_of
 from jobs.dead_letters import check, fifo_order, fulfilment, left_over, operations, origins, send_outcomes
 from jobs.dead_letters.check import CheckedQueue
-from jobs.dead_letters.queue_visit import unseen_in_words
+from jobs.dead_letters.scan_coverage import unseen_in_words
 from jobs.letter_ledger import entries
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging.dispatcher import dispatch

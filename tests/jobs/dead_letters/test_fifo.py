@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
-from jobs.dead_letters import check, fifo_order, fulfilment, origins, queue_visit, scan
+from jobs.dead_letters import check, fifo_order, fulfilment, origins, scan, scan_coverage
 from jobs.dead_letters.scan import Budget
 from jobs.models import DeadLetter
 from opsconsole_worker.environment import QueueConfig
@@ -206,4 +206,4 @@ def test_scan_of_fifo_queue_ends_without_progress(account: Account) -> None:
 
     assert checked.visited.seen == 10
     assert account.fake.hidden(FIFO_DLQ) == 0
-    assert queue_visit.unseen(checked.dlq) == 20
+    assert scan_coverage.unseen(checked.dlq) == 20

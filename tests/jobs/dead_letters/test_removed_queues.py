@@ -13,7 +13,7 @@ from django.urls import reverse
 from alerts.models import Alert, Gauge, Monitor, Notification
 from alerts.watch import monitor_alerts
 from jobs import tasks
-from jobs.dead_letters import check, queue_visit, scan
+from jobs.dead_letters import check, scan, scan_coverage
 from jobs.letter_ledger.entries import LetterAction
 from jobs.messaging.dispatcher import dispatch
 from jobs.models import DeadLetter, Status
@@ -213,4 +213,4 @@ def test_pages_say_that_the_queue_was_removed(account: Account, replaced: Any, o
         "Its dead letter queue was removed from the settings: if it still exists, delete the message"
         in preview
     )
-    assert queue_visit.unseen_in_words(letter(message_id).dlq) == ""
+    assert scan_coverage.unseen_in_words(letter(message_id).dlq) == ""

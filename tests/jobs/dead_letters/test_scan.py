@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from jobs.dead_letters import origins, queue_visit, scan
+from jobs.dead_letters import origins, queue_visit, scan, scan_coverage
 from jobs.dead_letters.scan import Budget, ScanResult
 from jobs.models import DeadLetter, DeadLetterQueue
 from opsconsole_worker import sqs
@@ -240,7 +240,7 @@ def test_scan_is_complete_only_when_provable(before: QueueDepth, scanned: ScanRe
     ],
 )
 def test_coverage_wording(fields: dict[str, Any], sentence: str) -> None:
-    assert queue_visit.coverage(DeadLetterQueue(**{"full": False} | fields)) == sentence
+    assert scan_coverage.in_words(DeadLetterQueue(**{"full": False} | fields)) == sentence
 
 
 @pytest.mark.django_db
