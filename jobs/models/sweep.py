@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from django.db import models
-from django.db.models import Case, Exists, F, OuterRef, When
-from django.db.models.functions import Now
+from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, When, Window
+from django.db.models.functions import Coalesce, Lag, Now
+
+BEFORE_ANY_SWEEP = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SweepQuerySet(models.QuerySet["Sweep"]):
@@ -16,6 +18,24 @@ class SweepQuerySet(models.QuerySet["Sweep"]):
 
     def newest_finished(self) -> Self:
         return self.finished().order_by("-started_at", "-id")
+
+    def worth_telling(self, among: int) -> Self:
+        """Return, newest first, those of so many newest sweeps that did something, or left other runs than the sweep before.
+
+        What is left alone is found anew by each sweep.
+        """
+        oldest = Subquery(self.newest_finished().values("started_at")[among - 1 : among])
+        left = ("mode", "skipped", "locked")
+        before = {
+            f"{name}_before": Window(Lag(name), order_by=[F("started_at").asc(), F("id").asc()])
+            for name in left
+        }
+        did_something = Q(requeued__gt=0) | Q(quarantined__gt=0) | Q(errors__gt=0)
+        as_before = Q(**{name: F(f"{name}_before") for name in left})
+        left_others = Q(found__gt=0) & (Q(mode_before=None) | ~as_before)
+        searched = self.finished().filter(started_at__gte=Coalesce(oldest, BEFORE_ANY_SWEEP))
+        rows = searched.annotate(**before).filter(did_something | left_others)
+        return rows.order_by("-started_at", "-id")
 
     def last_finished(self) -> Sweep | None:
         return self.newest_finished().first()

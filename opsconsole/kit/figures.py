@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from django.db.models import F, QuerySet
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Greatest, Now, TruncHour
 from django.utils import timezone
 
@@ -49,7 +50,7 @@ def last_day(names: Sequence[str]) -> tuple[list[datetime], dict[str, list[float
 def last_hours(names: Sequence[str], count: int) -> tuple[list[datetime], dict[str, list[float | None]]]:
     """Return this many hours, of which the last is the running one, with the value per name."""
     hours = hours_to_now(count)
-    return hours, by_hour(stored(names, hours), names, hours)
+    return hours, by_hour(stored(names, hours[0]), names, hours)
 
 
 def hours_to_now(count: int) -> list[datetime]:
@@ -64,9 +65,9 @@ def begin_in_words(hours: Sequence[datetime]) -> str:
     return f"{hours[0]:%H:%M}{day}"
 
 
-def stored(names: Sequence[str], hours: Sequence[datetime]) -> QuerySet[HourlyFigure, FigureRow]:
+def stored(names: Sequence[str], since: datetime | Combinable) -> QuerySet[HourlyFigure, FigureRow]:
     """Return the stored figures as rows of name, hour and value."""
-    rows = HourlyFigure.objects.filter(name__in=names, hour__gte=hours[0])
+    rows = HourlyFigure.objects.filter(name__in=names, hour__gte=since)
     return rows.values_list("name", "hour", "value")
 
 

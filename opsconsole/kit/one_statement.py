@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import DatabaseError, connection, transaction
+from django.db.backends.postgresql.psycopg_any import mogrify
 from django.db.models import DateTimeField, DecimalField, Model, QuerySet
 from django.db.models.functions.datetime import TruncBase
 
@@ -31,6 +33,11 @@ class Reading(Generic[Answer]):
     sql: str
     params: tuple[Any, ...]
     decode: Callable[[Any], Answer]
+
+    @cached_property
+    def bound(self) -> str:
+        """The query with its parameters in place. psycopg would take a long one apart each time that it is sent."""
+        return str(mogrify(self.sql, self.params, connection))
 
     def then(self, change: Callable[[Answer], Other]) -> Reading[Other]:
         """Return the reading that makes something else of the answer."""
@@ -103,11 +110,9 @@ def read(**readings: Reading[Any]) -> dict[str, Any]:
     asked = {name: reading for name, reading in readings.items() if reading.sql}
     row: Sequence[Any] = ()
     if asked:
-        parts = ", ".join(f"({reading.sql})" for reading in asked.values())
+        parts = ", ".join(f"({reading.bound})" for reading in asked.values())
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT {parts}", [param for reading in asked.values() for param in reading.params]
-            )
+            cursor.execute(f"SELECT {parts}")
             row = cursor.fetchone() or ()
     values = dict(zip(asked, row, strict=True))
     return {name: reading.decode(values.get(name)) for name, reading in readings.items()}

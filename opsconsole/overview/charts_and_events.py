@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice, zip_longest
 from typing import Any
-from urllib.parse import urlencode
 
 from django.urls import reverse
 
@@ -27,7 +25,7 @@ from opsconsole.trends import drawing, hour_events
 from opsconsole.trends.marks import Mark
 from ratelimits.records import counted_requests, usage_report
 
-SHOWN = slow_rows.ALERTS_READ
+SHOWN = slow_rows.EVENTS_READ
 # Where the charts stand on the page, for the figures that lead to them.
 OUTCOMES_ANCHOR, ARRIVED_ANCHOR, READINGS_ANCHOR = "by-outcome", "arrived", "waiting-and-running"
 
@@ -151,7 +149,7 @@ def _since(hours: Sequence[datetime]) -> str:
 def _arrived_url(hour: datetime) -> str:
     """Return the address of the list of the jobs that arrived in this hour."""
     begin, end = (f"{each.astimezone(UTC):%Y-%m-%dT%H:%M:%S}" for each in (hour, hour + HOUR))
-    return f"{addresses.fixed('admin:jobs_job_changelist')}?{urlencode({'since': begin, 'before': end})}"
+    return f"{addresses.fixed('admin:jobs_job_changelist')}?since={begin}&before={end}"
 
 
 def _waiting_and_running(labels: list[str], values: Mapping[str, Sequence[float | None]]) -> charts.Chart:
@@ -211,22 +209,10 @@ def _happened() -> list[Happening]:
     """Return the newest events from sweeps and alerts."""
     rows = slow_rows.read()
     happenings = [
-        *islice(map(_of_sweep, _told_sweeps(rows.sweeps)), SHOWN),
-        *(_of_alert(alert) for alert in rows.alerts),
+        *map(_of_sweep, rows.sweeps),
+        *map(_of_alert, rows.alerts),
     ]
     return sorted(happenings, key=lambda happening: happening.at, reverse=True)[:SHOWN]
-
-
-def _told_sweeps(newest: Sequence[Sweep]) -> Iterator[Sweep]:
-    """Yield the sweeps that did something or left other runs alone than the sweep before: each finds these anew."""
-    for sweep, before in zip_longest(newest, newest[1:]):
-        did_something = sweep.requeued or sweep.quarantined or sweep.errors
-        if did_something or (sweep.found and (before is None or _left(sweep) != _left(before))):
-            yield sweep
-
-
-def _left(sweep: Sweep) -> tuple[str, int, int]:
-    return sweep.mode, sweep.skipped, sweep.locked
 
 
 def _of_sweep(sweep: Sweep) -> Happening:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import F, QuerySet
-from django.db.models.functions import Now
+from django.db.models.functions import Now, TruncHour
 
 from alerts import rules
 from alerts.models import Alert, Monitor, Rule
@@ -24,10 +24,10 @@ from opsconsole.trends import marks
 from opsconsole.trends.marks import Mark
 
 # Most sweeps find nothing: only this many of the newest are searched for those that did.
-SWEEPS_READ = 200
+SWEEPS_SEARCHED = 200
 # What is told of one.
-OF_SWEEPS = ("mode", "started_at", "found", "requeued", "quarantined", "skipped", "locked", "errors")
-ALERTS_READ, MONITORS_READ = 8, 20
+OF_SWEEPS = ("started_at", "found", "requeued", "quarantined", "skipped", "locked", "errors")
+EVENTS_READ, MONITORS_READ = 8, 20
 KEY = "slow-rows"
 OUTCOMES = (
     ("completed", "good"),
@@ -79,15 +79,7 @@ def monitors() -> QuerySet[Monitor]:
 
 def _read() -> SlowRows:
     hours = figures.hours_to_now(2 * figures.HOURS)
-    span = day_of(hours)
-    rows = _with_figures(
-        {
-            **_of_any_hour(),
-            "stored": records_of(figures.stored(NAMES, hours)),
-            "paused": models_of(marks.pauses_within(*span)),
-            "switched": records_of(marks.switched_within(*span)),
-        }
-    )
+    rows = _with_figures(_readings())
     # The stored counts are up to a minute old, and the figures beside the charts are not. Of many, a minute changes little.
     running = hourly_counts.unfinished_of(rows["ended"], rows["arrived"])
     values = {
@@ -101,13 +93,21 @@ def _read() -> SlowRows:
 
 
 @built_once
-def _of_any_hour() -> dict[str, Reading[Any]]:
+def _readings() -> dict[str, Reading[Any]]:
+    day = TruncHour(Now() - (figures.HOURS - 1) * HOUR), TruncHour(Now() + HOUR)
+    # With one hour more: the hours are those of this host's clock.
+    two_days = TruncHour(Now() - 2 * figures.HOURS * HOUR)
     return {
+        "stored": records_of(figures.stored(NAMES, two_days)),
+        "paused": models_of(marks.pauses_within(*day)),
+        "switched": records_of(marks.switched_within(*day)),
         "ended": records_of(hourly_counts.ended(if_few=True)),
         "arrived": records_of(hourly_counts.arrived(if_few=True)),
         "rules": models_of(Rule.objects.all()),
-        "sweeps": models_of(Sweep.objects.newest_finished().only(*OF_SWEEPS)[:SWEEPS_READ]),
-        "alerts": models_of(Alert.objects.order_by("-since", "-id")[:ALERTS_READ]),
+        "sweeps": models_of(
+            Sweep.objects.worth_telling(among=SWEEPS_SEARCHED).only(*OF_SWEEPS)[:EVENTS_READ]
+        ),
+        "alerts": models_of(Alert.objects.order_by("-since", "-id")[:EVENTS_READ]),
         "monitors": models_of(monitors()),
     }
 

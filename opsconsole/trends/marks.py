@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.contrib.admin.models import LogEntry
 from django.db.models import CharField, Q, QuerySet
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast
 from django.urls import reverse
 from django_q.models import Schedule
@@ -24,6 +25,7 @@ MOST_SHOWN = 20
 SWITCHED = (("jobs", "recoverycontrol"), ("ratelimits", "limitercontrol"), ("django_q", "schedule"))
 ONLY_ROW = "1"
 PAUSES = "opsconsole_pause"
+Moment: TypeAlias = datetime | Combinable
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,13 @@ def of_rows(paused: Iterable[Pause], switched: Iterable[Sequence[Any]]) -> list[
     return sorted(marks, key=lambda mark: mark.at)[-MOST_SHOWN:]
 
 
-def pauses_within(begin: datetime, end: datetime) -> QuerySet[Pause]:
+def pauses_within(begin: Moment, end: Moment) -> QuerySet[Pause]:
     ended = Q(ended_at__gte=begin) | Q(ended_at=None, until=None) | Q(ended_at=None, until__gte=begin)
     return Pause.objects.filter(ended, began_at__lt=end).order_by("-id")[:MOST_SHOWN]
 
 
 def switched_within(
-    begin: datetime, end: datetime, models: Iterable[tuple[str, str]] = SWITCHED
+    begin: Moment, end: Moment, models: Iterable[tuple[str, str]] = SWITCHED
 ) -> QuerySet[Any, tuple[Any, ...]]:
     """Return the lines of the audit about switches of these models."""
     kinds = [Q(content_type__app_label=app, content_type__model=model) for app, model in models]

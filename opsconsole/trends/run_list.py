@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import Q
-from django.urls import reverse
 
 from jobs.models import Job, JobEvent, RunRollup
 from jobs.runs.timeline import Actor
+from opsconsole.kit import addresses
 from opsconsole.kit.bounded_columns import LONGEST_NAME
 from opsconsole.trends import ended_runs
 from opsconsole.trends.ended_runs import Dimension, End, EndedRun, Outcome
@@ -55,7 +55,7 @@ def list_url(start: datetime, minutes: int, by: str, only: str | None, outcome: 
     named = {"at": f"{start:%Y-%m-%dT%H:%MZ}", "minutes": str(minutes)}
     if only is not None:
         named |= {"by": by, "only": only}
-    return f"{reverse(PAGE)}?{urlencode(named | ({'ended': outcome} if outcome else {}))}"
+    return f"{addresses.fixed(PAGE)}?{urlencode(named | ({'ended': outcome} if outcome else {}))}"
 
 
 def read(wanted: Wanted, before: int | None = None) -> RunList:

@@ -71,12 +71,10 @@ class Step:
 
 def list_url(start: datetime, length: timedelta, counted: str, **filters: str) -> str:
     """Return the address of the list of the requests that this series counts in the step that begins then."""
-    named = {
-        "at": f"{start.astimezone(UTC):%Y-%m-%dT%H:%MZ}",
-        "minutes": str(length // MINUTE),
-        "counted": counted,
-    }
-    return f"{addresses.fixed(PAGE)}?{urlencode(named | {name: value for name, value in filters.items() if value})}"
+    at, minutes = f"{start.astimezone(UTC):%Y-%m-%dT%H:%MZ}", length // MINUTE
+    # Only what somebody named needs to be quoted.
+    named = urlencode({name: value for name, value in filters.items() if value})
+    return f"{addresses.fixed(PAGE)}?at={at}&minutes={minutes}&counted={counted}{named and '&'}{named}"
 
 
 def kept_step(start: datetime, length: timedelta) -> tuple[datetime, timedelta]:

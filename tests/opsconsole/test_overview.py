@@ -426,6 +426,27 @@ def test_sweeps_that_leave_the_same_runs_alone_are_told_once() -> None:
 
 
 @pytest.mark.django_db
+def test_only_so_many_newest_sweeps_are_searched() -> None:
+    at = Now() - HOUR
+    for found in ({"found": 1, "requeued": 1}, {"found": 1, "skipped": 1}, {"found": 1, "skipped": 1}):
+        # Two may begin at once.
+        Sweep.objects.create(
+            trigger="schedule", mode=Sweep.Mode.ARMED, started_at=at, finished_at=at, **found
+        )
+    Sweep.objects.create(trigger="schedule", mode=Sweep.Mode.ARMED, started_at=Now(), found=1, requeued=1)
+    Sweep.objects.create(
+        trigger="schedule", mode=Sweep.Mode.OBSERVE, started_at=Now(), finished_at=Now(), found=1, skipped=1
+    )
+
+    def told(among: int) -> list[tuple[str, int]]:
+        return list(Sweep.objects.worth_telling(among).values_list("mode", "requeued"))
+
+    # The oldest of those that are searched is told, because the one before it is not known.
+    assert told(1) == [("observe", 0)]
+    assert told(200) == [("observe", 0), ("armed", 0), ("armed", 1)]
+
+
+@pytest.mark.django_db
 def test_monitors_and_late_monitors() -> None:
     Monitor.objects.create(name="sweep", interval=HOUR)
     Monitor.objects.create(name="check", interval=HOUR, last_ok_at=Now() - 3 * HOUR)

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
@@ -49,15 +49,24 @@ _READERS = (
 _MAY_WRITE = re.compile(rf"(\bFROM|^\s*SELECT)\s+(?!({_READERS})\s*\()[\w.\"]+\s*\(|;\s*\S", re.IGNORECASE)
 # No transaction may contain these.
 ALONE = re.compile(r"\s*(VACUUM\b|(CREATE|DROP|RE)\s*(UNIQUE\s+)?INDEX\s+CONCURRENTLY\b)", re.IGNORECASE)
-
-
 _INSERTS = re.compile(r"\s*INSERT\b", re.IGNORECASE)
+# Characters of a statement of which it is remembered whether it writes; that of the largest page has 21,000.
+_LONGEST_KNOWN = 40_000
 
 
 def writes(statement: object) -> bool:
     """Tell whether a statement may change data. In doubt it may."""
-    text = _LITERALS.sub("''", str(statement))
+    text = str(statement)
+    return _known_to_write(text) if len(text) <= _LONGEST_KNOWN else _may_write(text)
+
+
+def _may_write(statement: str) -> bool:
+    text = _LITERALS.sub("''", statement)
     return not _READS.match(text) or bool(_MAY_WRITE.search(text))
+
+
+# Pages send the same statements again and again, and to look through that of a large page takes a millisecond.
+_known_to_write = lru_cache(maxsize=128)(_may_write)
 
 
 class NotGivenBack(DatabaseError):

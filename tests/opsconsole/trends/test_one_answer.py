@@ -45,7 +45,7 @@ def happen(now: datetime) -> None:
 def test_both_know_the_same_outcomes_by_the_same_events() -> None:
     # One more than there are: the last one may have just begun.
     hours = figures.hours_to_now(3)
-    rows = figures.stored([f"jobs {outcome}" for outcome in Outcome], hours)
+    rows = figures.stored([f"jobs {outcome}" for outcome in Outcome], hours[0])
 
     assert {name: value for name, _, value in rows} == {"jobs completed": 3, "jobs failed": 2}
 
