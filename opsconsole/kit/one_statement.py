@@ -14,7 +14,6 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from django.core.exceptions import EmptyResultSet, ValidationError
 from django.db import DatabaseError, connection, transaction
-from django.db.backends.postgresql.psycopg_any import mogrify
 from django.db.models import DateTimeField, DecimalField, Model, QuerySet
 from django.db.models.functions.datetime import TruncBase
 
@@ -37,7 +36,8 @@ class Reading(Generic[Answer]):
     @cached_property
     def bound(self) -> str:
         """The query with its parameters in place. psycopg would take a long one apart each time that it is sent."""
-        return str(mogrify(self.sql, self.params, connection))
+        operations: Any = connection.ops
+        return str(operations.compose_sql(self.sql, self.params))
 
     def then(self, change: Callable[[Answer], Other]) -> Reading[Other]:
         """Return the reading that makes something else of the answer."""

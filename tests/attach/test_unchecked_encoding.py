@@ -90,6 +90,8 @@ def test_unreadable_job_is_set_aside_alone(unchecked: Database, sqs_queue: TestQ
     assert SHOWN in rows and CAFE in rows
     page = browser.get(f"/admin/jobs/job/{bad.pk}/change/").content.decode()
     assert SHOWN in page and "not UTF-8" in page
+    customer = browser.get("/admin/customer/", {"id": CAFE})
+    assert customer.status_code == 200 and str(good.pk)[:8] in customer.content.decode()
 
 
 def test_stale_unreadable_run_is_recovered_with_the_others(unchecked: Database, sqs_queue: TestQueue) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
@@ -19,7 +19,7 @@ from django.db.backends.postgresql import base, operations
 from psycopg import ClientCursor
 from psycopg.errors import DiskFull
 from psycopg.pq import TransactionStatus
-from psycopg.sql import Composable
+from psycopg.sql import Composable, Literal
 from psycopg.types.json import Jsonb
 
 from opsconsole.kit import answer_limit, full_disk, own_schema
@@ -81,6 +81,12 @@ class DatabaseOperations(operations.DatabaseOperations):
         if row is None:
             raise NotGivenBack("no row was given back")
         return row
+
+    def compose_sql(self, sql: str, params: Iterable[Any]) -> str:
+        """Return a statement with its parameters in place. psycopg would do it in ASCII where the database checks no encoding."""
+        self.connection.ensure_connection()
+        values = tuple(Literal(each).as_bytes(self.connection.connection) for each in params)
+        return (sql.encode() % values).decode()
 
     def adapt_json_value(self, value: Any, encoder: type[json.JSONEncoder] | None) -> Jsonb:  # type: ignore[override]  # of the stubs
         return Jsonb(value, dumps=partial(json_text, encoder=encoder))
