@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import Any, TypeAlias, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from django import forms
@@ -17,10 +16,10 @@ from django.urls import URLPattern, path, reverse
 
 from opsconsole.kit import audit, exports, one_statement
 from opsconsole.kit.one_statement import exists_of, models_of, value_of
-from opsconsole.kit.page_permissions import may_see
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
-from ratelimits.admin import client_facts, counted_requests, limiter_charts, policy_links, recent_records
+from ratelimits.admin import client_facts, counted_requests, policy_links, recent_records, report_context
+from ratelimits.admin.report_context import Names
 from ratelimits.engine.forgotten_counts import FreeUnconfirmed, StoreAway
 from ratelimits.identity import client_names
 from ratelimits.models import LimiterControl, RateLimitHour, RateLimitRequest
@@ -28,14 +27,11 @@ from ratelimits.models.hour import hash_key, hashed, salts
 from ratelimits.policies import policy_cache
 from ratelimits.policies.policy_cache import UnknownPolicy
 from ratelimits.records import usage_report
-from ratelimits.records.usage_report import ReportLine, ReportQuery, RequestCounts
 from ratelimits.requests import freed_clients
 from ratelimits.requests.freed_clients import FreeRefused
 
-Names: TypeAlias = Callable[[Iterable[str]], dict[str, str]]
 FREE = "ratelimits.free_client"
 PAGE = "admin:ratelimits_ratelimithour_changelist"
-CLIENT = "admin:ratelimits_ratelimithour_client"
 COLUMNS = ("hour (UTC)", "policy", "client (hash)", "client", "method", "route", "outcome", "requests")
 
 
@@ -69,21 +65,25 @@ class LimitedRequestsAdmin(OnePageAdmin):
     def show(self, request: HttpRequest) -> HttpResponse:
         term = request.GET.get("q", "")
         matches = client_names.find(
-            term, sees_api_keys=_sees_api_keys(request), sees_users=_sees_users(request)
+            term,
+            sees_api_keys=report_context.sees_api_keys(request),
+            sees_users=report_context.sees_users(request),
         )
         if len(matches) == 1:
-            return redirect(_client_url(key=matches[0].key))
+            return redirect(report_context.client_url(key=matches[0].key))
         if term.strip():
-            found = [(client, _client_url(key=client.key)) for client in matches]
+            found = [(client, report_context.client_url(key=client.key)) for client in matches]
             searched = {"title": "Limited requests", "term": term, "matches": found}
             return self.render(request, "admin/ratelimits/limited_requests.html", searched)
-        period, query = _report_query(request)
-        names = _names_for(request)
+        period, query = report_context.query_of(request)
+        names = report_context.names_for(request)
         context = {
             "title": "Limited requests",
-            "recent": recent_records.read(request, RateLimitRequest.objects.limited(), names, _client_url),
-            **_filters(request, period, query),
-            **_report(query, names, {"policy": query.policy or ""}),
+            "recent": recent_records.read(
+                request, RateLimitRequest.objects.limited(), names, report_context.client_url
+            ),
+            **report_context.filters(request, period, query),
+            **report_context.report(query, names, {"policy": query.policy or ""}),
         }
         context["by_policy"] = policy_links.linked(context.get("by_policy", ()), request.user)
         return self.render(request, "admin/ratelimits/limited_requests.html", context)
@@ -99,7 +99,7 @@ class LimitedRequestsAdmin(OnePageAdmin):
             raise PermissionDenied
         key = request.GET.get("key", "")[:200]
         if request.method != "POST" or not key:
-            return redirect(_client_url(key=key) if key else PAGE)
+            return redirect(report_context.client_url(key=key) if key else PAGE)
         by = request.user.get_username()
         with transaction.atomic():
             LimiterControl.locked()
@@ -113,13 +113,13 @@ class LimitedRequestsAdmin(OnePageAdmin):
                 except FreeUnconfirmed as error:
                     # The line of the audit that says so stays.
                     messages.warning(request, str(error))
-                    return redirect(_client_url(key=key))
+                    return redirect(report_context.client_url(key=key))
                 except (FreeRefused, StoreAway, UnknownPolicy) as error:
                     transaction.set_rollback(True)
                     form.add_error(None, str(error))
                 else:
                     messages.success(request, f"Freed. {freed_clients.in_words(freed)}")
-                    return redirect(_client_url(key=key))
+                    return redirect(report_context.client_url(key=key))
         return self._client_page(request, form)
 
     def _client_page(self, request: HttpRequest, form: FreeForm | None = None) -> HttpResponse:
@@ -136,7 +136,9 @@ class LimitedRequestsAdmin(OnePageAdmin):
         self._require_view(request)
         if "at" not in request.GET:
             return redirect(PAGE)
-        shown = counted_requests.context(request, _names_for(request), _client_url)
+        shown = counted_requests.context(
+            request, report_context.names_for(request), report_context.client_url
+        )
         return self.render(request, "admin/ratelimits/counted_requests.html", shown)
 
     def export_view(self, request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
@@ -144,14 +146,17 @@ class LimitedRequestsAdmin(OnePageAdmin):
         self._require_view(request)
         key = request.GET.get("key", "")
         digest = hash_key(key) if key else request.GET.get("hash", "")
-        period, query = _report_query(request, client=digest or None)
+        period, query = report_context.query_of(request, client=digest or None)
         try:
             lines = usage_report.export_rows(query)
         except usage_report.ReportTimeout as error:
             return HttpResponse(str(error), status=503, content_type="text/plain")
         audit.log_download(request.user, f"limited requests of {period} as CSV")
         return exports.download(
-            COLUMNS, _exported(lines, _names_for(request)), form="csv", name=f"limited-requests-{period}"
+            COLUMNS,
+            _exported(lines, report_context.names_for(request)),
+            form="csv",
+            name=f"limited-requests-{period}",
         )
 
     def _require_view(self, request: HttpRequest) -> None:
@@ -175,9 +180,11 @@ def _client_context(request: HttpRequest, key: str, digest: str, form: FreeForm 
         form = FreeForm(version=freed_clients.version_from(key, **read))
     if key:
         digest = hashed(key, salt)
-    period, query = _report_query(request, client=digest)
-    names = _names_for(request)
-    report = _report(query, names, {"policy": query.policy or "", "key": key, "hash": "" if key else digest})
+    period, query = report_context.query_of(request, client=digest)
+    names = report_context.names_for(request)
+    report = report_context.report(
+        query, names, {"policy": query.policy or "", "key": key, "hash": "" if key else digest}
+    )
     if not key:
         key = report.pop("known_key", "")
     return {
@@ -190,7 +197,7 @@ def _client_context(request: HttpRequest, key: str, digest: str, form: FreeForm 
         "api_key": _api_key_url(key),
         "address": key.partition("address:")[2],
         **client_facts.of_client(key, request.user, policies),
-        **_filters(request, period, query, key=key, hash="" if key else digest),
+        **report_context.filters(request, period, query, key=key, hash="" if key else digest),
         **report,
     }
 
@@ -198,94 +205,20 @@ def _client_context(request: HttpRequest, key: str, digest: str, form: FreeForm 
 def _recent_requests(request: HttpRequest, key: str, names: Names) -> Any:
     """Return the newest records of a client, or None of one whose key is not known."""
     records = RateLimitRequest.objects.filter(key=key)
-    return recent_records.read(request, records, names, _client_url) if key else None
-
-
-def _sees_api_keys(request: HttpRequest) -> bool:
-    return may_see(request.user, "ratelimits_apikey")
-
-
-def _sees_users(request: HttpRequest) -> bool:
-    return may_see(request.user, "auth_user")
+    return recent_records.read(request, records, names, report_context.client_url) if key else None
 
 
 def _title(request: HttpRequest, key: str, names: Names) -> str:
-    return names([key])[key] if client_names.may_name(key, sees_users=_sees_users(request)) else key
-
-
-def _names_for(request: HttpRequest) -> Names:
-    """Return what names clients for this person; the names of API keys quote the page of the keys."""
-    return partial(client_names.names, sees_api_keys=_sees_api_keys(request))
-
-
-def _report_query(request: HttpRequest, client: str | None = None) -> tuple[str, ReportQuery]:
-    period = request.GET.get("period", "")
-    if period not in usage_report.PERIODS:
-        period = usage_report.DEFAULT_PERIOD
-    policy = request.GET.get("policy", "")[:50] or None
-    return period, ReportQuery(period=usage_report.PERIODS[period], policy=policy, client=client)
-
-
-def _filters(request: HttpRequest, period: str, query: ReportQuery, **client: str) -> dict[str, Any]:
-    """Return the filters above the figures. Each choice is a link that keeps the other parameters."""
-    chosen = query.policy or ""
-
-    def link(**changes: str) -> str:
-        parameters = {"period": period, "policy": chosen} | client | changes
-        return "?" + urlencode({name: value for name, value in parameters.items() if value})
-
-    known = policy_cache.current().by_name if may_see(request.user, "ratelimits_policy") else ()
-    names = sorted({*known, *([chosen] if chosen else [])})
-    return {
-        "period": query.period,
-        "policy": chosen,
-        "periods": [
-            (each.label.removeprefix("the ").capitalize(), link(period=name), name == period)
-            for name, each in usage_report.PERIODS.items()
-        ],
-        "policies": [("All policies", link(policy=""), not chosen)]
-        + [(name, link(policy=name), name == chosen) for name in names],
-        "export": reverse("admin:ratelimits_ratelimithour_export") + link(),
-    }
-
-
-def _report(query: ReportQuery, names: Names, about: dict[str, str]) -> dict[str, Any]:
-    try:
-        report = usage_report.report(query)
-    except usage_report.ReportTimeout as error:
-        return {"timeout": str(error)}
-    return {
-        "total": report.total,
-        "charts": limiter_charts.charts_of(query.period, report.steps, about),
-        "charts_begin": report.steps[0][0],
-        "charts_end": report.steps[-1][0] + query.period.step,
-        "clients": _clients(report.clients, names),
-        "known_key": next((line.key for line in report.clients if line.key), ""),
-        "routes": report.routes,
-        "by_policy": report.policies,
-    }
-
-
-def _clients(lines: Sequence[ReportLine], names: Names) -> list[tuple[str, str, RequestCounts]]:
-    """Return each client's name, the URL of its page, and its counts."""
-    named = names(line.key for line in lines if line.key)
-    return [
-        (
-            named[line.key] if line.key else f"{line.name[:12]}…",
-            _client_url(key=line.key) if line.key else _client_url(hash=line.name),
-            line.counts,
-        )
-        for line in lines
-    ]
+    return (
+        names([key])[key]
+        if client_names.may_name(key, sees_users=report_context.sees_users(request))
+        else key
+    )
 
 
 def _free_form(request: HttpRequest, key: str) -> FreeForm | None:
     may = bool(key) and request.user.has_perm(FREE)
     return FreeForm(version=freed_clients.version_of(key)) if may else None
-
-
-def _client_url(**parameters: str) -> str:
-    return f"{reverse(CLIENT)}?{urlencode(parameters)}"
 
 
 def _api_key_url(key: str) -> str:
