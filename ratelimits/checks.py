@@ -13,6 +13,7 @@ from django.core.checks import Warning as CheckWarning
 from opsconsole.kit import schema_version
 from ratelimits.engine import store
 from ratelimits.identity import client_ip, trusted_networks
+from ratelimits.identity.untrusted_forwarding import SET_HEADER
 from ratelimits.models import LimiterTrouble
 
 MIDDLEWARE = "ratelimits.requests.middleware.RateLimitMiddleware"
@@ -91,7 +92,7 @@ def _judged(kind: str, detail: str) -> CheckMessage:
     if kind == LimiterTrouble.Kind.UNREAD_HEADER:
         return Error(
             f"{detail}, which is not read, although OPSCONSOLE_TRUSTED_PROXIES names this proxy: all its clients count as one.",
-            hint="If your proxies overwrite this header, set OPSCONSOLE_FORWARDED_HEADER to it.",
+            hint=SET_HEADER,
             id="ratelimits.E005",
         )
     address = client_ip.parse(detail)

@@ -12,6 +12,7 @@ from opsconsole.kit import audit, form_versions
 from opsconsole.kit.form_versions import Version
 from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.reasons import ReasonForm
+from ratelimits.admin import trouble_wording
 from ratelimits.models import LimiterControl, LimiterTrouble, Mode
 from ratelimits.policies import global_switch
 from ratelimits.requests import lockout_check
@@ -20,6 +21,7 @@ from ratelimits.requests.lockout_trial import Requester
 
 PAGE = "admin:ratelimits_limitercontrol_changelist"
 PERMISSION = "ratelimits.switch_limiter"
+TROUBLES_SHOWN = 50
 
 
 class LimiterModeForm(ReasonForm):
@@ -66,10 +68,11 @@ class LimiterAdmin(OnePageAdmin):
         return redirect(PAGE)
 
     def _page(self, request: HttpRequest, form: LimiterModeForm) -> HttpResponse:
+        present = LimiterTrouble.objects.present().order_by("kind", "process")[:TROUBLES_SHOWN]
         context = {
             "title": "Limiter",
             "state": LimiterControl.load(),
-            "troubles": LimiterTrouble.objects.present().order_by("kind", "process")[:50],
+            "troubles": [(trouble, trouble_wording.in_words(trouble)) for trouble in present],
             "form": form,
             "may_switch": self.may_decide(request),
         }

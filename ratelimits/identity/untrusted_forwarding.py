@@ -7,6 +7,8 @@ import logging
 
 log = logging.getLogger(__name__)
 
+SET_HEADER = "If your proxies overwrite this header, set OPSCONSOLE_FORWARDED_HEADER to it."
+
 # The last unnamed peer, and the last named one whose header is not read, until they are taken.
 _peers: list[str] = []
 _unread: list[str] = []
@@ -32,8 +34,7 @@ def note_unread(peer: object, header: str) -> None:
     _unread[:] = [f"{peer or 'A Unix socket'} sends {header}"]
     _warn_once(
         "unread",
-        "The proxy %s tells its clients' addresses in %s, which is not read: all its clients count as one. If your proxies "
-        "overwrite this header, set OPSCONSOLE_FORWARDED_HEADER to it.",
+        f"The proxy %s tells its clients' addresses in %s, which is not read: all its clients count as one. {SET_HEADER}",
         peer or "on a Unix socket",
         header,
     )

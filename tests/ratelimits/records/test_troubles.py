@@ -21,6 +21,7 @@ from alerts import notify
 from alerts.models import Alert, Notification
 from opsconsole import embedded, overview
 from ratelimits import checks, tasks
+from ratelimits.admin import trouble_wording
 from ratelimits.engine import store
 from ratelimits.identity import untrusted_forwarding
 from ratelimits.models import LimiterTrouble
@@ -237,3 +238,12 @@ def test_check_refuses_trust_in_everybody(settings: Settings) -> None:
     settings.OPSCONSOLE_TRUSTED_PROXIES = ("0.0.0.0/0", "10.0.0.0/8")
     [refused] = checks.check_trusted_networks(None)
     assert refused.id == "ratelimits.E003" and "0.0.0.0/0" in refused.msg
+
+
+def test_each_problem_has_a_sentence_and_one_of_a_later_version_is_shown_as_it_is() -> None:
+    def words(kind: str) -> str:
+        return trouble_wording.in_words(LimiterTrouble(kind=kind, process="web-1:7", detail="10.0.0.9"))
+
+    assert not any(words(kind).startswith(kind) for kind in Kind)
+    assert all("web-1:7" in words(kind) for kind in Kind)
+    assert words("sun") == "sun: 10.0.0.9 (reported by process web-1:7)."
