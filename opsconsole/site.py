@@ -180,13 +180,13 @@ class ConsoleSite(AdminSite):
         return live_pages.poll(request, lambda: self.index(request), OVERVIEW_TABLES, self.has_permission)
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        state, lately = _state_of_things(request), overview.lately().for_user(request.user)
+        state, history = _state_of_things(request), overview.history().for_user(request.user)
         context = {
             "title": self.index_title,
             **state,
             "recent_actions": _recent_actions(request) if may_see(request.user, "admin_logentry") else (),
-            "lately": lately,
-            "lately_at": lately.read_at(state["seen"].read_at),
+            "history": history,
+            "history_at": history.read_at(state["seen"].read_at),
         }
         return super().index(request, context | (extra_context or {}))
 

@@ -16,7 +16,7 @@ from opsconsole.kit.read_only_admin import OnePageAdmin
 from opsconsole.kit.retention_models import DroppedRows, Removal, TableSize
 from opsconsole.retention import months, sizes, subjects
 from opsconsole.retention.months import Month
-from opsconsole.retention.subjects import Line
+from opsconsole.retention.subjects import SubjectLine
 
 REMOVALS_SHOWN = 20
 
@@ -47,7 +47,7 @@ class DataAdmin(OnePageAdmin):
         return self.render(request, "admin/opsconsole/data.html", context)
 
 
-def due_in_short(lines: Sequence[Line]) -> str:
+def due_in_short(lines: Sequence[SubjectLine]) -> str:
     """Return in a sentence which kinds of rows the next run removes."""
     due = [line.subject.name for line in lines if line.due != 0]
     return f"Due now: {', '.join(due)}." if due else f"{exactly(len(lines), 'kind')} of rows, nothing is due."

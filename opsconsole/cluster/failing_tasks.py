@@ -11,7 +11,7 @@ from django_q.models import Failure, Task
 from alerts import notify
 from alerts.trouble import Trouble
 from opsconsole.cluster import task_table
-from opsconsole.cluster.task_table import Entry
+from opsconsole.cluster.task_table import ScheduledTask
 from opsconsole.kit import addresses
 from opsconsole.kit.counting import exactly, plural, runs
 
@@ -27,7 +27,7 @@ TRACEBACK = ": Traceback (most recent call last):"
 class FailingTask:
     """A task whose last ``runs`` runs failed, since ``since``, the last of them with ``error``."""
 
-    entry: Entry
+    entry: ScheduledTask
     runs: int
     since: datetime
     error: str

@@ -15,7 +15,7 @@ from django.db.models import Q, QuerySet, TextField, Value
 from django.db.models.functions import Concat, Least, Now
 from django_q.models import Schedule
 
-from opsconsole.cluster.task_table import PREFIX, Entry, every_entry, table, with_own_interval
+from opsconsole.cluster.task_table import PREFIX, ScheduledTask, every_entry, table, with_own_interval
 from opsconsole.kit.advisory_locks import AdvisoryLock
 from opsconsole.kit.postgresql.timestamps import far
 
@@ -47,7 +47,7 @@ def present() -> QuerySet[Schedule]:
     return _with_entry(ours()).filter(entry__in=_keys(every_entry()))
 
 
-def entry_of(schedule: Schedule) -> Entry | None:
+def entry_of(schedule: Schedule) -> ScheduledTask | None:
     """Return the entry that a schedule is the copy of, or None when it is refused."""
     named = (schedule.name, schedule.func)
     return next((entry for entry in every_entry() if (entry.full_name, entry.task) == named), None)
@@ -66,7 +66,7 @@ def _with_entry(schedules: QuerySet[Schedule]) -> QuerySet[Schedule]:
     return named
 
 
-def _keys(entries: tuple[Entry, ...]) -> list[str]:
+def _keys(entries: tuple[ScheduledTask, ...]) -> list[str]:
     """Return the texts of the schedules that are copies of these entries."""
     return [f"{entry.full_name}{BETWEEN}{entry.task}" for entry in entries]
 
@@ -112,7 +112,7 @@ def sync_intervals() -> list[str]:
         return done + list(_remove(ours().filter(name__in=by_loop)))
 
 
-def _sync(entry: Entry) -> Iterator[str]:
+def _sync(entry: ScheduledTask) -> Iterator[str]:
     schedule, *doubles = list(ours().filter(name=entry.full_name)) or [None]
     for double in doubles:
         double.delete()
@@ -131,7 +131,7 @@ def _sync(entry: Entry) -> Iterator[str]:
         yield f"{entry.name}: changed, every {entry.minutes} min"
 
 
-def _differs(schedule: Schedule, entry: Entry) -> bool:
+def _differs(schedule: Schedule, entry: ScheduledTask) -> bool:
     wanted = (entry.task, Schedule.MINUTES, entry.minutes, None, None, None, None)
     return wanted != (
         schedule.func,
@@ -144,7 +144,7 @@ def _differs(schedule: Schedule, entry: Entry) -> bool:
     )
 
 
-def _change(schedule: Schedule, entry: Entry) -> None:
+def _change(schedule: Schedule, entry: ScheduledTask) -> None:
     # A shorter interval counts from now: the old next_run may be much later.
     latest = Now() + timedelta(minutes=entry.minutes)
     Schedule.objects.filter(pk=schedule.pk).update(

@@ -18,7 +18,7 @@ UNSCHEDULED = frozenset({PROBE})
 
 
 @dataclass(frozen=True)
-class Entry:
+class ScheduledTask:
     """A scheduled task. ``task`` is called without arguments every ``minutes``; ``why`` explains it to readers of the table.
 
     ``seconds`` is how long a run may take that needs more than django-q2's ``timeout``. It has a worker beside those of the others.
@@ -36,61 +36,67 @@ class Entry:
 
 
 _FIXED = (
-    Entry("dispatch", "jobs.tasks.dispatch", 1, "send messages when the dispatcher's loop is not running"),
-    Entry("queues", "jobs.tasks.refresh_queues", 1, "read the depth of each queue"),
-    Entry("hours", "jobs.tasks.count_hours", 1, "count how jobs ended, for the charts"),
-    Entry(
+    ScheduledTask(
+        "dispatch", "jobs.tasks.dispatch", 1, "send messages when the dispatcher's loop is not running"
+    ),
+    ScheduledTask("queues", "jobs.tasks.refresh_queues", 1, "read the depth of each queue"),
+    ScheduledTask("hours", "jobs.tasks.count_hours", 1, "count how jobs ended, for the charts"),
+    ScheduledTask(
         "work dead letters",
         "jobs.tasks.work_dead_letters",
         1,
         "replay and discard dead letters as operators decided",
     ),
-    Entry(
+    ScheduledTask(
         "bulk operations",
         "jobs.tasks.bulk",
         1,
         "carry out bulk operations, and resume them after a crash",
     ),
-    Entry("watch", "jobs.tasks.watch", 1, "measure the figures that alert rules evaluate"),
-    Entry("prune", "jobs.tasks.prune", 60, "delete rows whose retention has ended"),
-    Entry("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop is not running"),
-    Entry(
+    ScheduledTask("watch", "jobs.tasks.watch", 1, "measure the figures that alert rules evaluate"),
+    ScheduledTask("prune", "jobs.tasks.prune", 60, "delete rows whose retention has ended"),
+    ScheduledTask("alerts", "alerts.tasks.send", 1, "send alerts when the sender's loop is not running"),
+    ScheduledTask(
         "monitors",
         "opsconsole.cluster.tasks.judge",
         1,
         "alert when a sweep or a check is late, or a task keeps failing",
     ),
-    Entry("alert history", "alerts.tasks.prune", 60, "delete alerts that were resolved long ago"),
-    Entry(
+    ScheduledTask("alert history", "alerts.tasks.prune", 60, "delete alerts that were resolved long ago"),
+    ScheduledTask(
         "dead man",
         "alerts.watch.deadman.ping_due",
         1,
         "ping the dead-man's switch",
     ),
-    Entry("seals", "opsconsole.seals.tasks.seal", 1, "seal the audit and the timelines, and check the seals"),
-    Entry("trends", "opsconsole.trends.tasks.count", 1, "count how long runs waited and ran, for the trends"),
-    Entry("limits watch", "ratelimits.tasks.watch", 1, "measure how many requests were refused"),
-    Entry("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
-    Entry(
+    ScheduledTask(
+        "seals", "opsconsole.seals.tasks.seal", 1, "seal the audit and the timelines, and check the seals"
+    ),
+    ScheduledTask(
+        "trends", "opsconsole.trends.tasks.count", 1, "count how long runs waited and ran, for the trends"
+    ),
+    ScheduledTask("limits watch", "ratelimits.tasks.watch", 1, "measure how many requests were refused"),
+    ScheduledTask("rate limits", "ratelimits.tasks.cleanup", 10, "delete records older than an hour"),
+    ScheduledTask(
         "event months",
         "opsconsole.retention.tasks.drop_months",
         60,
         "export and drop months of the timeline whose retention has ended",
         MONTH_SECONDS,
     ),
-    Entry(
+    ScheduledTask(
         "audit lines",
         "opsconsole.retention.tasks.delete_audit_lines",
         60,
         "delete lines of the audit whose retention has ended",
     ),
-    Entry(
+    ScheduledTask(
         "table sizes",
         "opsconsole.retention.tasks.sample_sizes",
         60,
         "keep the sizes of tables once a day, for their growth",
     ),
-    Entry(
+    ScheduledTask(
         "log-ins",
         "opsconsole.cluster.tasks.delete_outdated_log_ins",
         60,
@@ -99,7 +105,7 @@ _FIXED = (
 )
 
 
-def table() -> tuple[Entry, ...]:
+def table() -> tuple[ScheduledTask, ...]:
     """Return what is scheduled now. An entry without minutes is served by a loop beside the cluster, and is left out."""
     return tuple(entry for entry in every_entry() if entry.minutes)
 
@@ -116,16 +122,18 @@ def seconds_of(function: object) -> int | None:
     return next((entry.seconds for entry in every_entry() if entry.task == function), None)
 
 
-def every_entry() -> tuple[Entry, ...]:
+def every_entry() -> tuple[ScheduledTask, ...]:
     """Return the whole table, also what a loop beside the cluster serves."""
     return (*with_own_interval(), *_FIXED)
 
 
-def with_own_interval() -> tuple[Entry, Entry]:
+def with_own_interval() -> tuple[ScheduledTask, ScheduledTask]:
     """Return the entries whose interval is a setting."""
     return (
-        Entry("sweep", "jobs.tasks.sweep", intervals.of_sweeps().minutes, "recover runs whose worker died"),
-        Entry(
+        ScheduledTask(
+            "sweep", "jobs.tasks.sweep", intervals.of_sweeps().minutes, "recover runs whose worker died"
+        ),
+        ScheduledTask(
             "check dead letters",
             "jobs.tasks.check_dead_letters",
             intervals.of_dead_letter_checks().minutes,

@@ -57,7 +57,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Line:
+class AlertLine:
     """The line above which an alert fires. Its label is in the legend, because a bar could cover it."""
 
     y: str
@@ -76,7 +76,7 @@ class Chart:
     legend: list[Series]
     header: list[str]
     rows: list[list[str]]
-    alert: Line | None = None
+    alert: AlertLine | None = None
 
     @property
     def cells(self) -> list[list[tuple[str, str]]]:
@@ -134,8 +134,8 @@ def stacked(
     )
 
 
-def _alert_line(value: float, highest: int) -> Line:
-    return Line(number_text(height_at(value, highest)), f"alert above {value:,.0f}")
+def _alert_line(value: float, highest: int) -> AlertLine:
+    return AlertLine(number_text(height_at(value, highest)), f"alert above {value:,.0f}")
 
 
 def _said(alert_above: float | None, within: str) -> str:

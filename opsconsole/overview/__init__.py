@@ -2,7 +2,7 @@
 
 from opsconsole.kit.counting import COUNTED_TO, figure, runs
 from opsconsole.overview import flow, navigation_counts, silence
-from opsconsole.overview.charts_and_events import Lately, lately, watches
+from opsconsole.overview.charts_and_events import History, history, watches
 from opsconsole.overview.current_figures import Moment, Overview, read, read_moment, surroundings_now
 from opsconsole.overview.finding import Finding
 from opsconsole.overview.findings import PAGES, findings
@@ -15,14 +15,14 @@ __all__ = [
     "COUNTED_TO",
     "PAGES",
     "Finding",
-    "Lately",
+    "History",
     "Moment",
     "Overview",
     "figure",
     "findings",
     "flow",
+    "history",
     "in_one_line",
-    "lately",
     "memory",
     "navigation_counts",
     "of_recovery",

@@ -72,7 +72,9 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Lately:
+class History:
+    """The lower half of the overview: charts of the last day, events, monitors, and what people did that the charts mark."""
+
     charts: list[QuotedChart]
     happened: list[Happening]
     watches: list[Watch]
@@ -90,9 +92,9 @@ class Lately:
         times = [each.at for each in self.happened] + [each.last_ok_at for each in self.watches]
         return max([moment, *times])
 
-    def for_user(self, user: Person) -> Lately:
+    def for_user(self, user: Person) -> History:
         """Return the part that this person may see: each chart and event quotes a page."""
-        return Lately(
+        return History(
             [each.for_user(user) for each in self.charts if may_see(user, each.page)],
             [each for each in self.happened if may_see(user, each.page)],
             self.watches if may_see(user, "alerts_monitor") else [],
@@ -101,13 +103,13 @@ class Lately:
         )
 
 
-def lately() -> Lately:
+def history() -> History:
     """Return the charts and events, at most ``SLOW_KEPT_SECONDS`` old."""
-    kept: Lately | None = memory.get("lately")
+    kept: History | None = memory.get("history")
     if kept is None:
         rows = slow_rows.read()
-        kept = Lately(_charts(), _happened(), watches(), rows.marks, slow_rows.day_of(rows.hours))
-        memory.set("lately", kept, SLOW_KEPT_SECONDS)
+        kept = History(_charts(), _happened(), watches(), rows.marks, slow_rows.day_of(rows.hours))
+        memory.set("history", kept, SLOW_KEPT_SECONDS)
     return kept
 
 

@@ -67,7 +67,7 @@ def read() -> SlowRows:
         rows = _read()
         memory.set(KEY, rows, SLOW_KEPT_SECONDS)
         # They are made of these rows, so that all tell of the same events.
-        memory.delete_many(["lately", "courses", "watches"])
+        memory.delete_many(["history", "courses", "watches"])
     return rows
 
 

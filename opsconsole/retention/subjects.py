@@ -142,7 +142,7 @@ SUBJECTS: tuple[Subject, ...] = (
 
 
 @dataclass(frozen=True)
-class Line:
+class SubjectLine:
     """A subject as it is now. ``due`` is what the next run removes: None if counting took too long."""
 
     subject: Subject
@@ -166,7 +166,7 @@ class Line:
         }
 
 
-def lines() -> list[Line]:
+def lines() -> list[SubjectLine]:
     """Return each subject with what is due and what was last removed."""
     return of_removals(latest_removals())
 
@@ -176,12 +176,12 @@ def latest_removals() -> QuerySet[Removal]:
     return Removal.objects.order_by("subject", "-pk").distinct("subject")
 
 
-def of_removals(latest: Iterable[Removal]) -> list[Line]:
+def of_removals(latest: Iterable[Removal]) -> list[SubjectLine]:
     """Return the same, given the last removal of each subject."""
     last, keep = {removal.subject: removal for removal in latest}, [subject.kept() for subject in SUBJECTS]
     due = _due(keep)
     return [
-        Line(subject, time.days, due[subject.name], last.get(subject.name))
+        SubjectLine(subject, time.days, due[subject.name], last.get(subject.name))
         for subject, time in zip(SUBJECTS, keep, strict=True)
     ]
 

@@ -13,7 +13,7 @@ from opsconsole.kit.trend_charts import Frame, Layer, MarkLine, Slot, TrendChart
 from opsconsole.trends.ended_runs import Outcome
 from opsconsole.trends.marks import Mark
 from opsconsole.trends.periods import Period
-from opsconsole.trends.report import Bar, Figures, Line, Report
+from opsconsole.trends.report import Bar, Figures, Report, ValueLine
 
 # The address of the list of a bar, of all its runs or of those with one outcome.
 ListOf = Callable[[Bar, str], str]
@@ -187,7 +187,7 @@ def line_rows(report: Report, name_of: Callable[[str], str], url_of: Callable[[s
     ]
 
 
-def _cells_of(line: Line) -> list[str]:
+def _cells_of(line: ValueLine) -> list[str]:
     before = UNKNOWN if line.before is None else f"{line.before.ended:,}"
     p95 = (
         [NONE, NONE]

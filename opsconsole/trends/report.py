@@ -117,7 +117,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Line:
+class ValueLine:
     """The figures of a value over the whole period and over the one before."""
 
     value: str
@@ -134,7 +134,7 @@ class Report:
     """``at_least``: some values were counted together, so that the figures of each may be higher. ``more``: not all are shown."""
 
     bars: list[Bar]
-    lines: list[Line]
+    lines: list[ValueLine]
     at_least: bool
     more: bool
 
@@ -225,7 +225,7 @@ def _bars(
 
 def _lines(
     counted: Progress, period: Period, starts: Sequence[datetime], dimension: str
-) -> tuple[list[Line], bool]:
+) -> tuple[list[ValueLine], bool]:
     rows = _rows(period, starts, dimension)
     number = Sum(F("completed") + F("failed") + F("retried") + F("lost"))
     largest = (
@@ -242,5 +242,7 @@ def _lines(
     for row in rows.filter(value__in=shown).values(*_FIELDS).iterator():
         shown[row["value"]][row["start"] < starts[0]].add(row)
     known_before = all(counted.knows(period.before(start), period.step) for start in starts)
-    lines = [Line(value, now, before if known_before else None) for value, (now, before) in shown.items()]
+    lines = [
+        ValueLine(value, now, before if known_before else None) for value, (now, before) in shown.items()
+    ]
     return sorted(lines, key=lambda line: line.is_others), more

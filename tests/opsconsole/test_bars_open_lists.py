@@ -69,7 +69,7 @@ def figures_of(chart: Chart) -> Iterator[tuple[str, int]]:
 
 def charts(client: Client) -> dict[str, Chart]:
     page = client.get(reverse("admin:index"))
-    return {each.chart.title: each.chart for each in page.context["lately"].charts}
+    return {each.chart.title: each.chart for each in page.context["history"].charts}
 
 
 def listed(client: Client, url: str) -> int:

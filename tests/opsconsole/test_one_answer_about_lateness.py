@@ -63,7 +63,7 @@ def test_every_place_agrees_about_a_late_sweep(client: Client, ago: timedelta, l
     client.force_login(people.operator())
 
     page = client.get(reverse("admin:alerts_monitor_changelist")).content.decode()
-    [watch] = overview.lately().watches
+    [watch] = overview.history().watches
     said = {
         "the monitor": Monitor.objects.late().exists(),
         "its name": monitor_alerts.is_late(monitor_alerts.SWEEP),

@@ -416,7 +416,7 @@ def test_sweeps_that_leave_the_same_runs_alone_are_told_once() -> None:
             trigger="schedule", mode=Sweep.Mode.ARMED, started_at=at, finished_at=at, **found
         )
 
-    happened = [each for each in overview.lately().happened if each.page == "jobs_sweep"]
+    happened = [each for each in overview.history().happened if each.page == "jobs_sweep"]
 
     assert [each.what.removeprefix("A sweep found ") for each in happened] == [
         "2 stale runs, requeued 1, quarantined 0, 1 skipped",
@@ -452,7 +452,7 @@ def test_monitors_and_late_monitors() -> None:
     Monitor.objects.create(name="check", interval=HOUR, last_ok_at=Now() - 3 * HOUR)
     overview.memory.clear()
 
-    assert [(each.name, each.late) for each in overview.lately().watches] == [
+    assert [(each.name, each.late) for each in overview.history().watches] == [
         ("check", True),
         ("sweep", False),
     ]
@@ -481,7 +481,7 @@ def test_hours_without_a_reading_of_the_dead_letters_are_unknown() -> None:
     figures.raise_to("dead letters", 4)
     overview.memory.clear()
 
-    chart = overview.lately().charts[-1].chart
+    chart = overview.history().charts[-1].chart
 
     shown = [row[1] for row in chart.rows]
     # In the last hour, or in the one before if that has just ended.

@@ -158,7 +158,7 @@ def test_job_for_later_is_scheduled_everywhere(client: Client) -> None:
 def test_running_hour_is_in_the_charts() -> None:
     lost(job(), ago=timedelta(0))
 
-    chart = overview.lately().charts[1].chart
+    chart = overview.history().charts[1].chart
 
     assert chart.rows[-1][1] == "1"
     assert current_figures.read().recovered == 1
@@ -166,9 +166,9 @@ def test_running_hour_is_in_the_charts() -> None:
 
 def test_charts_tell_of_the_same_events_as_the_figures_of_a_day() -> None:
     def told() -> tuple[int | None, str]:
-        return overview.read().recovered, overview.lately().charts[1].chart.rows[-1][1]
+        return overview.read().recovered, overview.history().charts[1].chart.rows[-1][1]
 
-    overview.lately()
+    overview.history()
     lost(job(), ago=timedelta(0))
     assert told() == (0, "0"), "both were read before it"
     # As after twenty seconds, and with the charts that were made of the earlier rows.
@@ -190,7 +190,7 @@ def test_requests_leave_what_the_overview_keeps_as_it_was(client: Client) -> Non
     scene()
     client.force_login(people.operator())
     client.get(reverse("admin:index"))
-    names = ("overview", slow_rows.KEY, "lately", "courses")
+    names = ("overview", slow_rows.KEY, "history", "courses")
     kept = [each for each in map(overview.memory.get, names) if each is not None]
     before = [pickle.dumps(each) for each in kept]
     for person in (people.viewer(), User.objects.create_superuser("root")):

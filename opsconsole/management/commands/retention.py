@@ -15,7 +15,7 @@ from opsconsole.kit import audit, commands
 from opsconsole.kit.counting import exactly
 from opsconsole.retention import months, once, sizes, subjects
 from opsconsole.retention.sizes import Size
-from opsconsole.retention.subjects import Line
+from opsconsole.retention.subjects import SubjectLine
 
 TABLES_SHOWN = 12
 
@@ -64,7 +64,7 @@ class Command(commands.ConsoleCommand):
         self.tell(answer, _as_text(lines, tables), as_json=as_json)
 
 
-def _as_text(lines: list[Line], tables: list[Size]) -> Iterator[str]:
+def _as_text(lines: list[SubjectLine], tables: list[Size]) -> Iterator[str]:
     for line in lines:
         last = (
             f"last removed {line.last.rows:,} at {line.last.at:%Y-%m-%d %H:%M}"

@@ -16,7 +16,7 @@ from django_q.models import Schedule
 from jobs.watch import retention
 from opsconsole.cluster import schedules
 from opsconsole.cluster.schedules import PAUSED, ours, sync
-from opsconsole.cluster.task_table import PREFIX, Entry, table
+from opsconsole.cluster.task_table import PREFIX, ScheduledTask, table
 from opsconsole.kit import intervals
 from tests.racing import race
 
@@ -34,7 +34,7 @@ def sweep() -> Schedule:
 
 
 @pytest.mark.parametrize("entry", table(), ids=lambda entry: entry.name)
-def test_each_entry_names_a_task_that_runs_without_arguments(entry: Entry) -> None:
+def test_each_entry_names_a_task_that_runs_without_arguments(entry: ScheduledTask) -> None:
     task = import_string(entry.task)
     inspect.signature(task).bind()
     task()

@@ -164,9 +164,9 @@ def test_task_that_obeys_its_limit_is_a_failure(
 
 
 @pytest.fixture
-def long_task(monkeypatch: pytest.MonkeyPatch) -> task_table.Entry:
+def long_task(monkeypatch: pytest.MonkeyPatch) -> task_table.ScheduledTask:
     """Put a task into the table that may take longer than others."""
-    entry = task_table.Entry("long", LONG, 60, "take long", seconds=1_000)
+    entry = task_table.ScheduledTask("long", LONG, 60, "take long", seconds=1_000)
     entries = (*task_table.every_entry(), entry)
     monkeypatch.setattr(task_table, "every_entry", lambda: entries)
     return entry
