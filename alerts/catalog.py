@@ -251,8 +251,8 @@ RULES = {
         ),
         RuleDefinition(
             name="local_log_ins",
-            title="Log-ins with a password beside single sign-on",
-            unit="log-ins in an hour",
+            title="Logins with a password beside single sign-on",
+            unit="logins in an hour",
             threshold=0,
             severity="warning",
             reminder_interval=DAY,

@@ -100,7 +100,7 @@ _FIXED = (
         "log-ins",
         "opsconsole.cluster.tasks.delete_outdated_log_ins",
         60,
-        "delete sessions that have ended and failed log-ins that no longer count",
+        "delete sessions that have ended and failed logins that no longer count",
     ),
 )
 

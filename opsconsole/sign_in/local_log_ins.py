@@ -33,7 +33,7 @@ def watch() -> str:
         RULE,
         count,
         Trouble(
-            title=f"{exactly(count, 'log-in')} with a password in the last hour, beside single sign-on",
+            title=f"{exactly(count, 'login')} with a password in the last hour, beside single sign-on",
             summary="Somebody used a local password in place of the identity provider. Is it away, or was a password stolen?",
             link=addresses.of_list("admin_logentry"),
             facts=_named(by_name),
@@ -43,8 +43,8 @@ def watch() -> str:
             breaks_through=any(untold[name] == times for name, times in by_name.items()),
         ),
     )
-    return exactly(count, "local log-in")
+    return exactly(count, "local login")
 
 
 def _named(by_name: Counter[str]) -> list[tuple[str, str]]:
-    return [(name, exactly(times, "log-in")) for name, times in sorted(by_name.items())[:MOST_NAMED]]
+    return [(name, exactly(times, "login")) for name, times in sorted(by_name.items())[:MOST_NAMED]]

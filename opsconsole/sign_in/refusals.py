@@ -84,7 +84,7 @@ def _write(row: Refusal, person: User | None) -> None:
         rows = [person] if person else []
         audit.log_without_user(f"{who or 'somebody'} at {client}", did, why=audit.NOT_ASKED, rows=rows)
         return
-    what = "Log-in refused" if row.kind == Refusal.Kind.LOG_IN else "Change refused"
+    what = "Login refused" if row.kind == Refusal.Kind.LOG_IN else "Change refused"
     whose = "" if person else " as others"
     audit.log_without_user(
         f"somebody at {client}",

@@ -93,7 +93,7 @@ def _requester(policies: Sequence[PolicySnapshot], requester: Requester | None) 
 def _strangers(policies: Sequence[PolicySnapshot]) -> Iterator[Hit]:
     """Tell of people, Amazon SNS, Slack and customers, who may be anywhere."""
     groups = {
-        "people at the log-in and in the console": _of_people(policies),
+        "people at the login and in the console": _of_people(policies),
         "Amazon SNS at the hook": [Visit("POST", _path("hooks-sns"), 6.0, signed_in=False)] * 5,
         "Slack at the hook": [Visit("POST", _path("hooks-slack"), 6.0, signed_in=False)] * 5,
         "customers who ask for their place in the queue": [Visit("GET", "/api/queue/x", signed_in=False)],

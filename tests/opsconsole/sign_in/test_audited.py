@@ -71,8 +71,8 @@ def test_refused_log_ins_are_sums_per_account_and_client(client: Client) -> None
     assert refusals.write_down() == 0
     [known, unknown] = lines()
     assert known[0] == unknown[0] == "somebody at 10.0.0.9"
-    assert known[1].startswith("Log-in refused, 3 times in the minute of")
-    assert unknown[1].startswith("Log-in refused as others, 1 time in")
+    assert known[1].startswith("Login refused, 3 times in the minute of")
+    assert unknown[1].startswith("Login refused as others, 1 time in")
     about = [entry.object_repr for entry in LogEntry.objects.order_by("pk")]
     assert about == ["vera", audit.PROGRAM]
     assert "my-password" not in str(list(LogEntry.objects.values()))

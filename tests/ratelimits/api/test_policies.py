@@ -81,7 +81,7 @@ def test_what_would_lock_people_out_has_to_be_confirmed() -> None:
     refused = program.change("limits/policies/relaxed", seen(program), fields=strict)
 
     assert (refused.status_code, refused.json()["reason"]) == (422, "locks_out")
-    assert "people at the log-in" in refused.json()["detail"]
+    assert "people at the login" in refused.json()["detail"]
     confirmed = program.change("limits/policies/relaxed", seen(program), fields=strict, confirm="relaxed,me")
     assert confirmed.status_code == 200, confirmed.content
 

@@ -112,7 +112,7 @@ def test_path_of_a_mounted_console_is_not_part_of_what_policies_cover() -> None:
     hooks = snapshot_of(Policy(name="hooks", limit=1, path_prefixes=["/hooks/"], deny_networks=["0.0.0.0/0"]))
     try:
         set_script_prefix("/ops/")
-        assert whom([policy]) == ["people at the log-in and in the console"]
+        assert whom([policy]) == ["people at the login and in the console"]
         assert whom([hooks]) == ["Amazon SNS at the hook", "Slack at the hook"]
     finally:
         clear_script_prefix()
@@ -206,7 +206,7 @@ def test_policies_that_lock_out_only_together_are_judged_together(operator: Clie
         )
     asked = operator.post(ADD, one | {"deny_networks": "8.0.0.0/5"}).content.decode()
     assert (
-        "together with part-0, part-1, would refuse people at the log-in and in the console (from 7% of"
+        "together with part-0, part-1, would refuse people at the login and in the console (from 7% of"
         in asked
     )
     # What is refused already is no news, in part or as a whole.
@@ -228,8 +228,8 @@ def test_policies_that_lock_out_only_together_are_judged_together(operator: Clie
 @pytest.mark.parametrize(
     ("paths", "who", "network"),
     [
-        ("/admin/", "people at the log-in", "0.0.0.0/1"),
-        ("/admin/", "people at the log-in", "2000::/4"),
+        ("/admin/", "people at the login", "0.0.0.0/1"),
+        ("/admin/", "people at the login", "2000::/4"),
         ("/hooks/", "Amazon SNS", "96.0.0.0/4"),
         ("/api/queue/", "customers who ask", "0.0.0.0/1"),
         ("/api/jobs", "programs that submit jobs (produce", "96.0.0.0/4"),

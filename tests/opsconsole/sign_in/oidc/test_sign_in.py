@@ -328,16 +328,16 @@ def test_log_in_with_a_password_raises_an_alert_until_an_hour_has_passed(
     for _ in range(2):
         client.post(LOG_IN, {"username": "vera", "password": people.PASSWORD})
         client.post(reverse("admin:logout"))
-    assert local_log_ins.watch() == "2 local log-ins"
+    assert local_log_ins.watch() == "2 local logins"
     [alert] = Alert.objects.open()
     assert (alert.fingerprint, alert.severity, alert.facts) == (
         "local_log_ins",
         "warning",
-        [["vera", "2 log-ins"]],
+        [["vera", "2 logins"]],
     )
     # The audit can't be changed, so the hour is.
     monkeypatch.setattr(local_log_ins, "HOUR", timedelta(0))
-    assert local_log_ins.watch() == "0 local log-ins"
+    assert local_log_ins.watch() == "0 local logins"
     assert Alert.objects.open().get().clear_since
     settings.OPSCONSOLE_OIDC_ISSUER = ""
     assert local_log_ins.watch() == "no single sign-on"
@@ -363,9 +363,9 @@ def test_log_in_under_another_name_is_told_although_the_alert_is_open(
     operator_decisions.acknowledge(Alert.objects.open().get().pk, "ada", "she did it herself")
     assert watched_log_in("vera") == [("firing", "")], "acknowledged"
     told = watched_log_in("max")
-    assert told == [("firing", ""), ("news", "max: 1 log-in. vera: 1 log-in.")]
+    assert told == [("firing", ""), ("news", "max: 1 login. vera: 1 login.")]
     assert Alert.objects.open().get().state == "firing"
-    assert watched_log_in("vera") == [*told, ("news", "vera: 1 log-in.")]
+    assert watched_log_in("vera") == [*told, ("news", "vera: 1 login.")]
 
 
 def test_nobody_is_sent_to_another_site(client: Client, provider: Provider) -> None:
