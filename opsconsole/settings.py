@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from opsconsole import content_security, logs, middleware, paths, script_name
 from opsconsole.cluster import configuration
 from opsconsole.kit import database_url, env, oidc_env
-from opsconsole_worker.mapping import chosen, mapping_file
+from opsconsole_worker.mapping import mapping_file, process_mapping
 
 # Lets Django's generic classes name their types at run time, as in ``ModelAdmin[Job]``.
 django_stubs_ext.monkeypatch()
@@ -132,7 +132,7 @@ try:
     OPSCONSOLE_MAPPING = mapping_file.of_environment(env.environment)
 except mapping_file.MappingError as error:
     raise ImproperlyConfigured(*error.args) from error
-chosen.use(OPSCONSOLE_MAPPING)
+process_mapping.use(OPSCONSOLE_MAPPING)
 # Let migrate create a table of jobs although other programs have tables here.
 OPSCONSOLE_CREATE_JOBS = env.boolean("OPSCONSOLE_CREATE_JOBS", default=False)
 

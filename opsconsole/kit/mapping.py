@@ -39,7 +39,7 @@ from opsconsole_worker.mapping.contract_words import (
 )
 from opsconsole_worker.mapping.mapped_jobs import Jobs, Life, NoWord
 from opsconsole_worker.mapping.mapped_tables import Table, Time, literal, quoted
-from opsconsole_worker.mapping.whole import Mapping
+from opsconsole_worker.mapping.whole_mapping import Mapping
 
 __all__ = [
     "ADDED_WHEN_ABSENT",

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from opsconsole_worker.mapping import chosen
+from opsconsole_worker.mapping import process_mapping
 from opsconsole_worker.storable import is_storable
 
-TYPE = chosen.current().jobs.id_type
+TYPE = process_mapping.current().jobs.id_type
 LONGEST_TEXT = 500
 LARGEST = {"bigint": 2**63 - 1, "integer": 2**31 - 1}
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)

@@ -11,10 +11,7 @@ from typing import Any
 
 from opsconsole_worker.environment import Environment
 from opsconsole_worker.mapping import contract_words
-from opsconsole_worker.mapping.mapped_jobs import Jobs
-from opsconsole_worker.mapping.mapped_tables import Table, Time
-from opsconsole_worker.mapping.of_jobs import of_jobs
-from opsconsole_worker.mapping.values import (
+from opsconsole_worker.mapping.file_values import (
     MappingError,
     checked_id_type,
     checked_name,
@@ -23,7 +20,10 @@ from opsconsole_worker.mapping.values import (
     refuse_unknown_keys,
     shown,
 )
-from opsconsole_worker.mapping.whole import Mapping
+from opsconsole_worker.mapping.jobs_section import of_jobs
+from opsconsole_worker.mapping.mapped_jobs import Jobs
+from opsconsole_worker.mapping.mapped_tables import Table, Time
+from opsconsole_worker.mapping.whole_mapping import Mapping
 
 __all__ = ["MappingError", "of_columns", "parse", "read"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opsconsole_worker.mapping import chosen
+from opsconsole_worker.mapping import process_mapping
 
-JOBS = chosen.current().jobs
-HEARTBEATS = chosen.current().worker_heartbeats
+JOBS = process_mapping.current().jobs
+HEARTBEATS = process_mapping.current().worker_heartbeats

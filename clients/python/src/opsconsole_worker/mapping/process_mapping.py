@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opsconsole_worker.environment import Environment
 from opsconsole_worker.mapping import mapping_file
-from opsconsole_worker.mapping.whole import Mapping
+from opsconsole_worker.mapping.whole_mapping import Mapping
 
 _chosen: list[Mapping] = []
 

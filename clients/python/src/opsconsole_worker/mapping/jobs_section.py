@@ -7,9 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from opsconsole_worker.mapping import contract_words
-from opsconsole_worker.mapping.mapped_jobs import Life
-from opsconsole_worker.mapping.mapped_tables import Time
-from opsconsole_worker.mapping.values import (
+from opsconsole_worker.mapping.file_values import (
     MappingError,
     checked_name,
     checked_table,
@@ -18,6 +16,8 @@ from opsconsole_worker.mapping.values import (
     refuse_unknown_keys,
     shown,
 )
+from opsconsole_worker.mapping.mapped_jobs import Life
+from opsconsole_worker.mapping.mapped_tables import Time
 
 # A status without any word would make a whole page or duty mean nothing.
 _NEEDS_A_WORD = (contract_words.PENDING, contract_words.IN_PROGRESS, contract_words.COMPLETED)
