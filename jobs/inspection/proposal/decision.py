@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from jobs.inspection.contract import TEXT
@@ -40,7 +40,7 @@ def propose(tables: Iterable[TableFacts]) -> Proposal:
         initial=chosen.status.initial,
     )
     _columns(jobs, chosen, proposal)
-    _refuse(proposal, chosen)
+    proposal.refused += _refusals(proposal, chosen)
     life.tell(proposal, tables)
     _queue(proposal, chosen.table)
     _limits(proposal, tables)
@@ -85,48 +85,63 @@ def _refuse_what_no_file_can_say(proposal: Proposal) -> None:
         proposal.refused.append(str(error).removesuffix("."))
 
 
-def _refuse(proposal: Proposal, chosen: Candidate) -> None:
-    table, status = chosen.table, chosen.status
-    place = f'{table.sql}."{status.name}"'
+def _refusals(proposal: Proposal, chosen: Candidate) -> Iterator[str]:
+    """Yield why no mapping can describe this table."""
+    table = chosen.table
     if table.kind in VIEWS:
-        proposal.refused.append(
-            f"{table.sql} is {VIEWS[table.kind]}: rows can't be locked there. Name its table"
+        yield f"{table.sql} is {VIEWS[table.kind]}: rows can't be locked there. Name its table"
+    yield from _of_status_column(chosen)
+    yield from _of_key(proposal, table)
+    yield from _of_missing_words(proposal, chosen)
+    yield from _of_missing_times(proposal, table)
+
+
+def _of_status_column(chosen: Candidate) -> Iterator[str]:
+    if chosen.status.generated:
+        yield f"{_place(chosen)} is generated from other columns: it can't be written"
+    if chosen.status.type == queue_table.DOMAIN_OVER_ENUM:
+        yield (
+            f"the type of {_place(chosen)} is a domain over an enum: PostgreSQL compares it with no word. Give the column the enum "
+            "itself"
         )
-    if status.generated:
-        proposal.refused.append(f"{place} is generated from other columns: it can't be written")
-    if status.type == queue_table.DOMAIN_OVER_ENUM:
-        proposal.refused.append(
-            f"the type of {place} is a domain over an enum: PostgreSQL compares it with no word. Give the column the enum itself"
-        )
+
+
+def _of_key(proposal: Proposal, table: TableFacts) -> Iterator[str]:
     key_column = _key_column(table)
     if key_column is None:
         key = ", ".join(table.key)
-        proposal.refused.append(
+        yield (
             f"the key of {table.sql} is composite ({key}): a message and a heartbeat name a job by one value"
             if key
             else f"{table.sql} has no primary key: nothing names one job"
         )
     elif proposal.jobs.columns["id"] is None:
-        proposal.refused.append(
-            f'the key {table.sql}."{key_column.name}" is {key_column.type}: ids are uuid, bigint, integer or text'
-        )
-    wanting = {
+        yield f'the key {table.sql}."{key_column.name}" is {key_column.type}: ids are uuid, bigint, integer or text'
+
+
+def _of_missing_words(proposal: Proposal, chosen: Candidate) -> Iterator[str]:
+    wanted = {
         "pending": "for a job that waits",
         "in_progress": "for a job that runs",
         "completed": "for a completed job",
     }
-    for ours, meant in wanting.items():
+    for ours, meaning in wanted.items():
         if not proposal.statuses.by_status.get(ours):
-            proposal.refused.append(f"{place} has no word {meant} among {', '.join(map(repr, chosen.words))}")
+            yield f"{_place(chosen)} has no word {meaning} among {', '.join(map(repr, chosen.words))}"
+
+
+def _of_missing_times(proposal: Proposal, table: TableFacts) -> Iterator[str]:
     if proposal.jobs.columns["created_at"] is None:
-        proposal.refused.append(
-            f"{table.sql} has no time at which a job was created{_unfit(table, 'created_at')}"
-        )
+        yield f"{table.sql} has no time at which a job was created{_unfit(table, 'created_at')}"
     if {proposal.jobs.columns["started_at"], proposal.jobs.columns["updated_at"]} == {None}:
-        proposal.refused.append(
+        yield (
             f"{table.sql} has neither a start time nor a time of change{_unfit(table, 'started_at', 'updated_at')}: nothing tells "
             "when a run began"
         )
+
+
+def _place(chosen: Candidate) -> str:
+    return f'{chosen.table.sql}."{chosen.status.name}"'
 
 
 def _key_column(table: TableFacts) -> ColumnFacts | None:
