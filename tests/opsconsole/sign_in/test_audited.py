@@ -13,6 +13,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission, User
 from django.core.management import CommandError, call_command, get_commands
 from django.db import DatabaseError, connection
+from django.db.models.functions import Now, TruncMinute
 from django.test import Client
 from django.urls import reverse
 from django_otp.plugins.otp_static.models import StaticDevice
@@ -47,8 +48,9 @@ def log_in(client: Client, name: str, password: str, address: str = "10.0.0.9") 
     return client.post(LOG_IN, {"username": name, "password": password}, REMOTE_ADDR=address).status_code
 
 
-def end_minute() -> None:
-    Refusal.objects.update(minute=Refusal.objects.values_list("minute", flat=True)[0] - timedelta(minutes=1))
+def end_minute(after: timedelta = timedelta(0)) -> None:
+    """Let the minute of the refusals be the last one, or end only ``after`` some time, however slow the test is."""
+    Refusal.objects.update(minute=TruncMinute(Now() + after - timedelta(minutes=1)))
 
 
 def test_log_in_and_log_out(client: Client) -> None:
@@ -64,6 +66,7 @@ def test_refused_log_ins_are_sums_per_account_and_client(client: Client) -> None
     for _ in range(3):
         log_in(client, "vera", "wrong")
     log_in(client, "my-password-by-mistake", "wrong")
+    end_minute(after=timedelta(hours=1))
     assert refusals.write_down() == 0, "the minute is not over"
     assert lines() == []
     end_minute()
