@@ -238,6 +238,20 @@ def _password_in(address: str) -> str:
     return unquote(parts.password or "") or parse_qs(parts.query).get("password", [""])[0]
 
 
+@checks.register("migrations")
+def check_migrations(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
+    """Warn of a database that lacks migrations of this code. Before an update it does, so it is no error."""
+    if not databases or "default" not in databases or not (lacking := schema_version.lacking()):
+        return []
+    return [
+        checks.Warning(
+            f"{lacking}: until they are, pages are answered with 503, and sweeps and workers wait.",
+            hint=schema_version.MIGRATE,
+            id="opsconsole.W013",
+        )
+    ]
+
+
 @checks.register("sessions")
 def check_sessions(databases: Sequence[str] | None = None, **_: Any) -> list[checks.CheckMessage]:
     """Warn of session settings that the database does not give to the connections of pages."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from django.db import OperationalError
+from django.db import Error, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from psycopg.errors import QueryCanceled
 
-from opsconsole.kit import kept_changes
+from opsconsole.kit import kept_changes, locked_tables
 from opsconsole.kit.kept_changes import Kept, OutcomeUnknown
 from opsconsole.kit.problems import SAFE_METHODS
 from opsconsole_worker import refusals
@@ -38,7 +38,9 @@ class DatabaseFailureMiddleware:
             )
             return render(request, "admin/outcome_unknown.html", context, status=503)
         if isinstance(exception, OperationalError) and isinstance(exception.__cause__, QueryCanceled):
-            logger.warning("%s took too long and was cancelled.", request.path)
+            locked = locked_tables.summary()
+            logger.warning("%s", f"{request.path} took too long and was cancelled. {locked}".rstrip())
+            context["locked"] = locked if is_of_staff(request) else ""
             return render(request, "admin/too_slow.html", context, status=503)
         refusal = None if context["reading"] else refusals.of(exception)
         if refusal:
@@ -47,6 +49,15 @@ class DatabaseFailureMiddleware:
                 request, "admin/refused.html", context | {"refusal": refusal}, status=refusal.status
             )
         return None
+
+
+def is_of_staff(request: HttpRequest) -> bool:
+    """Tell whether a person who may see pages asks, also where that can't be found out now: then not."""
+    try:
+        user = getattr(request, "user", None)
+        return bool(user and user.is_staff)
+    except Error:
+        return False
 
 
 def kept_by(request: HttpRequest, error: BaseException | None = None) -> Kept:

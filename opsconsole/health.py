@@ -18,9 +18,10 @@ from django.views.decorators.http import require_safe
 from alerts.watch import monitor_alerts
 from jobs.messaging import queue_depths
 from jobs.models import QueueState
+from jobs.models.columns import HEARTBEATS, JOBS
 from jobs.recovery import surroundings
 from opsconsole import metrics_page
-from opsconsole.kit import changed_tables, full_disk, mapping_version, schema_version
+from opsconsole.kit import changed_tables, full_disk, locked_tables, mapping_version, schema_version
 from opsconsole.kit.database_troubles import Trouble, refuses_changes, trouble_behind
 from opsconsole.kit.lateness import late_after
 
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 OK, FAILING, MAPPING_CHANGED = "ok", "failing", "mapping changed"
 DATABASE_TIMEOUT = timedelta(seconds=2)
+# Shorter, so that the answer names the lock.
+LOCK_TIMEOUT = timedelta(seconds=1)
 
 
 class ProbeMiddleware:
@@ -75,7 +78,9 @@ def _log_change(checks: dict[str, str]) -> None:
     _logged.clear()
     _logged.update(failing)
     if failing:
-        logger.warning("Not ready: %s.", ", ".join(f"{name} {word}" for name, word in failing.items()))
+        who = locked_tables.summary() if failing.get("database") == Trouble.LOCKED.word else ""
+        words = ", ".join(f"{name} {word}" for name, word in failing.items())
+        logger.warning("%s", f"Not ready: {words}. {who}".rstrip())
     else:
         logger.info("Ready again.")
 
@@ -96,8 +101,11 @@ def _checks() -> dict[str, str]:
                 return _without_database(Trouble.NOT_MIGRATED.word)
             if mapping_version.has_changed():
                 return _without_database(MAPPING_CHANGED)
+            state = _state_for_writes()
+            if state == OK:
+                _read_their_tables()
             return {
-                "database": _state_for_writes(),
+                "database": state,
                 "queue": OK if _queues_were_read() else FAILING,
                 "sweep": OK if _sweep_is_fresh() else FAILING,
             }
@@ -120,8 +128,16 @@ def _without_database(word: str) -> dict[str, str]:
 
 def _answer_in_time() -> None:
     with connection.cursor() as cursor:
-        milliseconds = DATABASE_TIMEOUT // timedelta(milliseconds=1)
-        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)])
+        values = [str(wait // timedelta(milliseconds=1)) for wait in (DATABASE_TIMEOUT, LOCK_TIMEOUT)]
+        cursor.execute(
+            "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)", values
+        )
+
+
+def _read_their_tables() -> None:
+    """Read no row of the contract tables, which fails while somebody has locked one against everybody."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT FROM {JOBS.sql}, {HEARTBEATS.sql} LIMIT 0")
 
 
 def _queues_were_read() -> bool:

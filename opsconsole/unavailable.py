@@ -12,9 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.views import defaults
 
-from opsconsole.database_failures import kept_by
-from opsconsole.kit import changed_tables, problems, schema_version
-from opsconsole.kit.database_troubles import Trouble, refuses_changes, trouble_behind
+from opsconsole.database_failures import is_of_staff, kept_by
+from opsconsole.kit import problems, schema_version
+from opsconsole.kit.database_troubles import Trouble, refuses_changes, summary_of, trouble_behind
 from opsconsole.kit.kept_changes import Kept
 from opsconsole.kit.problems import Problem
 
@@ -55,8 +55,8 @@ def answer(request: HttpRequest, trouble: Trouble, error: BaseException | None =
     what_is_kept = [] if reading else [kept.sentence]
     # Nobody should be told to look first and to try again.
     advice = [ADVICE[trouble]] if repeatable or trouble not in PASSING else []
-    changed = [changed_tables.summary()] if trouble is Trouble.TABLES_CHANGED else []
-    sentences = [trouble.value, *filter(None, changed), *what_is_kept, *advice]
+    about = summary_of(trouble) if trouble is Trouble.TABLES_CHANGED or is_of_staff(request) else ""
+    sentences = [trouble.value, *filter(None, [about]), *what_is_kept, *advice]
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if repeatable else {}
     if request.path_info.startswith(problems.PREFIX):
         return Problem(503, " ".join(sentences), headers=headers, reason=trouble.name.lower()).response()

@@ -66,6 +66,9 @@ def _findings() -> Iterator[Finding]:
         yield from closed
         if blockers(closed):
             return
+        if finding := names.other_console():
+            yield finding
+            return
         yield from server.inspect_transactions()
         history = names.loader()
         if history.disk_migrations.keys() - history.applied_migrations.keys():

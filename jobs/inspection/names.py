@@ -11,6 +11,7 @@ from django.db.migrations.loader import MigrationLoader
 from jobs.inspection import catalog
 from jobs.inspection.contract import CONTRACTS
 from jobs.inspection.finding import Finding, Severity
+from jobs.models.columns import JOBS, column
 from opsconsole.kit import attachment, own_schema
 
 OWN_SCHEMA = "Let the console have a schema of its own, which migrate creates: unset OPSCONSOLE_SCHEMA, or name one that is new."
@@ -54,6 +55,30 @@ def history_place() -> str | None:
 def is_attached() -> bool:
     """Tell whether a migration of the console was ever applied here."""
     return history_place() is not None and bool(catalog.rows(_OUR_MIGRATIONS))
+
+
+def other_console() -> Finding | None:
+    """Return a finding where the history on the search path is that of a console which was never attached to this table of jobs."""
+    schema, jobs = history_place(), catalog.table(JOBS.sql)
+    epoch = column("jobs.run_epoch")
+    if (
+        schema is None
+        or jobs is None
+        or schema in {own_schema.name(), jobs.schema}
+        or epoch in jobs.columns
+        or "run_epoch" in JOBS.absent_columns
+        or not is_attached()
+    ):
+        return None
+    return Finding(
+        id="other-console",
+        severity=Severity.BLOCKER,
+        subject=f"{schema}.django_migrations",
+        found=f"a console is installed in the schema {schema}, and it was never attached to {jobs.schema}.{jobs.name}: it is "
+        "another one, and the two would share users, controls and the audit",
+        action="With the settings of that console, move its tables to a schema of their own: python manage.py move_tables "
+        f"(docs/attaching.md). Or let the sessions of this one not look into {schema} (search_path).",
+    )
 
 
 def place() -> str:

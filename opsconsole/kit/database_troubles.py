@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import DatabaseError, Error, InterfaceError, OperationalError, connection
 from psycopg import errors
 
-from opsconsole.kit import changed_tables, schema_version
+from opsconsole.kit import changed_tables, locked_tables, schema_version
 from opsconsole.kit.changed_tables import TablesChanged
 from opsconsole.kit.schema_version import NotMigrated
 from opsconsole.kit.single_rows import RowMissing
@@ -26,6 +26,7 @@ __all__ = [
     "refuses_changes",
     "require_writable",
     "sqlstate_of",
+    "summary_of",
     "trouble_behind",
 ]
 
@@ -49,8 +50,15 @@ def require_writable() -> None:
 
 def headline(trouble: Trouble | None) -> str:
     """Return what a log or a command says about a state of the database, without the full stop."""
-    what = changed_tables.summary() if trouble is Trouble.TABLES_CHANGED else ""
+    what = summary_of(trouble)
     return f"{headline_of(trouble)}. {what}".rstrip(". ")
+
+
+def summary_of(trouble: Trouble | None) -> str:
+    """Return what else is known about a state of the database: what was changed, or who has locked a table; often nothing."""
+    if trouble is Trouble.TABLES_CHANGED:
+        return changed_tables.summary()
+    return locked_tables.summary() if trouble in {Trouble.LOCKED, Trouble.TOO_SLOW} else ""
 
 
 def trouble_behind(error: BaseException | None) -> Trouble | None:

@@ -13,7 +13,11 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from psycopg.errors import InsufficientPrivilege
 
+from opsconsole.kit.counting import exactly
+
 LOOK_SECONDS = 1.0
+MOST_NAMED = 5
+MIGRATE = "Run migrate (with OPSCONSOLE_OWNER_DATABASE_URL where the tables have another owner), and wait for its end."
 
 
 class NotMigrated(DatabaseError):
@@ -54,6 +58,13 @@ def ask_before_forks() -> None:
 def missing() -> list[str]:
     """Return the migrations of this code that are not applied. Look now, whatever was seen before."""
     return sorted(f"{app}.{name}" for app, name in required() - _applied())
+
+
+def lacking() -> str:
+    """Return which migrations are not applied, without the full stop; '' where all are."""
+    found = missing()
+    named = ", ".join(found[:MOST_NAMED]) + (", ..." if len(found) > MOST_NAMED else "")
+    return f"{exactly(len(found), 'migration')} not applied: {named}" if found else ""
 
 
 def require() -> None:

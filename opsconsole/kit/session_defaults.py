@@ -58,6 +58,7 @@ DEFAULTS = (
         "sessions stay open between requests, heartbeats and answers of SQS",
         least=300_000,
     ),
+    Default("statement_timeout", "0", "sweeps and retention may take longer than a page", least=15_000),
     Default("transaction_timeout", "0", "dropping a month of the timeline may take hours"),
     Default("jit", "off", "compiling a short statement takes longer than running it"),
     Default("array_nulls", "on", "a missing value within a list is no text that reads NULL"),
@@ -91,8 +92,9 @@ def differences() -> list[Difference]:
     """Read the settings back through the connection that pages use; return those that do not fit."""
     with connection.cursor() as cursor:
         cursor.execute(
-            # A transaction may have set the search path for itself.
-            "SELECT name, CASE name WHEN 'search_path' THEN reset_val ELSE setting END FROM pg_settings WHERE name = ANY (%s)",
+            # A transaction may have set these for itself.
+            "SELECT name, CASE WHEN name IN ('search_path', 'statement_timeout') THEN reset_val ELSE setting END"
+            "  FROM pg_settings WHERE name = ANY (%s)",
             [[each.name for each in wanted()]],
         )
         current = dict(cursor.fetchall())

@@ -13,13 +13,12 @@ from opsconsole.kit import full_disk, schema_version, session_defaults
 from opsconsole.kit.counting import exactly
 from opsconsole.kit.database_troubles import Trouble, headline, refuses_changes, trouble_behind
 from opsconsole.kit.errors import first_line
+from opsconsole.kit.schema_version import MIGRATE
 from opsconsole.sign_in import roles
 from opsconsole.verification.check import Judgement, Problem, Wishes, of, ok, unknown, wrong
 
-MIGRATE = "Run migrate (with OPSCONSOLE_OWNER_DATABASE_URL where the tables have another owner), and wait for its end."
 # Findings about who may do what. The other warnings of an inspection say which promise is weaker.
 OF_GRANTS = {"own-tables-granted", "table-open", "schema-open", "privileges"}
-MOST_NAMED = 5
 
 
 def database_fits(_: Wishes) -> Judgement:
@@ -44,11 +43,8 @@ def database_fits(_: Wishes) -> Judgement:
 
 
 def migrations_are_applied(_: Wishes) -> Judgement:
-    missing = schema_version.missing()
-    if not missing:
-        return ok("All migrations of this version are applied.")
-    named = ", ".join(missing[:MOST_NAMED]) + (", ..." if len(missing) > MOST_NAMED else "")
-    return wrong(f"{exactly(len(missing), 'migration')} not applied: {named}.", MIGRATE)
+    lacking = schema_version.lacking()
+    return wrong(f"{lacking}.", MIGRATE) if lacking else ok("All migrations of this version are applied.")
 
 
 def sessions_fit(_: Wishes) -> Judgement:

@@ -38,12 +38,17 @@ def test_everybody_waits_for_the_first_migration(console: Console) -> None:
         for log in (worker, sweep, cluster):
             wait_until(partial(_is_told, log), timeout=60, what=str(log))
 
+        checked = console.run("check")
+        assert "W013" in checked.stderr, checked.stderr
+        assert "migrations not applied: " in checked.stderr and "HINT: Run migrate" in checked.stderr
+
         programs.enter_context(console.running("migrate", "-v0"))
         while statuses[200] < 50:
             answer = visitor.get(PATHS[sum(statuses.values()) % len(PATHS)])
             statuses[answer.status] += 1
             assert answer.status in {200, 301, 302, 429, 503}, answer.text
         assert visitor.get("/readyz").json()["checks"]["database"] == "ok"
+        assert "W013" not in console.run("check").stderr
         wait_until(lambda: database.value("SELECT count(*) FROM sweeps"), timeout=30, what=str(sweep))
         assert console.run("enqueue_jobs", "--customer", "c-1", "--package-size", "1").returncode == 0
         wait_until(

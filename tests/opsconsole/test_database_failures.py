@@ -153,3 +153,33 @@ def test_request_that_met_a_locked_row_is_told_so() -> None:
     assert answer.status_code == 503 and answer.headers["Retry-After"]
     assert "Another transaction keeps the rows locked that this needs." in answer.content.decode()
     assert "Try again." in answer.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("limit", ["lock_timeout", "statement_timeout"])
+def test_page_names_who_has_locked_a_table(client: Client, limit: str) -> None:
+    client.force_login(people.viewer())
+    client.raise_request_exception = False
+    with connection.cursor() as cursor, other_session() as other:
+        pid = other.info.backend_pid
+        cursor.execute(f"SET {limit} = '50ms'")
+        try:
+            other.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+            answer = client.get("/admin/jobs/job/")
+        finally:
+            cursor.execute(f"RESET {limit}")
+    text = answer.content.decode()
+    assert answer.status_code == 503
+    assert f"Session {pid} of role postgres has locked public.jobs against everybody" in text
+    assert f"SELECT pg_terminate_backend({pid}); ends it." in text
+    # What others ask may hold what not everybody may read.
+    assert "LOCK TABLE" not in text and "Narrow the list" not in text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_strangers_are_not_told_who_has_locked_a_table() -> None:
+    asked = request()
+    with other_session() as other:
+        other.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
+        text = unavailable.answer(asked, Trouble.LOCKED).content.decode()
+    assert "Another transaction keeps the rows locked" in text and "Session" not in text

@@ -44,11 +44,13 @@ def test_unfit_defaults_of_the_database_do_not_hold_for_the_console(theirs: Data
     """With ``array_nulls`` off, what is missing within a list is stored as the text NULL."""
     [(name,)] = theirs.sql("SELECT current_database()")
     theirs.sql(f"ALTER DATABASE \"{name}\" SET idle_session_timeout = '30s'")
+    theirs.sql(f"ALTER DATABASE \"{name}\" SET statement_timeout = '5s'")
     theirs.sql(f"ALTER DATABASE \"{name}\" SET transaction_timeout = '60s'")
     theirs.sql(f'ALTER DATABASE "{name}" SET array_nulls = off')
     done = theirs.manage("migrate")
     assert done.returncode == 0, done.stderr
-    assert {"idle_session_timeout=0", "transaction_timeout=0", "array_nulls=on"} <= given(theirs, "postgres")
+    unlimited = {"idle_session_timeout=0", "statement_timeout=0", "transaction_timeout=0"}
+    assert unlimited | {"array_nulls=on"} <= given(theirs, "postgres")
 
 
 def test_role_that_owns_other_tables_is_left_alone(theirs: Database) -> None:
@@ -105,6 +107,9 @@ def test_settings_of_the_url_are_read_back(transactional_db: None, monkeypatch: 
         ("idle_session_timeout", "0", True),
         ("idle_session_timeout", "30000", False),
         ("idle_session_timeout", "600000", True),
+        ("statement_timeout", "0", True),
+        ("statement_timeout", "5000", False),
+        ("statement_timeout", "30000", True),
         ("transaction_timeout", "60000", False),
     ],
 )

@@ -16,6 +16,7 @@ from alerts.watch import monitor_alerts
 from jobs.models import QueueState
 from opsconsole import health
 from opsconsole_worker.environment import QueueConfig
+from tests.other_sessions import other_session
 
 READY = {"status": "ready", "checks": {"database": "ok", "queue": "ok", "sweep": "ok"}}
 
@@ -117,6 +118,22 @@ def test_database_that_does_not_answer_in_time_is_not_ready(
     with connection.cursor() as cursor:
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone() == ("0",)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("table", ["jobs", "worker_heartbeats"])
+def test_table_that_somebody_has_locked_is_not_ready(
+    table: str, fresh: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(health, "LOCK_TIMEOUT", timedelta(milliseconds=1))
+    health._logged.clear()
+    with other_session() as other:
+        pid = other.info.backend_pid
+        other.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        answer = Client().get("/readyz")
+    assert (answer.status_code, answer.json()["checks"]["database"]) == (503, "locked")
+    assert f"Session {pid} of role postgres has locked public.{table} against everybody" in caplog.text
+    assert Client().get("/readyz").json()["checks"]["database"] != "locked"
 
 
 @pytest.mark.usefixtures("fresh")

@@ -12,7 +12,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from opsconsole.kit import own_schema
-from tests.databases import Database
+from tests.databases import CONTRACT, Database
 from tests.supabase import Supabase
 
 OTHER_PROJECT = """
@@ -153,6 +153,24 @@ def test_migrate_refuses_what_comes_back_after_it_was_revoked(supabase: Supabase
     assert "ALTER EVENT TRIGGER give DISABLE" in done.stderr
     assert theirs.value("SELECT to_regnamespace('opsconsole')") is None
     theirs.sql("DROP EVENT TRIGGER give")
+
+
+def test_history_of_another_console_is_not_taken_for_ours(theirs: Database) -> None:
+    """One environment in each schema, and the console of the other one lives in the schema that both look into."""
+    theirs.sql(
+        OTHER_PROJECT
+        + "INSERT INTO django_migrations (app, name) VALUES ('jobs', '0001_contract_tables'), ('alerts', '0001_console_tables');"
+        "CREATE SCHEMA staging; SET search_path = staging;" + CONTRACT
+    )
+    theirs.sql(f'ALTER DATABASE "{theirs.name}" SET search_path = staging, public')
+
+    code, findings = theirs.inspect()
+
+    [told] = [each for each in findings if each["severity"] == "blocker"]
+    assert (code, told["id"], told["subject"]) == (1, "other-console", "public.django_migrations")
+    assert "it was never attached to staging.jobs" in told["found"]
+    theirs.sql("ALTER TABLE staging.jobs ADD run_epoch int NOT NULL DEFAULT 1")
+    assert "other-console" not in {each["id"] for each in theirs.inspect()[1]}
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 from django.core.management.base import CommandParser
 from django.db import OperationalError
 
-from jobs.inspection import Finding, blockers, inspect_database, locked_tables
+from jobs.inspection import Finding, blockers, inspect_database
 from jobs.inspection.proof import prove
 from jobs.inspection.proposal import Proposal, propose_mapping, render, unsupported
-from opsconsole.kit import commands, schema_version
+from opsconsole.kit import commands, locked_tables, schema_version
 from opsconsole.kit.command_arguments import could_not, refuse_ignored
 from opsconsole.kit.database_troubles import Trouble, trouble_behind
 

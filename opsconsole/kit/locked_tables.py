@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db import connection
+from django.db import Error, connection, transaction
 
 from opsconsole.kit.durations import spell
 from opsconsole.kit.mapping import literal
@@ -35,6 +35,22 @@ def sentences() -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(_LOCKED)
         return [_sentence(*row) for row in cursor.fetchall()]
+
+
+def summary() -> str:
+    """Return the same as one text without the statements of others, which may hold what not everybody may read.
+
+    Where nothing can be asked, as in a transaction that has failed, it is empty.
+    """
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_LOCKED)
+            return " ".join(
+                _sentence(table, pid, role, seconds, "", prepared_as)
+                for table, pid, role, seconds, _, prepared_as in cursor.fetchall()
+            )
+    except Error:
+        return ""
 
 
 def _sentence(
