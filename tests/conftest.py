@@ -154,6 +154,8 @@ def _load_settings() -> None:
     # A test may be idle inside its transaction for longer than the console ever is.
     settings.DATABASES["default"]["OPTIONS"]["options"] = "-c idle_in_transaction_session_timeout=0"
     _let_tests_empty_tables_quickly()
+    # Every client of a test reads the middleware anew, and WhiteNoise would look at each static file: it looks when one is asked for.
+    settings.WHITENOISE_AUTOREFRESH = True
     # Secure password hashing is slow on purpose.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
