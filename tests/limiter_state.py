@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from django.conf import settings
 from redis import Redis
 
@@ -18,6 +20,12 @@ def clear_counts() -> None:
     """Delete the counts of all clients, in the store and in this process."""
     store.reset()
     if settings.OPSCONSOLE_RATE_LIMIT_STORE:
-        with Redis.from_url(settings.OPSCONSOLE_RATE_LIMIT_STORE) as client:
-            if keys := list(client.scan_iter(f"{questions.PREFIX}*", count=1_000)):
-                client.unlink(*keys)
+        client = _client(settings.OPSCONSOLE_RATE_LIMIT_STORE)
+        if keys := list(client.scan_iter(f"{questions.PREFIX}*", count=1_000)):
+            client.unlink(*keys)
+
+
+@cache
+def _client(url: str) -> Redis:
+    """Return a client that stays connected: to connect takes longer than to look, and every test looks."""
+    return Redis.from_url(url)
