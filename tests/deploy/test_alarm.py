@@ -15,8 +15,6 @@ import pytest
 import yaml
 from moto import mock_aws
 
-from tests.fakes import cloudformation as _kinds  # noqa: F401 - adds resource types that moto lacks
-
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 TEMPLATE = DEPLOY / "cloudformation" / "dlq-alarm.yaml"
 ENDPOINT = "https://ops.example.com/hooks/sns"
@@ -88,6 +86,9 @@ def plain(value: Any) -> Any:
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Provide an empty AWS account in memory."""
+    # It adds resource types that moto lacks, and reads much of moto: a second and a half for each process that collects tests.
+    from tests.fakes import cloudformation as _kinds  # noqa: F401
+
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     with mock_aws():
         yield
