@@ -8,11 +8,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from jobs.models import DeadLetter, DeadLetterQueue, Outbox, ReplayAttempt
@@ -31,31 +34,42 @@ JOBS = 23
 LETTERS = 13
 
 
+@dataclass(frozen=True)
+class Ended:
+    """The exit code and the output of a command."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture
-def door(sqs_queue: TestQueue) -> Iterator[Gate]:
+def door(sqs_queue: TestQueue, settings: Any) -> Iterator[Gate]:
     with gate(sqs_queue.client.meta.endpoint_url) as opened:
+        settings.AWS_ENDPOINT_URL = opened.address
         yield opened
 
 
-def environment(door: Gate, queue: TestQueue) -> dict[str, str]:
-    return {
+def run(*arguments: str) -> Ended:
+    """Run a command to its end, in this process: only those that are killed need one of their own."""
+    output, errors = StringIO(), StringIO()
+    try:
+        call_command(*arguments, stdout=output, stderr=errors)
+    except CommandError as error:
+        return Ended(error.returncode, output.getvalue(), f"{errors.getvalue()}{error}")
+    return Ended(0, output.getvalue(), errors.getvalue())
+
+
+def started(door: Gate, queue: TestQueue, *arguments: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    """Run a command as a process of its own, beside the test."""
+    reached = {
         "DATABASE_URL": database_url(),
         "AWS_ENDPOINT_URL": door.address,
         "SQS_QUEUE_URL": queue.url,
         "SQS_DLQ_URL": queue.dlq_url,
     }
-
-
-def run(door: Gate, queue: TestQueue, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=REPOSITORY,
-        env=os.environ | environment(door, queue),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    command = [sys.executable, "manage.py", *arguments]
+    return program(command, cwd=REPOSITORY, env=os.environ | reached, stdout=subprocess.DEVNULL)
 
 
 def only(action: str, change: Callable[[Answer], Answer]) -> Callable[[str, Answer], Answer]:
@@ -91,7 +105,7 @@ def test_messages_are_sent_until_an_answer_is_about_them(
     sent = {str(letter(job()).job_id) for _ in range(JOBS)}
     door.changed = only("SendMessageBatch", BATCHES[oddity])
 
-    once = run(door, sqs_queue, "dispatch_outbox", "--json")
+    once = run("dispatch_outbox", "--json")
     assert once.returncode == 1, once.stderr
     assert json.loads(once.stdout)["sent"] == 0
     assert set(Outbox.objects.values_list("state", "message_id")) == {("waiting", "")}
@@ -109,16 +123,14 @@ def test_messages_are_sent_until_an_answer_is_about_them(
         return answer
 
     door.changed = hang
-    command = [sys.executable, "manage.py", "dispatch_outbox"]
-    variables = os.environ | environment(door, sqs_queue)
-    with program(command, cwd=REPOSITORY, env=variables, stdout=subprocess.DEVNULL) as dispatcher:
+    with started(door, sqs_queue, "dispatch_outbox") as dispatcher:
         wait_until(lambda: bool(asked), 60)
         dispatcher.kill()
     stuck.set()
 
     door.changed = lambda _action, answer: answer
     Outbox.objects.update(available_at=timezone.now())
-    last = run(door, sqs_queue, "dispatch_outbox", "--json")
+    last = run("dispatch_outbox", "--json")
     assert last.returncode == 0, last.stderr
     assert set(Outbox.objects.values_list("state", flat=True)) == {"sent"}
     assert {json.loads(body)["job_id"] for body in sqs_queue.bodies()} == sent
@@ -148,14 +160,14 @@ def test_letters_are_stored_once_and_counts_that_are_none_are_unknown(
                 return answer
 
     door.changed = odd
-    unknown = run(door, sqs_queue, "check_dlq", "--json")
+    unknown = run("check_dlq", "--json")
     assert unknown.returncode != 0
     [told] = json.loads(unknown.stdout)
     assert told["dead_letters"] != 0 and "does not answer like SQS" in told["problem"]
 
     door.changed = only("ReceiveMessage", lambda answer: {"Messages": answer.get("Messages", []) * 3})
     for _ in range(2):
-        run(door, sqs_queue, "check_dlq")
+        run("check_dlq")
     assert sorted(DeadLetter.objects.values_list("message_id", flat=True)) == sorted(buried)
 
 
@@ -164,14 +176,14 @@ def test_redrive_ends_with_1_while_nobody_knows_whether_letters_were_sent(
 ) -> None:
     bury(sqs_queue)
     door.changed = only("SendMessageBatch", BATCHES["not mentioned"])
-    first = run(door, sqs_queue, "redrive_dlq", "--reason", "the answer is lost")
+    first = run("redrive_dlq", "--reason", "the answer is lost")
     assert first.returncode == 1, first.stderr
     assert set(DeadLetter.objects.values_list("state", flat=True)) == {"outcome_unknown"}
 
     door.changed = lambda _action, answer: answer
-    again = run(door, sqs_queue, "redrive_dlq", "--reason", "once more")
-    preview = run(door, sqs_queue, "redrive_dlq", "--dry-run", "--json")
-    of_another = run(door, sqs_queue, "redrive_dlq", "--reason", "x", "--group", str(failure_group().pk))
+    again = run("redrive_dlq", "--reason", "once more")
+    preview = run("redrive_dlq", "--dry-run", "--json")
+    of_another = run("redrive_dlq", "--reason", "x", "--group", str(failure_group().pk))
 
     assert again.returncode == 1, again.stdout
     for said in (first.stderr, again.stderr, " ".join(json.loads(preview.stdout)["left"])):
@@ -211,9 +223,7 @@ def test_redrive_that_is_killed_loses_nothing_and_sends_nothing_twice(
         return answer
 
     door.changed = hang
-    command = [sys.executable, "manage.py", "redrive_dlq", "--reason", "it is mended"]
-    variables = os.environ | environment(door, sqs_queue)
-    with program(command, cwd=REPOSITORY, env=variables, stdout=subprocess.DEVNULL) as redriving:
+    with started(door, sqs_queue, "redrive_dlq", "--reason", "it is mended") as redriving:
         wait_until(reached.is_set, 60)
         redriving.kill()
     stuck.set()
@@ -224,10 +234,10 @@ def test_redrive_that_is_killed_loses_nothing_and_sends_nothing_twice(
 
     door.changed = odd
     show_again(sqs_queue, handles)
-    run(door, sqs_queue, "redrive_dlq", "--reason", "once more")
+    run("redrive_dlq", "--reason", "once more")
     door.changed = lambda _action, answer: answer
     show_again(sqs_queue, handles)
-    last = run(door, sqs_queue, "redrive_dlq", "--reason", "and again")
+    last = run("redrive_dlq", "--reason", "and again")
 
     arrived = [json.loads(body)["their"] for body in sqs_queue.bodies()]
     doubtful = DeadLetter.objects.filter(state="outcome_unknown")
