@@ -11,8 +11,6 @@ present one, and asks again with the admissions that it knows.
 
 from __future__ import annotations
 
-from limits.storage import RedisStorage
-
 STORE_CLOCK = "redis.call('TIME')"
 
 # KEYS: one per policy, then the generation's. ARGV: the cost and the generation that the process knows (0: none), then for
@@ -293,6 +291,9 @@ return #KEYS
 
 def source(clock: str = STORE_CLOCK) -> str:
     """Return the script. ``clock`` is a Lua expression that evaluates to {seconds, microseconds}."""
+    # For one text, it is much to read for a process that limits nothing.
+    from limits.storage import RedisStorage  # noqa: PLC0415 - see above
+
     return _TEMPLATE.replace("@look@", _text(RedisStorage.SCRIPT_MOVING_WINDOW)).replace("@clock@", clock)
 
 
