@@ -188,7 +188,7 @@ def test_lockout_page(visitor: Visitor, settings: Any) -> None:
         attempt_time=Now(),
     )
     visitor.expected = "status of 429"
-    page = visitor.log_in("olga")
+    page = visitor.log_in_with_the_form("olga")
 
     assert "Locked out" in page.title()
     assert faults(visitor, page) == []

@@ -243,7 +243,7 @@ def test_customers_of_a_list_have_one_line_where_there_is_room(visitor: Visitor,
 
 
 def test_history_on_a_phone_names_its_columns(visitor: Visitor) -> None:
-    page = visitor.log_in("olga", width=390)
+    page = visitor.log_in_with_the_form("olga", width=390)
     page.goto(f"{visitor.address}/admin/auth/user/{User.objects.get(username='olga').pk}/history/")
     row = page.locator("#change-history tbody tr").last
 
