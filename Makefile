@@ -30,7 +30,7 @@ help: ## list these targets
 demo: .venv/installed ## run the whole console on this machine; DEMO_SECONDS=n ends it after n seconds, DEMO_PORT=n sets the port
 	$(BIN)/python manage.py demo
 
-# A few of seven thousand tests may be decided by what others do to the machine beside them. Those that fail are told, and run once more
+# A few of eight thousand tests may be decided by what others do to the machine beside them. Those that fail are told, and run once more
 # by themselves: what fails there, too, fails. Anything but failed tests (another exit code than 1) is not tried again.
 test: .venv/installed clients ## run all tests on embedded PostgreSQL, Valkey and SQS
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist worksteal || { [[ $$? == 1 ]] && echo "Once more, one after the other:" && $(BIN)/pytest --last-failed --last-failed-no-failures none; }
