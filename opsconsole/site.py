@@ -213,8 +213,8 @@ def _state_of_things(request: HttpRequest) -> dict[str, Any]:
 
 
 def _recent_actions(request: HttpRequest) -> Iterable[LogEntry]:
-    lines = audit.linked_for(request.user, LogEntry.objects.select_related("user", "content_type"))
-    return lines.order_by("-id")[:RECENT_ACTIONS]
+    newest = audit.with_details(LogEntry.objects.order_by("-id"))[:RECENT_ACTIONS]
+    return audit.linked_for(request.user, newest)
 
 
 def _decisions(request: HttpRequest) -> list[Finding]:

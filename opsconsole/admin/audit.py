@@ -131,7 +131,7 @@ class AuditChangeList(DeclaredChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        lines = list(self.result_list)
+        lines = audit.linked_for(request.user, self.result_list)
         kinds = {line.pk: kind for line in lines if (kind := _followed(line, request))}
         asked: dict[str, set[str]] = defaultdict(set)
         for line in lines:
@@ -195,7 +195,7 @@ class AuditAdmin(AgedAdmin):
         return AuditChangeList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return audit.linked_for(request.user, super().get_queryset(request))
+        return audit.with_details(super().get_queryset(request))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

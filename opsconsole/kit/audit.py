@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from django.apps import apps
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
@@ -259,8 +258,10 @@ def _entry(user_id: int | None, row: models.Model, message: str, flag: int) -> L
     return LogEntry(**fields)
 
 
-def linked_for(user: User | AnonymousUser, entries: models.QuerySet[LogEntry]) -> models.QuerySet[LogEntry]:
-    """Annotate each line with ``may_see``: whether this user may open the page of its object."""
-    kinds = ContentType.objects.get_for_models(*apps.get_models()).values()
-    seen = [kind.pk for kind in kinds if user.has_perm(f"{kind.app_label}.view_{kind.model}")]
-    return with_details(entries).annotate(may_see=models.Q(content_type_id__in=[0, *seen]))
+def linked_for(user: User | AnonymousUser, entries: Iterable[Any]) -> list[Any]:
+    """Return the lines, each with ``may_see``: whether this user may open the page of its object."""
+    lines = list(entries)
+    for line in lines:
+        kind = kind_of(line)
+        line.may_see = kind is not None and user.has_perm(f"{kind.app_label}.view_{kind.model}")
+    return lines
